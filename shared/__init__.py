@@ -1,0 +1,1 @@
+"""The core library that every service is built on."""

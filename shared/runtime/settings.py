@@ -1,0 +1,58 @@
+"""Every setting of the system: environment variables with the prefix `FTGO_`, or files of that name in a secrets folder."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, PostgresDsn, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _secrets_dir() -> str | None:
+    folder = os.environ.get("FTGO_SECRETS_DIR", "/run/secrets")
+    return folder if Path(folder).is_dir() else None
+
+
+class Settings(BaseSettings):
+    """What services and relays have in common."""
+
+    model_config = SettingsConfigDict(env_prefix="FTGO_", extra="ignore", secrets_dir=_secrets_dir())
+
+    host: str = Field("127.0.0.1", description="Address that HTTP servers listen on.")
+    nats_url: str = Field("nats://127.0.0.1:4222", description="Where NATS is.")
+    nats_user: str | None = Field(None, description="User name for NATS; empty where it asks for none.")
+    nats_password: SecretStr | None = Field(None, description="Password for NATS.")
+    partitions: int = Field(1, ge=1, le=64, description="Partitions of the message stream; every process needs the same.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line printed.")
+    log_format: Literal["console", "json"] = Field("json", description="Log lines for people or for machines.")
+    trace_ratio: float = Field(1.0, ge=0, le=1, description="Share of traces recorded when an OTLP endpoint is set.")
+    shutdown_seconds: float = Field(10.0, gt=0, description="How long in-flight work may take after SIGTERM.")
+
+
+class ServiceSettings(Settings):
+    """A service's settings. Durations are seconds."""
+
+    port: int = Field(description="Port of the HTTP API.")
+    database_url: PostgresDsn = Field(description="The service's database, as its own role.")
+    migrations_url: PostgresDsn = Field(description="The same database, as the role that owns the tables.")
+    pool_size: int = Field(4, ge=2, description="Connections to the database, the subscription's own not counted.")
+
+    batch_size: int = Field(50, ge=1, description="Messages, or HTTP commands, that share one transaction at most.")
+    lease_seconds: float = Field(5.0, gt=0, description="How long a stopped holder keeps a partition.")
+    grace_seconds: float = Field(5.0, ge=0, description="How long a message waits for what it names to become known.")
+    retry_seconds: float = Field(0.5, gt=0, description="First pause before a failed message is tried again; it doubles.")
+    attempts: int = Field(5, ge=1, description="Tries before a message is parked.")
+    step_timeout_seconds: float = Field(30.0, gt=0, description="Wait for a saga's reply before its command is resent.")
+    saga_attempts: int = Field(8, ge=1, description="Tries of a step that must succeed before its saga is stuck.")
+    inbox_retention_seconds: float = Field(8 * 86400, gt=0, description="How long handled messages are remembered.")
+    idempotency_retention_seconds: float = Field(86400, gt=0, description="How long idempotency keys are kept.")
+
+
+class RelaySettings(Settings):
+    """A relay process's settings. Durations are seconds."""
+
+    port: int = Field(8090, description="Port of the relay's /ping, /readyz and /metrics.")
+    outbox_retention_seconds: float = Field(86400, gt=0, description="How long published rows stay in the outbox.")
+    stream_max_age_seconds: float = Field(7 * 86400, gt=0, description="How long the stream keeps messages.")
+    stream_max_bytes: int = Field(4 << 30, gt=0, description="Size at which the stream refuses new messages.")
+    wal_sender_timeout_seconds: float = Field(60.0, gt=0, description="Silence after which PostgreSQL drops a relay.")
