@@ -1,0 +1,141 @@
+"""The tables that the framework keeps in every service's database, for the services' alembic migrations.
+
+A released function here never changes: a later change of these tables is a further function, called by a further
+migration of each service.
+"""
+
+from alembic import op
+
+from shared.runtime.topology import ServiceInfo
+
+PUBLICATION = "ftgo_outbox"
+
+
+def upgrade_1(service: ServiceInfo) -> None:
+    """Event store, outbox, inbox, subscriptions, set-aside messages, sagas and idempotency keys; the roles' rights."""
+    for statement in filter(None, (part.strip() for part in _TABLES.split(";"))):
+        op.execute(statement)
+    grant_tables(service)
+    if service.publishes:
+        op.execute(f"create publication {PUBLICATION} for table outbox with (publish = 'insert')")
+        op.execute(f"grant select, delete on outbox to {service.relay_role}")
+        op.execute(f"grant select on events to {service.relay_role}")
+        op.execute(f"grant select, insert, delete on relay_checkpoints to {service.relay_role}")
+
+
+def grant_tables(service: ServiceInfo) -> None:
+    """Let the service use every table made so far, and change none of their definitions."""
+    op.execute(f"grant select, insert, update, delete on all tables in schema public to {service.service_role}")
+
+
+_TABLES = """
+create table events (
+    aggregate    text        not null,
+    id           text        not null,
+    version      integer     not null,
+    type         text        not null,
+    data         jsonb       not null,
+    metadata     jsonb       not null,
+    occurred_at  timestamptz not null,
+    primary key (aggregate, id, version)
+);
+
+create table snapshots (
+    aggregate  text    not null,
+    id         text    not null,
+    version    integer not null,
+    tag        text    not null,
+    state      jsonb   not null,
+    primary key (aggregate, id)
+);
+
+create table outbox (
+    id          bigint      generated always as identity primary key,
+    subject     text        not null,
+    key         text        not null,
+    headers     text        not null,
+    data        text        not null,
+    created_at  timestamptz not null default now()
+);
+create index outbox_created_at on outbox using brin (created_at);
+
+create table relay_checkpoints (
+    row_id      bigint      primary key,
+    lsn         pg_lsn      not null,
+    stream_seq  bigint      not null,
+    at          timestamptz not null default now()
+);
+
+create table inbox (
+    message_id  text        primary key,
+    row_id      text        not null,
+    reply       text,
+    handled_at  timestamptz not null default now()
+);
+create index inbox_handled_at on inbox using brin (handled_at);
+
+create table subscriptions (
+    partition    integer     primary key,
+    holder       bigint,
+    lease_until  timestamptz,
+    position     bigint      not null default 0,
+    message_id   text,
+    message_at   timestamptz
+);
+
+create table subscription_checkpoints (
+    partition    integer     not null,
+    position     bigint      not null,
+    message_id   text        not null,
+    message_at   timestamptz not null,
+    at           timestamptz not null default now(),
+    primary key (partition, position)
+);
+
+create table set_aside (
+    seq           bigint      generated always as identity primary key,
+    partition     integer     not null,
+    key           text        not null,
+    message_id    text        not null,
+    row_id        text        not null,
+    headers       text        not null,
+    data          text        not null,
+    attempts      integer     not null default 0,
+    set_aside_at  timestamptz not null,
+    retry_at      timestamptz not null,
+    parked_at     timestamptz,
+    error         text        not null default ''
+);
+create index set_aside_by_key on set_aside (partition, key, seq);
+
+create table sagas (
+    id             text        primary key,
+    type           text        not null,
+    version        integer     not null,
+    data           jsonb       not null,
+    step           integer     not null,
+    phase          text        not null,
+    awaiting       text,
+    command        text,
+    attempts       integer     not null,
+    due_at         timestamptz,
+    stuck          boolean     not null,
+    error          text        not null,
+    correlation_id text        not null,
+    started_at     timestamptz not null,
+    updated_at     timestamptz not null
+);
+create index sagas_due on sagas (due_at) where due_at is not null;
+create index sagas_stuck on sagas (updated_at) where stuck;
+
+create table idempotency_keys (
+    request    text        not null,
+    key        text        not null,
+    version    integer     not null,
+    body_hash  text        not null,
+    response   jsonb       not null,
+    created_at timestamptz not null,
+    primary key (request, key)
+);
+create index idempotency_keys_created_at on idempotency_keys (created_at);
+"""

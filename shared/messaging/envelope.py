@@ -1,0 +1,119 @@
+"""What travels: a message with everything that is said about it.
+
+The format is CloudEvents 1.0 in binary mode: the attributes are headers (`ce-id`, `ce-type`, …), the data is JSON.
+https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/nats-protocol-binding.md
+"""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+Kind = Literal["event", "command", "reply"]
+Outcome = Literal["success", "refusal"]
+
+ROW_ID_HEADER = "Nats-Msg-Id"
+"""The outbox row's id: what JetStream drops repeats by. The relay sets it."""
+
+SUBJECTS = "ftgo.>"
+"""Everything that is published."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Envelope:
+    """A message on its way. `key` names what its receivers must handle in order."""
+
+    id: str
+    type: str
+    kind: Kind
+    source: str
+    key: str
+    data: str
+    time: datetime
+    correlation_id: str
+    causation_id: str
+    subject: str | None = None
+    sequence: int | None = None
+    saga_id: str | None = None
+    reply_to: str | None = None
+    reply_key: str | None = None
+    outcome: Outcome | None = None
+    traceparent: str | None = None
+
+    @property
+    def route(self) -> str:
+        """The subject without its partition: `event.order.OrderCreated`, `command.kitchen.CreateTicket`, `reply.order`."""
+        return f"reply.{self.reply_to}" if self.kind == "reply" else f"{self.kind}.{self.type}"
+
+    def to_headers(self) -> dict[str, str]:
+        """The CloudEvents attributes and `traceparent`; those that are not set are left out."""
+        headers = {
+            "ce-specversion": "1.0",
+            "ce-id": self.id,
+            "ce-type": self.type,
+            "ce-source": f"/{self.source}",
+            "ce-time": self.time.isoformat(),
+            "ce-datacontenttype": "application/json",
+            "ce-kind": self.kind,
+            "ce-partitionkey": self.key,
+            "ce-correlationid": self.correlation_id,
+            "ce-causationid": self.causation_id,
+        }
+        for name, value in (
+            ("ce-subject", self.subject),
+            ("ce-sequence", self.sequence),
+            ("ce-sagaid", self.saga_id),
+            ("ce-replyto", self.reply_to),
+            ("ce-replykey", self.reply_key),
+            ("ce-outcome", self.outcome),
+            ("traceparent", self.traceparent),
+        ):
+            if value is not None:
+                headers[name] = str(value)
+        return headers
+
+    @classmethod
+    def from_headers(cls, headers: Mapping[str, str], data: str) -> "Envelope":
+        """The inverse of `to_headers`; raises ValueError for what is not such a message."""
+        try:
+            kind, outcome = headers["ce-kind"], headers.get("ce-outcome")
+            if kind not in ("event", "command", "reply") or outcome not in (None, "success", "refusal"):
+                raise ValueError(f"unknown kind {kind!r} or outcome {outcome!r}")
+            sequence = headers.get("ce-sequence")
+            return cls(
+                id=headers["ce-id"],
+                type=headers["ce-type"],
+                kind=kind,
+                source=headers["ce-source"].removeprefix("/"),
+                key=headers["ce-partitionkey"],
+                data=data,
+                time=datetime.fromisoformat(headers["ce-time"]),
+                correlation_id=headers["ce-correlationid"],
+                causation_id=headers["ce-causationid"],
+                subject=headers.get("ce-subject"),
+                sequence=None if sequence is None else int(sequence),
+                saga_id=headers.get("ce-sagaid"),
+                reply_to=headers.get("ce-replyto"),
+                reply_key=headers.get("ce-replykey"),
+                outcome=outcome,
+                traceparent=headers.get("traceparent"),
+            )
+        except KeyError as missing:
+            raise ValueError(f"the header {missing} is missing") from None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Received:
+    """A message as a subscription gets it. `row_id` tells a relay's repeat from a sender's resend."""
+
+    position: int
+    row_id: str
+    received_at: datetime
+    headers: Mapping[str, str] = field(repr=False)
+    data: str = field(repr=False)
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """The partition of a key: the same in every process, unlike `hash()`."""
+    return zlib.crc32(key.encode()) % partitions
