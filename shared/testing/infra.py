@@ -1,0 +1,190 @@
+"""Real PostgreSQL and NATS for tests: started once a session from the wheels, on free ports, in a temporary folder."""
+
+import contextlib
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import psutil
+import psycopg2
+from psycopg2 import sql
+
+from shared.runtime.embedded import Nats, Postgres
+from shared.runtime.process import Program, free_port
+from shared.runtime.provision import Database, provision, roles_of
+from shared.runtime.topology import BY_NAME, ServiceInfo
+
+PASSWORD = "test"
+_numbers = count(1)
+
+
+class Server:
+    """One running server that a test may kill, pause and start again, on the same port with the same data."""
+
+    def __init__(self, program: Program, ready: Callable[[], bool], log: Path) -> None:
+        """Describe it; `start()` starts it."""
+        self.log = log
+        self._program = program
+        self._ready = ready
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The running process's id."""
+        assert self._process is not None, f"{self._program.name} is not running"
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it and wait until it answers. RuntimeError with its last lines when it ends instead."""
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._program.argv, stdout=output, stderr=subprocess.STDOUT, **self._program.options()
+            )
+        wait_until(lambda: self._process is None or self._process.poll() is not None or self._ready(), seconds=60)
+        if self._process.poll() is not None:
+            lines = self.log.read_text(errors="replace").splitlines()[-5:]
+            raise RuntimeError(f"{self._program.name} did not start: {' | '.join(lines)}")
+
+    def stop(self) -> None:
+        """End it in good order; nothing happens where it isn't running."""
+        self._end(kill=False)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        self._end(kill=True)
+
+    def restart(self) -> None:
+        """Stop and start it."""
+        self.stop()
+        self.start()
+
+    def _end(self, kill: bool) -> None:
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        children = psutil.Process(process.pid).children(recursive=True)
+        if kill:
+            process.kill()
+        else:
+            process.send_signal(self._program.stop_signal)
+        try:
+            process.wait(self._program.stop_seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(self._program.force_signal)
+            process.wait()
+        # PostgreSQL doesn't start again while a process of its former self holds the shared memory.
+        psutil.wait_procs(children, timeout=10)
+
+
+@dataclass
+class NatsServer:
+    """A nats-server and where it is."""
+
+    url: str
+    server: Server
+
+
+@dataclass
+class Infra:
+    """The session's servers.
+
+    `admin_url` is the superuser's address of the database `postgres`; `nats_url` a broker that all tests share: one
+    that needs a stream of its own asks for `nats()`.
+    """
+
+    folder: Path
+    admin_url: str
+    postgres: Server
+    nats_url: str
+    nats_server: Server
+
+    @contextlib.contextmanager
+    def database(self, service: str | ServiceInfo) -> Iterator[Database]:
+        """Give a fresh, empty database with the service's roles and rights; the caller migrates it.
+
+        Its name is new each time, the roles are those of production.
+        """
+        info = BY_NAME[service] if isinstance(service, str) else service
+        passwords = dict.fromkeys(roles_of(info), PASSWORD)
+        name = f"{info.database}_{next(_numbers)}"
+        database = provision(self.admin_url, passwords, [info], database=name)[info.name]
+        try:
+            yield database
+        finally:
+            drop_database(self.admin_url, name)
+
+    @contextlib.contextmanager
+    def nats(self, settings: str = "") -> Iterator[NatsServer]:
+        """Give an empty nats-server of the test's own, with further lines of configuration."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            described = Nats(Path(folder), free_port(), settings=settings)
+            server = _nats(described)
+            try:
+                yield NatsServer(described.url, server)
+            finally:
+                server.stop()
+
+
+@contextlib.contextmanager
+def running_infra() -> Iterator[Infra]:
+    """Start PostgreSQL and NATS; end them and remove their data afterwards."""
+    with (
+        tempfile.TemporaryDirectory(prefix="ftgo-test-", ignore_cleanup_errors=True) as name,
+        contextlib.ExitStack() as stack,
+    ):
+        folder = Path(name)
+        folder.chmod(0o711)  # PostgreSQL's own user passes through, where we are root
+        postgres = Postgres(
+            folder / "postgres",
+            free_port(),
+            PASSWORD,
+            durable=False,
+            settings={"max_replication_slots": 100, "max_wal_senders": 100},
+        )
+        postgres.prepare()
+        nats = Nats(folder / "nats", free_port())
+        server = Server(postgres.program(), postgres.ready, folder / "postgres.log")
+        server.start()
+        stack.callback(server.stop)
+        broker = _nats(nats)
+        stack.callback(broker.stop)
+        yield Infra(folder, postgres.admin_url, server, nats.url, broker)
+
+
+def drop_database(admin_url: str, name: str) -> None:
+    """Drop a database with the connections and replication slots that use it."""
+    with closing(psycopg2.connect(admin_url)) as admin:
+        admin.autocommit = True
+        with admin.cursor() as cursor:
+
+            def unused() -> bool:
+                cursor.execute(
+                    "select count(pg_terminate_backend(active_pid)) from pg_replication_slots"
+                    " where database = %s and active_pid is not null",
+                    [name],
+                )
+                return cursor.fetchone() == (0,)
+
+            wait_until(unused, seconds=10)
+            cursor.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 30.0, what: str = "the condition") -> None:
+    """Return as soon as `condition()` is true. TimeoutError after `seconds`."""
+    give_up = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > give_up:
+            raise TimeoutError(f"{what} did not come true within {seconds:g} s")
+        time.sleep(0.02)
+
+
+def _nats(described: Nats) -> Server:
+    described.prepare()
+    server = Server(described.program(), described.ready, described.folder / "nats.log")
+    server.start()
+    return server

@@ -1,0 +1,68 @@
+"""The project's pytest plugin: coroutine tests with a time limit, and fixtures with real PostgreSQL and NATS.
+
+Fixtures are synchronous. What needs an event loop (pools, clients) is opened within the test.
+"""
+
+import asyncio
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from shared.runtime.provision import Database
+from shared.runtime.topology import ServiceInfo
+from shared.testing.infra import Infra, NatsServer, running_infra
+
+TIME_LIMIT = 60.0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker."""
+    config.addinivalue_line("markers", "time_limit(seconds): how long an async test may take, instead of 60 s")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a coroutine function in an event loop of its own, TimeoutError when it takes too long."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    marker = pyfuncitem.get_closest_marker("time_limit")
+    seconds = marker.args[0] if marker else TIME_LIMIT
+    # Only what its signature names: autouse fixtures are in funcargs too.
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+
+    async def limited() -> None:
+        async with asyncio.timeout(seconds):
+            await pyfuncitem.obj(**arguments)
+
+    with asyncio.Runner() as runner:
+        runner.run(limited())
+    return True
+
+
+@pytest.fixture(scope="session")
+def infra() -> Iterator[Infra]:
+    """PostgreSQL and NATS, started when the first test asks for them."""
+    with running_infra() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def nats_url(infra: Infra) -> str:
+    """The broker that all tests share."""
+    return infra.nats_url
+
+
+@pytest.fixture
+def new_nats(infra: Infra) -> Iterator[Callable[[], NatsServer]]:
+    """Return a function that gives an empty nats-server of the test's own."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(infra.nats())
+
+
+@pytest.fixture
+def new_database(infra: Infra) -> Iterator[Callable[[str | ServiceInfo], Database]]:
+    """Return a function that gives a fresh database for a service; it's dropped after the test."""
+    with ExitStack() as stack:
+        yield lambda service: stack.enter_context(infra.database(service))
