@@ -10,11 +10,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from shared.core.errors import TechnicalFault
 from shared.messaging.envelope import Received
 
 
-class BrokerUnavailable(Exception):  # noqa: N818 - it names a state of affairs, not a mistake
+class BrokerUnavailable(TechnicalFault):  # noqa: N818 - it names a state of affairs, not a mistake
     """The broker can't be reached, doesn't answer, or skipped something. A technical fault: open anew and try again."""
+
+
+class PartitionsDiffer(Exception):  # noqa: N818 - it names a state of affairs, not a mistake
+    """This process counts partitions differently from the stream, so it would look for keys in the wrong place.
+
+    Nothing that passes by waiting: the process should end with this message.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,11 @@ class Publication:
 
 class Feed(Protocol):
     """The messages behind a position, in stream order, each once."""
+
+    @property
+    def pending(self) -> int:
+        """How many of them the stream had when the feed was opened."""
+        ...
 
     async def take(self, limit: int, wait: float) -> list[Received]:
         """What is there, up to `limit`; waits up to `wait` seconds for the first, then `[]`.
@@ -92,7 +105,7 @@ class Broker(Protocol):
     """Where connections come from."""
 
     def connect(self) -> AbstractAsyncContextManager[BrokerConnection]:
-        """A new connection each time. Raises BrokerUnavailable, also when there is no stream yet."""
+        """A new connection each time. Raises BrokerUnavailable (also while there is no stream) or PartitionsDiffer."""
         ...
 
 

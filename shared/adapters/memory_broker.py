@@ -1,0 +1,159 @@
+"""The broker port in memory, for tests without infrastructure and for one process that plays the whole system."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from shared.messaging.broker import Bounds, BrokerUnavailable, Mark, Publication, subject_of
+from shared.messaging.envelope import ROW_ID_HEADER, Received
+
+
+class MemoryBroker:
+    """One stream; its connections end when `disconnect` is called. Repeats are dropped by row id, without a window."""
+
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._clock = clock
+        self._stored: list[tuple[str, Received]] = []  # the one at position p is at index p - 1
+        self._positions: dict[str, int] = {}  # by row id
+        self._connections: set[MemoryBrokerConnection] = set()
+        self._changed = asyncio.Event()
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator["MemoryBrokerConnection"]:
+        """See `broker.Broker`."""
+        connection = MemoryBrokerConnection(self)
+        self._connections.add(connection)
+        try:
+            yield connection
+        finally:
+            connection.fault = connection.fault or "closed"
+            self._connections.discard(connection)
+
+    def disconnect(self) -> None:
+        """End all connections, as a restart of the broker would."""
+        for connection in self._connections:
+            connection.fault = "disconnected"
+        self._notify()
+
+    def lose(self, after: int) -> None:
+        """Forget all messages behind a position, as a broker does that crashed before it wrote them to disk."""
+        self.disconnect()
+        for _, message in self._stored[after:]:
+            del self._positions[message.row_id]
+        del self._stored[after:]
+
+    def bounds(self) -> Bounds:
+        """See `broker.LogReader`."""
+        return Bounds(1, len(self._stored))
+
+    def message_at(self, position: int) -> Mark | None:
+        """See `broker.LogReader`."""
+        stored = self.stored_at(position)
+        return stored and Mark(position, stored[1].row_id, stored[1].received_at)
+
+    def store(self, publication: Publication) -> int:
+        """Append a message, or find the one that it repeats; returns its position."""
+        known = self._positions.get(publication.row_id)
+        if known is not None:
+            return known
+        position = len(self._stored) + 1
+        message = Received(
+            position=position,
+            row_id=publication.row_id,
+            received_at=self._clock(),
+            headers={ROW_ID_HEADER: publication.row_id, **publication.headers},
+            data=publication.data,
+        )
+        self._stored.append((publication.subject, message))
+        self._positions[publication.row_id] = position
+        self._notify()
+        return position
+
+    def stored_at(self, position: int) -> tuple[str, Received] | None:
+        """Subject and message at a position."""
+        if not 1 <= position <= len(self._stored):
+            return None
+        return self._stored[position - 1]
+
+    def subjects_behind(self, position: int) -> list[str]:
+        """The subjects of all messages behind a position."""
+        return [subject for subject, _ in self._stored[position:]]
+
+    async def changed(self) -> None:
+        """Wait for the next message or disconnect."""
+        await self._changed.wait()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+class MemoryBrokerConnection:
+    """See `broker.BrokerConnection`."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+        self.fault: str | None = None
+
+    async def bounds(self) -> Bounds:
+        """See `broker.LogReader`."""
+        self.check()
+        return self._broker.bounds()
+
+    async def message_at(self, position: int) -> Mark | None:
+        """See `broker.LogReader`."""
+        self.check()
+        return self._broker.message_at(position)
+
+    @asynccontextmanager
+    async def read(self, partition: int, *, after: int, filters: Sequence[str]) -> AsyncIterator["MemoryFeed"]:
+        """See `broker.LogReader`."""
+        self.check()
+        yield MemoryFeed(self._broker, self, after, frozenset(subject_of(partition, route) for route in filters))
+
+    async def publish(self, messages: Sequence[Publication]) -> list[int | None]:
+        """See `broker.Publisher`."""
+        self.check()
+        return [self._broker.store(message) for message in messages]
+
+    def check(self) -> None:
+        """Raises BrokerUnavailable when the connection has ended."""
+        if self.fault is not None:
+            raise BrokerUnavailable(self.fault)
+
+
+class MemoryFeed:
+    """See `broker.Feed`."""
+
+    def __init__(
+        self, broker: MemoryBroker, connection: MemoryBrokerConnection, after: int, subjects: frozenset[str]
+    ) -> None:
+        self._broker = broker
+        self._connection = connection
+        self._position = after
+        self._subjects = subjects
+        self.pending = sum(subject in subjects for subject in broker.subjects_behind(after))
+
+    async def take(self, limit: int, wait: float) -> list[Received]:
+        """See `broker.Feed`."""
+        until = asyncio.get_running_loop().time() + wait
+        while True:
+            self._connection.check()
+            if taken := self._queued(limit):
+                return taken
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._broker.changed()
+            except TimeoutError:
+                self._connection.check()
+                return []
+
+    def _queued(self, limit: int) -> list[Received]:
+        taken: list[Received] = []
+        while len(taken) < limit and (stored := self._broker.stored_at(self._position + 1)):
+            subject, message = stored
+            self._position = message.position
+            if subject in self._subjects:
+                taken.append(message)
+        return taken

@@ -1,0 +1,54 @@
+"""The broker port over NATS JetStream."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from shared.adapters.nats import reader, stream
+from shared.adapters.nats.connection import NatsAddress, NatsConnection, connect
+from shared.adapters.nats.publisher import NatsPublisher, open_publisher
+from shared.messaging.broker import Bounds, Mark, Publication, subject_of
+
+
+class NatsBrokerConnection:
+    """See `broker.BrokerConnection`."""
+
+    def __init__(self, connection: NatsConnection, publisher: NatsPublisher) -> None:
+        self._connection = connection
+        self._publisher = publisher
+
+    async def bounds(self) -> Bounds:
+        """See `broker.LogReader`."""
+        return await stream.stream_bounds(self._connection.jetstream)
+
+    async def message_at(self, position: int) -> Mark | None:
+        """See `broker.LogReader`."""
+        return await stream.stored_message(self._connection.jetstream, position)
+
+    def read(
+        self, partition: int, *, after: int, filters: Sequence[str]
+    ) -> AbstractAsyncContextManager[reader.NatsFeed]:
+        """See `broker.LogReader`."""
+        return reader.read(self._connection, after, [subject_of(partition, route) for route in filters])
+
+    async def publish(self, messages: Sequence[Publication]) -> list[int | None]:
+        """See `broker.Publisher`."""
+        return await self._publisher.publish(messages)
+
+
+class NatsBroker:
+    """See `broker.Broker`. Who knows the stream's `limits` (the relay) makes it; others wait until it is there."""
+
+    def __init__(self, address: NatsAddress, partitions: int, limits: stream.StreamLimits | None = None) -> None:
+        self._address = address
+        self._partitions = partitions
+        self._limits = limits
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[NatsBrokerConnection]:
+        """See `broker.Broker`."""
+        async with connect(self._address) as connection:
+            if self._limits is not None:
+                await stream.make_stream(connection.jetstream, self._partitions, self._limits)
+            await stream.check_stream(connection.jetstream, self._partitions)
+            async with open_publisher(connection) as publisher:
+                yield NatsBrokerConnection(connection, publisher)

@@ -1,0 +1,147 @@
+"""Publishing to the stream: pipelined, with all acknowledgements awaited together."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import lru_cache
+
+import msgspec
+from nats.aio.msg import Msg
+from nats.errors import BadHeaderError
+
+from shared.adapters.nats.connection import UNLIMITED, NatsConnection, broker_faults, broker_faults_ignored
+from shared.messaging.broker import BrokerUnavailable, Publication
+from shared.messaging.envelope import ROW_ID_HEADER
+
+WINDOW = 1000
+"""Messages on their way at most: far below what the server buffers for a stream (10,000)."""
+ACK_SECONDS = 10.0
+
+_NEVER_ACCEPTED = frozenset({10054, 10097})  # the message, or its header, is larger than the stream allows
+
+
+class _Refusal(msgspec.Struct):
+    code: int
+    err_code: int = 0
+    description: str = ""
+
+
+class _Ack(msgspec.Struct):
+    seq: int = 0
+    duplicate: bool = False
+    error: _Refusal | None = None
+
+
+_decode_ack = msgspec.json.Decoder(_Ack).decode
+
+
+class NatsPublisher:
+    """Messages ask for their acknowledgements in an inbox of our own, whose last token names the message."""
+
+    def __init__(self, connection: NatsConnection, inbox: str) -> None:
+        self._connection = connection
+        self._inbox = inbox
+        self._sent = 0
+        self._last_position = 0
+        self._awaited: dict[str, int] = {}  # index in the window, by token
+        self._positions: list[int | None] = []
+        self._changed = asyncio.Event()
+        self._fault: str | None = None
+        connection.lost.add_done_callback(self._lost)
+
+    async def publish(self, messages: Sequence[Publication]) -> list[int | None]:
+        """See `broker.Publisher`. One call at a time."""
+        positions: list[int | None] = []
+        for start in range(0, len(messages), WINDOW):
+            positions += await self._publish_window(messages[start : start + WINDOW])
+        return positions
+
+    async def on_ack(self, message: Msg) -> None:
+        """What the server answers to one message."""
+        token = message.subject.rpartition(".")[2]
+        index = self._awaited.pop(token, None)
+        if index is None:
+            return  # of a window that has been given up
+        if message.headers and message.headers.get("Status") == "503":
+            self._fail("no stream takes our subjects")
+            return
+        ack = _decode_ack(message.data)
+        if ack.error is None:
+            if not ack.duplicate:
+                if ack.seq <= self._last_position:
+                    self._fail(f"the stream has gone back from {self._last_position} to {ack.seq}")
+                self._last_position = ack.seq
+            self._positions[index] = ack.seq
+        elif ack.error.err_code not in _NEVER_ACCEPTED:
+            self._fail(f"not stored: {ack.error.description}")
+        if not self._awaited:
+            self._changed.set()
+
+    async def _publish_window(self, messages: Sequence[Publication]) -> list[int | None]:
+        self._positions = [None] * len(messages)
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(ACK_SECONDS):
+                with broker_faults():
+                    for index, message in enumerate(messages):
+                        await self._send(index, message)
+                while self._awaited and self._fault is None:
+                    await self._changed.wait()
+                    self._changed.clear()
+        except TimeoutError:
+            self._fail(f"{len(self._awaited)} acknowledgements are missing after {ACK_SECONDS:g} s")
+        if self._fault is not None:
+            raise BrokerUnavailable(self._fault)
+        return self._positions
+
+    async def _send(self, index: int, message: Publication) -> None:
+        """Send it if the server can take it: it would close the connection on what is too large."""
+        payload = message.data.encode()
+        headers = {ROW_ID_HEADER: message.row_id, **message.headers}
+        size = len(payload) + _wire_size(headers)
+        if size > self._connection.client.max_payload or not _is_subject(message.subject):
+            return
+        self._sent += 1
+        token = str(self._sent)
+        self._awaited[token] = index
+        try:
+            await self._connection.client.publish(
+                message.subject, payload, reply=f"{self._inbox}.{token}", headers=headers
+            )
+        except BadHeaderError:
+            del self._awaited[token]
+
+    def _lost(self, reason: asyncio.Future[str]) -> None:
+        self._fail(f"connection lost: {reason.result()}")
+
+    def _fail(self, fault: str) -> None:
+        """For good: what was sent after the fault is of no use."""
+        self._fault = self._fault or fault
+        self._changed.set()
+
+
+@lru_cache(maxsize=1024)
+def _is_subject(subject: str) -> bool:
+    return re.fullmatch(r"[^\s.*>]+(\.[^\s.*>]+)*", subject) is not None
+
+
+def _wire_size(headers: Mapping[str, str]) -> int:
+    """Bytes of the header block; an upper bound where it makes no difference."""
+    return 16 + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items())
+
+
+@asynccontextmanager
+async def open_publisher(connection: NatsConnection) -> AsyncIterator[NatsPublisher]:
+    """A publisher with an inbox of its own."""
+    inbox = connection.client.new_inbox()
+    publisher = NatsPublisher(connection, inbox)
+    with broker_faults():
+        subscription = await connection.client.subscribe(
+            f"{inbox}.*", cb=publisher.on_ack, pending_msgs_limit=UNLIMITED, pending_bytes_limit=UNLIMITED
+        )
+    try:
+        yield publisher
+    finally:
+        with broker_faults_ignored():
+            await subscription.unsubscribe()

@@ -1,0 +1,93 @@
+"""The stream that everything is published to."""
+
+from dataclasses import dataclass
+
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
+from nats.js.manager import JetStreamManager
+
+from shared.adapters.nats.connection import broker_faults
+from shared.messaging.broker import Bounds, BrokerUnavailable, Mark, PartitionsDiffer
+from shared.messaging.envelope import ROW_ID_HEADER, SUBJECTS
+
+STREAM = "FTGO"
+PARTITIONS_KEY = "ftgo_partitions"
+DUPLICATE_WINDOW_SECONDS = 120.0
+
+_NO_MESSAGE = 10037  # JetStream's error code for a sequence at which nothing is stored
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """How much the stream keeps: seconds and bytes. Beyond `max_bytes` it refuses what is new and drops nothing."""
+
+    max_age: float
+    max_bytes: int
+
+
+async def make_stream(jetstream: JetStreamManager, partitions: int, limits: StreamLimits) -> None:
+    """Make the stream if there is none, and give it these limits if it has others."""
+    config = StreamConfig(
+        name=STREAM,
+        subjects=[SUBJECTS],
+        retention=RetentionPolicy.LIMITS,
+        discard=DiscardPolicy.NEW,
+        storage=StorageType.FILE,
+        max_age=limits.max_age,
+        max_bytes=limits.max_bytes,
+        duplicate_window=min(DUPLICATE_WINDOW_SECONDS, limits.max_age),
+        metadata={PARTITIONS_KEY: str(partitions)},
+    )
+    with broker_faults():
+        try:
+            stream = await jetstream.stream_info(STREAM)
+        except NotFoundError:
+            # Of several that make it at once all succeed: it is the same configuration, or else checked below.
+            await jetstream.add_stream(config)
+            return
+        current = stream.config
+        if (current.max_age, current.max_bytes) != (limits.max_age, limits.max_bytes):
+            await jetstream.update_stream(current, max_age=limits.max_age, max_bytes=limits.max_bytes)
+
+
+async def check_stream(jetstream: JetStreamManager, partitions: int) -> None:
+    """Raises BrokerUnavailable when there is no stream yet, PartitionsDiffer when it is cut up in another way."""
+    with broker_faults():
+        try:
+            stream = await jetstream.stream_info(STREAM)
+        except NotFoundError:
+            raise BrokerUnavailable(f"there is no stream {STREAM} yet: the relay makes it") from None
+    stored = (stream.config.metadata or {}).get(PARTITIONS_KEY)
+    if stored != str(partitions):
+        raise PartitionsDiffer(
+            f"the stream {STREAM} has {stored} partitions, this process is set to {partitions} (FTGO_PARTITIONS); "
+            "to change the count, drain and delete the stream first"
+        )
+
+
+async def stream_bounds(jetstream: JetStreamManager) -> Bounds:
+    """Where the stream begins and ends."""
+    with broker_faults():
+        state = (await jetstream.stream_info(STREAM)).state
+    return Bounds(state.first_seq if state.messages else state.last_seq + 1, state.last_seq)
+
+
+async def stored_message(jetstream: JetStreamManager, position: int) -> Mark | None:
+    """What is stored at a position; None if nothing is."""
+    if position < 1:
+        return None
+    with broker_faults():
+        try:
+            message = await jetstream.get_msg(STREAM, seq=position)
+        except NotFoundError as fault:
+            if fault.err_code == _NO_MESSAGE:
+                return None
+            raise
+    if message.time is None:
+        raise BrokerUnavailable(f"the message at {position} has no time")
+    return Mark(position, row_id(message.headers or {}, position), message.time)
+
+
+def row_id(headers: dict[str, str], position: int) -> str:
+    """The outbox row's id, or for what no relay has published an id made of its position."""
+    return headers.get(ROW_ID_HEADER) or f"{STREAM}-{position}"

@@ -1,0 +1,206 @@
+"""The broker over a real nats-server: what it does beyond the common suite when things go wrong."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+
+import nats
+import pytest
+from nats.aio.client import Client
+
+from shared.adapters.nats import reader
+from shared.adapters.nats.broker import NatsBroker
+from shared.adapters.nats.connection import NatsAddress
+from shared.adapters.nats.stream import STREAM, StreamLimits
+from shared.messaging.broker import Bounds, Broker, BrokerUnavailable, PartitionsDiffer, Publication
+from shared.testing.broker_suite import CREATED, BrokerSuite, publication, publications, rows, take_exactly
+from shared.testing.infra import NatsServer
+
+LIMITS = StreamLimits(max_age=3600, max_bytes=1 << 26)
+NewNats = Callable[[], NatsServer]
+
+
+def broker_at(url: str, partitions: int = 1, limits: StreamLimits | None = LIMITS) -> NatsBroker:
+    return NatsBroker(NatsAddress(url), partitions, limits)
+
+
+class TestNatsBroker(BrokerSuite):
+    @pytest.fixture
+    def broker(self, new_nats: NewNats) -> Broker:
+        return broker_at(new_nats().url)
+
+
+async def test_no_server_is_a_fault_that_passes() -> None:
+    with pytest.raises(BrokerUnavailable):
+        async with broker_at("nats://127.0.0.1:1").connect():
+            pass
+
+
+async def test_without_limits_nobody_makes_the_stream(new_nats: NewNats) -> None:
+    url = new_nats().url
+    with pytest.raises(BrokerUnavailable, match="no stream FTGO yet"):
+        async with broker_at(url, limits=None).connect():
+            pass
+    async with broker_at(url).connect(), broker_at(url, limits=None).connect() as log:
+        assert await log.bounds() == Bounds(1, 0)
+
+
+async def test_the_stream_takes_new_limits_and_keeps_its_messages(new_nats: NewNats) -> None:
+    url = new_nats().url
+    async with broker_at(url).connect() as log:
+        await log.publish(publications([1]))
+    async with broker_at(url, limits=StreamLimits(max_age=1800.5, max_bytes=1 << 20)).connect() as log:
+        assert await log.bounds() == Bounds(1, 1)
+    async with await nats.connect(url) as client:
+        config = (await client.jsm().stream_info(STREAM)).config
+        assert (config.max_age, config.max_bytes, config.discard) == (1800.5, 1 << 20, "new")
+        assert (config.storage, config.retention, config.duplicate_window) == ("file", "limits", 120)
+
+
+async def test_another_count_of_partitions_is_refused(new_nats: NewNats) -> None:
+    url = new_nats().url
+    async with broker_at(url, partitions=4).connect():
+        pass
+    for limits in (LIMITS, None):
+        with pytest.raises(PartitionsDiffer, match="has 4 partitions, this process is set to 3"):
+            async with broker_at(url, partitions=3, limits=limits).connect():
+                pass
+
+
+async def test_what_the_server_will_never_take_is_told_from_what_it_takes(new_nats: NewNats) -> None:
+    url = new_nats().url
+    async with await nats.connect(url) as client:
+        limit = client.max_payload
+    async with broker_at(url).connect() as log:
+        positions = await log.publish(
+            [
+                publication(1),
+                publication(2, data="x" * limit),  # its headers make it too large
+                publication(3, route="event.with a space"),
+                publication(4, route="event..empty"),
+                Publication(row_id="order-5", subject="ftgo.0.event.x", headers={"not a token": "x"}, data="{}"),
+                Publication(row_id="order-6", subject="ftgo.0.event.x", headers={"ce-id": "y" * 70_000}, data="{}"),
+                publication(7),
+            ]
+        )
+        assert positions == [1, None, None, None, None, None, 2]
+
+
+async def test_a_full_stream_refuses_and_keeps_what_it_has(new_nats: NewNats) -> None:
+    async with broker_at(new_nats().url, limits=StreamLimits(3600, 100_000)).connect() as log:
+        await log.publish(publications([1]))
+        with pytest.raises(BrokerUnavailable, match="maximum bytes exceeded"):
+            await log.publish([publication(number, data="x" * 10_000) for number in range(2, 20)])
+        bounds = await log.bounds()
+        assert bounds.first == 1
+
+
+async def test_a_lost_connection_ends_publishing_and_reading(new_nats: NewNats) -> None:
+    server = new_nats()
+    async with broker_at(server.url).connect() as log, log.read(0, after=0, filters=[CREATED]) as feed:
+        waiting = asyncio.create_task(feed.take(10, 50))
+        await log.publish(publications([1]))
+        assert rows(await waiting) == [1]
+        waiting = asyncio.create_task(feed.take(10, 50))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(server.server.kill)
+        with pytest.raises(BrokerUnavailable):
+            await waiting
+        with pytest.raises(BrokerUnavailable):
+            await log.publish(publications([2]))
+        await asyncio.to_thread(server.server.start)
+        with pytest.raises(BrokerUnavailable):  # it never reconnects by itself
+            await log.bounds()
+    async with broker_at(server.url).connect() as log, log.read(0, after=1, filters=[CREATED]) as feed:
+        await log.publish(publications([2]))
+        assert rows(await take_exactly(feed, 1)) == [2]
+
+
+async def test_a_server_that_does_not_answer_is_noticed(new_nats: NewNats, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "HEARTBEAT_SECONDS", 0.5)
+    server = new_nats()
+    async with broker_at(server.url).connect() as log, log.read(0, after=0, filters=[CREATED]) as feed:
+        await log.publish(publications([1]))
+        await take_exactly(feed, 1)
+        os.kill(server.server.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(BrokerUnavailable, match="heartbeats"):
+                await feed.take(1, 50)
+        finally:
+            os.kill(server.server.pid, signal.SIGCONT)
+
+
+async def test_heartbeats_keep_an_idle_feed_alive(new_nats: NewNats, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr(reader, "REQUEST_EXPIRES_SECONDS", 0.5)
+    async with broker_at(new_nats().url).connect() as log, log.read(0, after=0, filters=[CREATED]) as feed:
+        assert await feed.take(1, 2.5) == []  # several requests expire, and none is missed
+        await log.publish(publications(range(1, 1001)))
+        assert rows(await take_exactly(feed, 1000)) == list(range(1, 1001))
+
+
+async def test_a_deleted_consumer_is_noticed(new_nats: NewNats) -> None:
+    url = new_nats().url
+    async with broker_at(url).connect() as log, log.read(0, after=0, filters=[CREATED]) as feed:
+        async with await nats.connect(url) as client:
+            [consumer] = await client.jsm().consumers_info(STREAM)
+            await client.jsm().delete_consumer(STREAM, consumer.name)
+        with pytest.raises(BrokerUnavailable):
+            await feed.take(1, 50)
+
+
+async def test_a_gap_is_noticed(new_nats: NewNats) -> None:
+    async with broker_at(new_nats().url).connect() as log, log.read(0, after=0, filters=[CREATED]) as feed:
+        process = Client._process_msg
+        dropped = asyncio.Event()
+
+        async def drop_one(client: Client, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+            if b"order-5\r\n" in (headers or b"") and not dropped.is_set():
+                dropped.set()
+                return
+            await process(client, sid, subject, reply, data, headers)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Client, "_process_msg", drop_one)
+            await log.publish(publications(range(1, 11)))
+            with pytest.raises(BrokerUnavailable, match="message 5 of the consumer is missing"):
+                await take_exactly(feed, 10)
+        assert dropped.is_set()
+
+
+async def test_a_lost_last_message_is_noticed(new_nats: NewNats, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "HEARTBEAT_SECONDS", 0.2)
+    async with broker_at(new_nats().url).connect() as log, log.read(0, after=0, filters=[CREATED]) as feed:
+        process = Client._process_msg
+
+        async def drop(client: Client, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+            if b"order-1\r\n" not in (headers or b""):
+                await process(client, sid, subject, reply, data, headers)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Client, "_process_msg", drop)
+            await log.publish(publications([1]))
+            with pytest.raises(BrokerUnavailable, match="last messages have not arrived"):
+                await feed.take(1, 50)
+
+
+async def test_a_stream_that_was_set_back_is_noticed_while_publishing(new_nats: NewNats) -> None:
+    url = new_nats().url
+    async with broker_at(url).connect() as log:
+        await log.publish(publications([1, 2, 3]))
+        async with await nats.connect(url) as client:
+            await client.jsm().delete_stream(STREAM)
+        async with broker_at(url).connect():  # makes it again
+            pass
+        with pytest.raises(BrokerUnavailable, match="gone back from 3 to 1"):
+            await log.publish(publications([4]))
+
+
+async def test_a_missing_stream_is_a_fault(new_nats: NewNats) -> None:
+    url = new_nats().url
+    async with broker_at(url).connect() as log:
+        async with await nats.connect(url) as client:
+            await client.jsm().delete_stream(STREAM)
+        with pytest.raises(BrokerUnavailable, match="no stream takes our subjects"):
+            await log.publish(publications([1]))
