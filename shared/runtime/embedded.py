@@ -71,7 +71,7 @@ class Postgres:
             name="postgres",
             argv=(str(binaries(server_user()) / "postgres"), "-D", data),
             env=_environment(),
-            cwd=self.folder,
+            cwd=Path(data),
             user=server_user(),
             # SIGINT is PostgreSQL's "fast" shutdown, SIGQUIT its "immediate" one; SIGKILL would leave shared memory.
             stop_signal=signal.SIGINT,

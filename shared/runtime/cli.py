@@ -1,0 +1,349 @@
+"""The command line, `./ftgo`. Expected failures are one line and an exit code that isn't 0."""
+
+import asyncio
+import os
+import re
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Annotated, Any
+
+import psutil
+import typer
+from pydantic import SecretStr, ValidationError
+from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings, EnvSettingsSource, SecretsSettingsSource
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from shared.runtime.process import LaunchError, Program, require_free_port
+from shared.runtime.provision import ProvisionSettings
+from shared.runtime.settings import RelaySettings, ServiceSettings
+from shared.runtime.supervisor import http_probe, local_client, read_state
+from shared.runtime.system import RELAY, ROOT, System, SystemSettings, remove_data
+from shared.runtime.topology import BY_NAME, SERVICES
+
+app = typer.Typer(
+    name="ftgo",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="FTGO in Python: event-driven microservices that take food orders, with real PostgreSQL and NATS.",
+)
+console = Console(highlight=False)
+
+SERVICE_NAMES = tuple(service.name for service in SERVICES)
+PortOffset = Annotated[
+    int | None,
+    typer.Option(help="Added to every port, to run beside another copy.", envvar="FTGO_PORT_OFFSET", min=0, max=40000),
+]
+
+
+@app.command()
+def up(
+    without: Annotated[list[str] | None, typer.Option(help="Leave out a service, or 'relay': run it yourself.")] = None,
+    port_offset: PortOffset = None,
+) -> None:
+    """Start the whole system and keep it running until Ctrl-C.
+
+    PostgreSQL, NATS, the relay and all services run as processes of their own; one that dies is started again. Data
+    stays in .ftgo until 'reset'.
+
+    Examples: `./ftgo up`   `./ftgo up --without order`   `./ftgo up --port-offset 1000`
+    """
+    left_out = [known_part(name) for name in without or []]
+    system = System(_system_settings(port_offset))
+    began = time.monotonic()
+
+    async def run() -> None:
+        async with local_client() as client:
+            supervisor = system.supervisor(client, console, left_out)
+            await supervisor.run(lambda: _print_places(system, time.monotonic() - began))
+
+    console.print("Starting PostgreSQL, NATS, the relay and the services. Ctrl-C stops everything.")
+    asyncio.run(run())
+    console.print("Everything has stopped.")
+
+
+@app.command()
+def status(
+    wait: Annotated[float, typer.Option(help="Wait up to this many seconds until all is ready.", min=0)] = 0,
+) -> None:
+    """Show what runs, where, and whether it's ready. The exit code is 0 only when all of it is.
+
+    Examples: `./ftgo status`   `./ftgo status --wait 60`
+    """
+    give_up = time.monotonic() + wait
+    while True:
+        state = read_state(SystemSettings().data_dir)
+        reasons = asyncio.run(_reasons(state["parts"])) if state else {}
+        ready = bool(reasons) and not any(reasons.values())
+        if ready or time.monotonic() >= give_up:
+            break
+        time.sleep(0.3)
+    if state is None:
+        raise LaunchError("nothing runs: ./ftgo up starts the system")
+    table = Table("", "state", "where", "pid", "memory", "restarts", box=None, header_style="dim")
+    for name, part in state["parts"].items():
+        shown = "[green]ready[/]" if not reasons[name] else f"[red]{escape(reasons[name])}[/]"
+        table.add_row(name, shown, part["url"], str(part["pid"]), _memory(part["pid"]), str(part["restarts"]))
+    console.print(table)
+    if not ready:
+        raise typer.Exit(1)
+
+
+@app.command()
+def logs(
+    service: Annotated[
+        str | None, typer.Argument(help="A service, 'relay', 'nats' or 'postgres'; all of them.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written from now on.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines to show.", min=0)] = 30,
+) -> None:
+    """Show the last lines of one program's log, or of all.
+
+    Examples: `./ftgo logs order`   `./ftgo logs --follow`
+    """
+    folder = SystemSettings().data_dir / "logs"
+    files = sorted(folder.glob("*.log")) if service is None else [folder / f"{service}.log"]
+    missing = [file for file in files if not file.exists()]
+    if missing or not files:
+        raise LaunchError(f"there is no log of {service or 'anything'} in {folder}")
+    width = max(len(file.stem) for file in files) if len(files) > 1 else 0
+    positions = {}
+    for file in files:
+        with file.open("rb") as opened:
+            for line in deque(opened, maxlen=lines):
+                _write_line(line, file.stem, width)
+            positions[file] = opened.tell()
+    while follow:
+        for file in files:
+            positions[file] = _write_new(file, positions[file], width)
+        time.sleep(0.2)
+
+
+@app.command()
+def reset(yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False) -> None:
+    """Remove all data, logs and passwords of the embedded system. It must not run.
+
+    Example: `./ftgo reset --yes`
+    """
+    folder = SystemSettings().data_dir
+    if read_state(folder) is not None:
+        raise LaunchError("the system runs: stop it first, with Ctrl-C where it was started")
+    if not yes:
+        typer.confirm(f"Remove all data, logs and passwords in {folder}?", abort=True)
+    remove_data(folder)
+    console.print("Removed. ./ftgo up starts with empty databases.")
+
+
+@app.command()
+def config() -> None:
+    """Print every setting: its environment variable, default, present value and meaning.
+
+    Example: `./ftgo config`
+    """
+    shown: set[str] = set()
+    for title, model in (
+        ("up, status, logs, reset, demo", SystemSettings),
+        ("every service", ServiceSettings),
+        ("relay", RelaySettings),
+        ("python -m shared.runtime.provision", ProvisionSettings),
+    ):
+        table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim")
+        table.add_column("variable", no_wrap=True)
+        for column in ("default", "value", "meaning"):
+            table.add_column(column, overflow="fold")
+        for row in _settings_rows(model):
+            if row[0] not in shown or (model is RelaySettings and row[0] == "FTGO_PORT"):
+                table.add_row(*map(escape, row))
+                shown.add(row[0])
+        console.print(table, "")
+
+
+@app.command()
+def service(name: Annotated[str, typer.Argument(help=", ".join(SERVICE_NAMES))]) -> None:
+    """Run one service in the foreground.
+
+    It uses FTGO_DATABASE_URL and the other variables if they are set, and the servers of the running 'up' otherwise.
+
+    Example: `./ftgo up --without order` and, in a second terminal, `./ftgo service order`
+    """
+    if name not in BY_NAME:
+        raise LaunchError(f"there is no service {name!r}: {', '.join(SERVICE_NAMES)}")
+    if "FTGO_DATABASE_URL" in os.environ:
+        os.environ.setdefault("FTGO_PORT", str(BY_NAME[name].port))
+        _become((sys.executable, "-m", name), dict(os.environ))
+    system = _attached_system()
+    require_free_port(system.port(BY_NAME[name]), name, system.settings.host)
+    _become_program(system.service_program(BY_NAME[name]))
+
+
+@app.command()
+def relay(names: Annotated[list[str] | None, typer.Argument(help="Whose databases; all by default.")] = None) -> None:
+    """Run one relay process in the foreground for the databases of the services named.
+
+    It uses FTGO_RELAY_URL_<SERVICE> if they are set, and the servers of the running 'up' otherwise.
+
+    Example: `./ftgo up --without relay` and, in a second terminal, `./ftgo relay order consumer`
+    """
+    services = [BY_NAME[name] for name in names or SERVICE_NAMES if name in BY_NAME and BY_NAME[name].publishes]
+    unknown = {*(names or [])} - {each.name for each in services}
+    if unknown:
+        raise LaunchError(f"no relay for {', '.join(sorted(unknown))}: it takes services that publish messages")
+    if any(variable.startswith("FTGO_RELAY_URL_") for variable in os.environ):
+        _become((sys.executable, "-m", "cdc", *(each.name for each in services)), dict(os.environ))
+    system = _attached_system()
+    require_free_port(system.relay_port, RELAY, system.settings.host)
+    _become_program(system.relay_program(services))
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": ["--help"]}
+)
+def test(context: typer.Context) -> None:
+    """Run the tests; everything that follows goes to pytest.
+
+    Examples: `./ftgo test`   `./ftgo test order/tests -k revise`
+    """
+    _become((sys.executable, "-m", "pytest", *context.args), dict(os.environ))
+
+
+def known_part(name: str) -> str:
+    """Return the name if it's one of a service or the relay's. LaunchError otherwise."""
+    if name not in {*SERVICE_NAMES, RELAY}:
+        raise LaunchError(f"there is no {name!r}: {', '.join(SERVICE_NAMES)}, {RELAY}")
+    return name
+
+
+def _system_settings(port_offset: int | None) -> SystemSettings:
+    return SystemSettings() if port_offset is None else SystemSettings(port_offset=port_offset)
+
+
+def _attached_system() -> System:
+    """Return the system that runs, with the ports it has."""
+    settings = SystemSettings()
+    state = read_state(settings.data_dir)
+    if state is None or "postgres" not in state["parts"]:
+        raise LaunchError("nothing runs that it could use: start ./ftgo up first, or set FTGO_DATABASE_URL and so on")
+    offset = state["parts"]["postgres"]["port"] - settings.postgres_port
+    return System(settings.model_copy(update={"port_offset": offset}))
+
+
+def _become_program(program: Program) -> None:
+    environment = dict(program.env)
+    if sys.stdout.isatty():
+        environment.setdefault("FTGO_LOG_FORMAT", "console")
+    _become(program.argv, environment)
+
+
+def _become(argv: tuple[str, ...], environment: dict[str, str]) -> None:
+    """Go on as another program, so that signals and exit codes are its own."""
+    sys.stdout.flush()
+    os.chdir(ROOT)
+    os.execve(argv[0], argv, environment)  # noqa: S606 - our own program, no shell
+
+
+def _print_places(system: System, seconds: float) -> None:
+    table = Table("", "where", "", box=None, header_style="dim")
+    state = read_state(system.folder) or {"parts": {}}
+    for name, part in state["parts"].items():
+        table.add_row(name, part["url"], f"{part['url']}/docs" if name in BY_NAME else "")
+    console.print(table)
+    console.print(
+        f"Logs are in {system.folder / 'logs'}, passwords in {system.folder / 'secrets.json'}.", soft_wrap=True
+    )
+    console.print(f"[green]Ready[/] after {seconds:.1f} s. Ctrl-C stops everything.")
+
+
+async def _reasons(parts: dict[str, Any]) -> dict[str, str]:
+    """Return by name why each part isn't ready, "" when it is."""
+    async with local_client() as client:
+
+        async def reason(part: dict[str, Any]) -> str:
+            if part["url"].startswith("http"):
+                return await http_probe(client, f"{part['url']}/readyz")()
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", part["port"])
+            except OSError:
+                return "it does not answer"
+            writer.close()
+            return ""
+
+        return dict(zip(parts, await asyncio.gather(*map(reason, parts.values())), strict=True))
+
+
+def _memory(pid: int) -> str:
+    """Return the proportional memory of a process and its children, in MB."""
+    try:
+        process = psutil.Process(pid)
+        total = sum(each.memory_full_info().pss for each in (process, *process.children(recursive=True)))
+    except (psutil.Error, AttributeError):  # not ours to look at, or not Linux
+        return ""
+    return f"{total / 1e6:.0f} MB"
+
+
+def _write_new(file: Path, position: int, width: int) -> int:
+    """Print the whole lines written since `position`, return the new position. A log that was cut starts at 0."""
+    with file.open("rb") as opened:
+        opened.seek(position if file.stat().st_size >= position else 0)
+        for line in opened:
+            if not line.endswith(b"\n"):
+                return opened.tell() - len(line)
+            _write_line(line, file.stem, width)
+        return opened.tell()
+
+
+def _write_line(line: bytes, name: str, width: int) -> None:
+    prefix = f"{name:<{width}}  " if width else ""
+    sys.stdout.write(prefix + line.decode(errors="replace"))
+    sys.stdout.flush()
+
+
+def _settings_rows(model: type[BaseSettings]) -> list[tuple[str, str, str, str]]:
+    """Return variable, default, present value and meaning of each setting; secrets are not shown."""
+    present = {**SecretsSettingsSource(model)(), **EnvSettingsSource(model)()}
+    rows = []
+    for name, setting in model.model_fields.items():
+        default = (
+            "(required)"
+            if setting.default is PydanticUndefined
+            else _shown(setting.get_default(call_default_factory=True))
+        )
+        if setting.default_factory is not None:
+            default = ""
+        value = ""
+        if name in present:
+            value = "********" if "Secret" in str(setting.annotation) else _shown(present[name])
+        rows.append((f"FTGO_{name.upper()}", default, value, setting.description or ""))
+    return rows
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, SecretStr):
+        return "********"
+    return re.sub(r"(?<=://)([^:@/]*):[^@]*@", r"\1:********@", str(value))
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app(prog_name="./ftgo")
+    except LaunchError as error:
+        sys.exit(f"ftgo: {error}")
+    except ValidationError as error:
+        first = error.errors()[0]
+        sys.exit(f"ftgo: FTGO_{'_'.join(map(str, first['loc'])).upper()}: {first['msg']}")
+    except PermissionError as error:
+        sys.exit(f"ftgo: {error.filename} belongs to another user: {error.strerror}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
