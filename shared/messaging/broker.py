@@ -14,11 +14,11 @@ from shared.core.errors import TechnicalFault
 from shared.messaging.envelope import Received
 
 
-class BrokerUnavailable(TechnicalFault):  # noqa: N818 - it names a state of affairs, not a mistake
+class BrokerUnavailable(TechnicalFault):
     """The broker can't be reached, doesn't answer, or skipped something. A technical fault: open anew and try again."""
 
 
-class PartitionsDiffer(Exception):  # noqa: N818 - it names a state of affairs, not a mistake
+class PartitionsDiffer(Exception):
     """This process counts partitions differently from the stream, so it would look for keys in the wrong place.
 
     Nothing that passes by waiting: the process should end with this message.

@@ -13,6 +13,9 @@ from typing import Literal
 Kind = Literal["event", "command", "reply"]
 Outcome = Literal["success", "refusal"]
 
+_KINDS: dict[str, Kind] = {"event": "event", "command": "command", "reply": "reply"}
+_OUTCOMES: dict[str | None, Outcome | None] = {None: None, "success": "success", "refusal": "refusal"}
+
 ROW_ID_HEADER = "Nats-Msg-Id"
 """The outbox row's id: what JetStream drops repeats by. The relay sets it."""
 
@@ -43,7 +46,7 @@ class Envelope:
 
     @property
     def route(self) -> str:
-        """The subject without its partition: `event.order.OrderCreated`, `command.kitchen.CreateTicket`, `reply.order`."""
+        """The subject without its partition, such as `command.kitchen.CreateTicket` or `reply.order`."""
         return f"reply.{self.reply_to}" if self.kind == "reply" else f"{self.kind}.{self.type}"
 
     def to_headers(self) -> dict[str, str]:
@@ -77,9 +80,7 @@ class Envelope:
     def from_headers(cls, headers: Mapping[str, str], data: str) -> "Envelope":
         """The inverse of `to_headers`; raises ValueError for what is not such a message."""
         try:
-            kind, outcome = headers["ce-kind"], headers.get("ce-outcome")
-            if kind not in ("event", "command", "reply") or outcome not in (None, "success", "refusal"):
-                raise ValueError(f"unknown kind {kind!r} or outcome {outcome!r}")
+            kind, outcome = _KINDS[headers["ce-kind"]], _OUTCOMES[headers.get("ce-outcome")]
             sequence = headers.get("ce-sequence")
             return cls(
                 id=headers["ce-id"],
@@ -100,7 +101,7 @@ class Envelope:
                 traceparent=headers.get("traceparent"),
             )
         except KeyError as missing:
-            raise ValueError(f"the header {missing} is missing") from None
+            raise ValueError(f"a header is missing or unknown: {missing}") from None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

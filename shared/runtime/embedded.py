@@ -25,7 +25,7 @@ from urllib.parse import quote
 import psutil
 import psycopg2
 
-from shared.runtime.process import LaunchError, Program
+from shared.runtime.process import LaunchError, Program, still_alive
 
 POSTGRES_MAJOR = "18"
 ADMIN_ROLE = "ftgo_admin"
@@ -203,10 +203,8 @@ class Postgres:
             server = psutil.Process(pid)
             if Path(server.cmdline()[-1]) == self.folder.resolve():
                 server.send_signal(signal.SIGINT)
-                try:
-                    server.wait(timeout=30)
-                except psutil.TimeoutExpired:
-                    raise LaunchError(f"a PostgreSQL (pid {pid}) still runs on {self.folder}: end it first") from None
+                if still_alive([server], 30):
+                    raise LaunchError(f"a PostgreSQL (pid {pid}) still runs on {self.folder}: end it first")
         pid_file.unlink(missing_ok=True)
 
 

@@ -22,7 +22,7 @@ import psutil
 from rich.console import Console
 from rich.text import Text
 
-from shared.runtime.process import LaunchError, Program, require_free_port
+from shared.runtime.process import LaunchError, Program, require_free_port, still_alive
 
 # Says why a program isn't ready, "" when it is.
 Probe = Callable[[], Awaitable[str]]
@@ -342,10 +342,10 @@ def end_orphans(folder: Path, patience: float = 30.0) -> None:
     """Wait until the children of a killed supervisor have ended and freed their ports; end those that don't."""
     entries = _written_state(folder).get("parts", {}).values()
     orphans = [process for process in map(_process, entries) if process is not None]
-    for process in psutil.wait_procs(orphans, timeout=patience / 6)[1]:
+    for process in still_alive(orphans, patience / 6):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGINT)  # what ends PostgreSQL without waiting for its clients
-    for process in psutil.wait_procs(orphans, timeout=patience)[1]:
+    for process in still_alive(orphans, patience):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
 

@@ -15,7 +15,7 @@ import psycopg2
 from psycopg2 import sql
 
 from shared.runtime.embedded import Nats, Postgres
-from shared.runtime.process import Program, free_port
+from shared.runtime.process import Program, free_port, still_alive
 from shared.runtime.provision import Database, provision, roles_of
 from shared.runtime.topology import BY_NAME, ServiceInfo
 
@@ -78,7 +78,7 @@ class Server:
             process.send_signal(self._program.force_signal)
             process.wait()
         # PostgreSQL doesn't start again while a process of its former self holds the shared memory.
-        psutil.wait_procs(children, timeout=10)
+        still_alive(children, 10)
 
 
 @dataclass

@@ -47,6 +47,7 @@ class NatsFeed:
         self._requested = 0
         self._consumer_sequence = 0
         self._heard_at = self._loop.time()
+        self.pending = 0
         connection.lost.add_done_callback(self._lost)
 
     async def take(self, limit: int, wait: float) -> list[Received]:
@@ -85,6 +86,7 @@ class NatsFeed:
                 ),
             )
         self._consumer = consumer.name
+        self.pending = consumer.num_pending or 0
         await self._request()
 
     async def close(self) -> None:

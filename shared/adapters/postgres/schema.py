@@ -110,14 +110,16 @@ create index set_aside_by_key on set_aside (partition, key, seq);
 
 create table sagas (
     id             text        primary key,
-    type           text        not null,
     version        integer     not null,
+    type           text        not null,
+    key            text        not null,
     data           jsonb       not null,
     step           integer     not null,
     phase          text        not null,
     awaiting       text,
-    command        text,
+    command        text        not null,
     attempts       integer     not null,
+    resends        integer     not null,
     due_at         timestamptz,
     stuck          boolean     not null,
     error          text        not null,
@@ -129,13 +131,11 @@ create index sagas_due on sagas (due_at) where due_at is not null;
 create index sagas_stuck on sagas (updated_at) where stuck;
 
 create table idempotency_keys (
-    request    text        not null,
-    key        text        not null,
+    id         text        primary key,
     version    integer     not null,
     body_hash  text        not null,
-    response   jsonb       not null,
-    created_at timestamptz not null,
-    primary key (request, key)
+    answer     jsonb       not null,
+    created_at timestamptz not null
 );
 create index idempotency_keys_created_at on idempotency_keys (created_at);
 """

@@ -1,0 +1,1 @@
+"""The accounting service: who may spend, and what has been authorized."""

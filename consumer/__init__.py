@@ -1,0 +1,1 @@
+"""The consumer service: who orders, and where to."""

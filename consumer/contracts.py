@@ -1,0 +1,37 @@
+"""What other services may know and ask of consumers."""
+
+from shared.core.messages import Command, Event
+from shared.core.values import Address, ConsumerId, Money, OrderId
+
+
+class ValidateOrderByConsumer(Command, key="consumer_id"):
+    consumer_id: ConsumerId
+    order_id: OrderId
+    order_total: Money
+
+
+class ConsumerRegistered(Event, key="consumer_id"):
+    consumer_id: ConsumerId
+    name: str
+
+
+class ConsumerUpdated(Event, key="consumer_id"):
+    consumer_id: ConsumerId
+    name: str
+
+
+class AddressAdded(Event, key="consumer_id"):
+    consumer_id: ConsumerId
+    address_id: str
+    address: Address
+
+
+class AddressUpdated(Event, key="consumer_id"):
+    consumer_id: ConsumerId
+    address_id: str
+    address: Address
+
+
+class AddressRemoved(Event, key="consumer_id"):
+    consumer_id: ConsumerId
+    address_id: str

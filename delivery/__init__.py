@@ -1,0 +1,1 @@
+"""The delivery service: couriers, and how dishes get to consumers."""

@@ -1,0 +1,123 @@
+"""What other services may know and ask of tickets."""
+
+from datetime import datetime
+
+from shared.core.messages import Command, Event, Reply
+from shared.core.values import LineItem, MenuItemId, OrderId, RestaurantId, TicketId
+
+
+class CreateTicket(Command["CreateTicketReply"], key="order_id"):
+    order_id: OrderId
+    restaurant_id: RestaurantId
+    line_items: tuple[LineItem, ...]
+
+
+class CreateTicketReply(Reply):
+    ticket_id: TicketId
+
+
+class ConfirmCreateTicket(Command, key="order_id"):
+    order_id: OrderId
+    ticket_id: TicketId
+
+
+class CancelCreateTicket(Command, key="order_id"):
+    order_id: OrderId
+    ticket_id: TicketId
+
+
+class BeginCancelTicket(Command, key="order_id"):
+    order_id: OrderId
+    ticket_id: TicketId
+
+
+class UndoCancelTicket(Command, key="order_id"):
+    order_id: OrderId
+    ticket_id: TicketId
+
+
+class ConfirmCancelTicket(Command, key="order_id"):
+    order_id: OrderId
+    ticket_id: TicketId
+
+
+class BeginReviseTicket(Command, key="order_id"):
+    order_id: OrderId
+    ticket_id: TicketId
+    revised_quantities: dict[MenuItemId, int]
+
+
+class UndoReviseTicket(Command, key="order_id"):
+    order_id: OrderId
+    ticket_id: TicketId
+
+
+class ConfirmReviseTicket(Command, key="order_id"):
+    order_id: OrderId
+    ticket_id: TicketId
+    revised_quantities: dict[MenuItemId, int]
+
+
+class TicketCreated(Event, key="order_id"):
+    ticket_id: TicketId
+    order_id: OrderId
+    restaurant_id: RestaurantId
+    line_items: tuple[LineItem, ...]
+
+
+class TicketCreateCancelled(Event, key="order_id"):
+    ticket_id: TicketId
+    order_id: OrderId
+
+
+class TicketAccepted(Event, key="order_id"):
+    ticket_id: TicketId
+    order_id: OrderId
+    accepted_at: datetime
+    ready_by: datetime
+
+
+class TicketPreparationStarted(Event, key="order_id"):
+    ticket_id: TicketId
+    order_id: OrderId
+
+
+class TicketReadyForPickup(Event, key="order_id"):
+    ticket_id: TicketId
+    order_id: OrderId
+
+
+class TicketPickedUp(Event, key="order_id"):
+    ticket_id: TicketId
+    order_id: OrderId
+
+
+class TicketCancelling(Event, key="order_id"):
+    ticket_id: TicketId
+    order_id: OrderId
+
+
+class TicketCancelUndone(Event, key="order_id"):
+    ticket_id: TicketId
+    order_id: OrderId
+
+
+class TicketCancelled(Event, key="order_id"):
+    ticket_id: TicketId
+    order_id: OrderId
+
+
+class TicketRevising(Event, key="order_id"):
+    ticket_id: TicketId
+    order_id: OrderId
+
+
+class TicketReviseUndone(Event, key="order_id"):
+    ticket_id: TicketId
+    order_id: OrderId
+
+
+class TicketRevised(Event, key="order_id"):
+    ticket_id: TicketId
+    order_id: OrderId
+    revised_quantities: dict[MenuItemId, int]

@@ -1,0 +1,1 @@
+"""The order history: what consumers look up about their orders."""

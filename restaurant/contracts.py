@@ -1,0 +1,16 @@
+"""What other services may know of restaurants."""
+
+from shared.core.messages import Event
+from shared.core.values import Address, MenuItem, RestaurantId
+
+
+class RestaurantCreated(Event, key="restaurant_id"):
+    restaurant_id: RestaurantId
+    name: str
+    address: Address
+    menu: tuple[MenuItem, ...]
+
+
+class RestaurantMenuRevised(Event, key="restaurant_id"):
+    restaurant_id: RestaurantId
+    menu: tuple[MenuItem, ...]

@@ -1,0 +1,289 @@
+"""A service's database in memory: the same ports as PostgreSQL's, for tests of whole systems in one process.
+
+One transaction at a time, so each sees all that went before; a transaction that fails is undone write by write.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from copy import copy
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any, Generic, TypeVar
+
+from shared.core.clock import Clock, utc_now
+from shared.core.errors import Conflict, LeaseLost
+from shared.eventsourcing.aggregate import Entity
+from shared.eventsourcing.store import History, Snapshot, StoredEvent
+from shared.messaging.broker import Mark, Publication, subject_of
+from shared.messaging.envelope import Envelope, partition_of
+from shared.messaging.inbox import Claim, KeptReply
+from shared.messaging.set_aside import PutAside, PutBack, SetAside, SetAsideChange, TakenUp
+from shared.saga.instance import SagaInstance
+
+R = TypeVar("R", bound=Entity)
+T = TypeVar("T")
+Undo = list[Callable[[], object]]
+
+
+class MemoryDatabase:
+    """See `unit_of_work.Database`. `outbox` is what has been committed for publishing, in order."""
+
+    def __init__(self, name: str = "memory", clock: Clock = utc_now) -> None:
+        self.name = name
+        self.clock = clock
+        self.events: dict[tuple[str, str], list[StoredEvent]] = defaultdict(list)
+        self.snapshots: dict[tuple[str, str], Snapshot] = {}
+        self.tables: dict[type[Entity], dict[str, Entity]] = defaultdict(dict)
+        self.inbox: dict[str, Claim] = {}
+        self.outbox: list[Publication] = []
+        self.waiting: dict[int, SetAside] = {}
+        self.positions: dict[int, Mark] = {}
+        self.checkpoints: dict[int, list[Mark]] = defaultdict(list)
+        self.holders: dict[int, tuple[int, datetime]] = {}
+        self.alive: set[int] = set()
+        self.sequence = count(1)
+        self._one_at_a_time = asyncio.Lock()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator["MemoryTransaction"]:
+        """See `unit_of_work.Database`."""
+        async with self._one_at_a_time:
+            undo: Undo = []
+            try:
+                yield MemoryTransaction(self, undo)
+            except BaseException:
+                for take_back in reversed(undo):
+                    take_back()
+                raise
+
+    @asynccontextmanager
+    async def session(self, holder: int) -> AsyncIterator["MemoryDatabase"]:
+        """See `subscription.Sessions`."""
+        self.alive.add(holder)
+        try:
+            yield self
+        finally:
+            self.alive.discard(holder)
+
+
+class MemoryTransaction:
+    """See `unit_of_work.Transaction`."""
+
+    def __init__(self, database: MemoryDatabase, undo: Undo) -> None:
+        self.database = database
+        self.events = _Events(database, undo)
+        self.inbox = _Inbox(database, undo)
+        self.outbox = _Outbox(database, undo)
+        self.waiting_room = _WaitingRoom(database, undo)
+        self.positions = _Positions(database, undo)
+        self.saga_timers = _SagaTimers(database)
+        self._undo = undo
+
+    def rows(self, cls: type[R]) -> "_RowStore[R]":
+        """See `unit_of_work.Transaction`."""
+        return _RowStore(cls, self.database, self._undo)
+
+
+class _Events:
+    def __init__(self, database: MemoryDatabase, undo: Undo) -> None:
+        self._database = database
+        self._undo = undo
+
+    async def load(self, aggregate: str, tag: str, ids: Sequence[str]) -> Mapping[str, History]:
+        return {id_: self._history(aggregate, tag, id_) for id_ in ids if self._database.events.get((aggregate, id_))}
+
+    async def append(self, events: Sequence[StoredEvent], snapshots: Sequence[Snapshot]) -> None:
+        for event in events:
+            stream = self._database.events[event.aggregate, event.id]
+            if event.version != len(stream) + 1:
+                raise Conflict(f"{event.aggregate} {event.id} has a version {event.version} already")
+            _append(stream, event, self._undo)
+        for snapshot in snapshots:
+            _put(self._database.snapshots, (snapshot.aggregate, snapshot.id), snapshot, self._undo)
+
+    def _history(self, aggregate: str, tag: str, id_: str) -> History:
+        snapshot = self._database.snapshots.get((aggregate, id_))
+        if snapshot is not None and snapshot.tag != tag:
+            snapshot = None
+        return History(snapshot, self._database.events[aggregate, id_][snapshot.version if snapshot else 0 :])
+
+
+class _RowStore(Generic[R]):
+    def __init__(self, cls: type[R], database: MemoryDatabase, undo: Undo) -> None:
+        self._table: dict[str, Any] = database.tables[cls]
+        self._undo = undo
+
+    async def load(self, ids: Sequence[str]) -> Sequence[R]:
+        return [copy(self._table[id_]) for id_ in ids if id_ in self._table]
+
+    async def insert(self, rows: Sequence[R]) -> None:
+        for row in rows:
+            if row.id in self._table:
+                raise Conflict(f"{type(row).__name__} {row.id} exists already")
+            _put(self._table, row.id, copy(row), self._undo)
+
+    async def update(self, rows: Sequence[tuple[R, int]]) -> None:
+        for row, replaces in rows:
+            if row.id not in self._table or self._table[row.id].version != replaces:
+                raise Conflict(f"{type(row).__name__} {row.id} is not at version {replaces}")
+            _put(self._table, row.id, copy(row), self._undo)
+
+
+class _Inbox:
+    def __init__(self, database: MemoryDatabase, undo: Undo) -> None:
+        self._claims = database.inbox
+        self._undo = undo
+
+    async def find(self, message_ids: Sequence[str]) -> Mapping[str, Claim]:
+        return {id_: self._claims[id_] for id_ in message_ids if id_ in self._claims}
+
+    async def add(self, claims: Sequence[Claim]) -> None:
+        for claim in claims:
+            if claim.message_id in self._claims:
+                raise Conflict(f"message {claim.message_id} has been handled")
+            _put(self._claims, claim.message_id, claim, self._undo)
+
+    async def keep_replies(self, replies: Sequence[KeptReply]) -> None:
+        for kept in replies:
+            claim = self._claims[kept.message_id]
+            _put(self._claims, kept.message_id, replace(claim, reply=kept.reply), self._undo)
+
+
+class _Outbox:
+    def __init__(self, database: MemoryDatabase, undo: Undo) -> None:
+        self._database = database
+        self._undo = undo
+
+    async def add(self, messages: Sequence[Envelope]) -> None:
+        for message in messages:
+            publication = Publication(
+                row_id=f"{self._database.name}-{len(self._database.outbox) + 1}",
+                subject=subject_of(partition_of(message.key, 1), message.route),
+                headers=message.to_headers(),
+                data=message.data,
+            )
+            _append(self._database.outbox, publication, self._undo)
+
+
+class _WaitingRoom:
+    def __init__(self, database: MemoryDatabase, undo: Undo) -> None:
+        self._database = database
+        self._waiting = database.waiting
+        self._undo = undo
+
+    async def blocked(self, keys: Sequence[str]) -> set[str]:
+        return {message.key for message in self._waiting.values()} & set(keys)
+
+    async def heads(self, partition: int, now: datetime, limit: int) -> Sequence[SetAside]:
+        due = [head for head in self._heads(partition) if head.parked_at is None and head.retry_at <= now]
+        return sorted(due, key=lambda head: (head.retry_at, head.seq))[:limit]
+
+    async def next_due(self, partition: int) -> datetime | None:
+        return min((head.retry_at for head in self._heads(partition) if head.parked_at is None), default=None)
+
+    async def write(self, changes: Sequence[SetAsideChange]) -> None:
+        for change in changes:
+            match change:
+                case PutAside(message):
+                    seq = next(self._database.sequence)
+                    _put(self._waiting, seq, replace(message, seq=seq), self._undo)
+                case PutBack(message):
+                    _put(self._waiting, message.seq, message, self._undo)
+                case TakenUp(message):
+                    _remove(self._waiting, message.seq, self._undo)
+
+    async def parked(self) -> Sequence[SetAside]:
+        keys = {message.key for message in self._waiting.values() if message.parked_at is not None}
+        return [message for _, message in sorted(self._waiting.items()) if message.key in keys]
+
+    async def redrive(self, key: str, now: datetime) -> int:
+        waiting = [message for message in self._waiting.values() if message.key == key]
+        for message in waiting:
+            renewed = replace(message, parked_at=None, retry_at=now, set_aside_at=now, attempts=0)
+            _put(self._waiting, message.seq, renewed, self._undo)
+        return len(waiting)
+
+    def _heads(self, partition: int) -> list[SetAside]:
+        heads: dict[str, SetAside] = {}
+        for _, message in sorted(self._waiting.items()):
+            if message.partition == partition:
+                heads.setdefault(message.key, message)
+        return list(heads.values())
+
+
+class _Positions:
+    def __init__(self, database: MemoryDatabase, undo: Undo) -> None:
+        self._database = database
+        self._undo = undo
+
+    async def take(self, partition: int, holder: int, lease: timedelta) -> bool:
+        now = self._database.clock()
+        present = self._database.holders.get(partition)
+        if present and present[0] != holder and present[0] in self._database.alive and present[1] > now:
+            return False
+        _put(self._database.holders, partition, (holder, now + lease), self._undo)
+        return True
+
+    async def release(self, partition: int, holder: int) -> None:
+        if self._database.holders.get(partition, (None,))[0] == holder:
+            _remove(self._database.holders, partition, self._undo)
+
+    async def get(self, partition: int) -> Mark | None:
+        return self._database.positions.get(partition)
+
+    async def advance(self, partition: int, holder: int, mark: Mark | None, lease: timedelta) -> None:
+        if self._database.holders.get(partition, (None,))[0] != holder:
+            raise LeaseLost(f"partition {partition} is held by another")
+        _put(self._database.holders, partition, (holder, self._database.clock() + lease), self._undo)
+        if mark is not None:
+            _put(self._database.positions, partition, mark, self._undo)
+
+    async def add_checkpoint(self, partition: int, mark: Mark) -> None:
+        _append(self._database.checkpoints[partition], mark, self._undo)
+
+    async def checkpoints(self, partition: int) -> Sequence[Mark]:
+        return self._database.checkpoints[partition][::-1]
+
+
+class _SagaTimers:
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+
+    async def due(self, now: datetime, limit: int) -> Sequence[tuple[str, str]]:
+        due = sorted((saga.due_at, saga.id, saga.correlation_id) for saga in self._sagas() if saga.due_at)
+        return [(id_, correlation_id) for due_at, id_, correlation_id in due if due_at <= now][:limit]
+
+    async def next_due(self) -> datetime | None:
+        return min((saga.due_at for saga in self._sagas() if saga.due_at), default=None)
+
+    async def stuck(self) -> Sequence[SagaInstance]:
+        return sorted((saga for saga in self._sagas() if saga.stuck), key=lambda saga: saga.updated_at)
+
+    async def unfinished(self) -> Sequence[SagaInstance]:
+        return sorted((saga for saga in self._sagas() if not saga.position.finished), key=lambda saga: saga.started_at)
+
+    def _sagas(self) -> list[SagaInstance]:
+        return [copy(saga) for saga in self._database.tables[SagaInstance].values() if isinstance(saga, SagaInstance)]
+
+
+def _append(values: list[T], value: T, undo: Undo) -> None:
+    values.append(value)
+    undo.append(lambda: values.pop())
+
+
+def _put(mapping: dict[Any, Any], key: Any, value: Any, undo: Undo) -> None:
+    if key in mapping:
+        before = mapping[key]
+        undo.append(lambda: mapping.__setitem__(key, before))
+    else:
+        undo.append(lambda: mapping.pop(key))
+    mapping[key] = value
+
+
+def _remove(mapping: dict[Any, Any], key: Any, undo: Undo) -> None:
+    if key in mapping:
+        before = mapping.pop(key)
+        undo.append(lambda: mapping.__setitem__(key, before))

@@ -1,0 +1,149 @@
+"""PostgreSQL: transactions on a pool, and on the one connection of a subscription.
+
+SQLAlchemy owns the connections, and runs the queries that read well in it. What every message needs (events, inbox,
+outbox, positions, rows) goes through asyncpg on the same connection and in the same transaction, which costs a half to
+a quarter. The engine is in autocommit mode, so that the transaction is asyncpg's alone.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import asyncpg
+from sqlalchemy import Table
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from shared.adapters.postgres.errors import translated_errors
+from shared.adapters.postgres.events import PostgresEvents
+from shared.adapters.postgres.messaging import PostgresInbox, PostgresOutbox, PostgresWaitingRoom
+from shared.adapters.postgres.positions import PostgresPositions
+from shared.adapters.postgres.rows import PostgresRows, RowMapping
+from shared.adapters.postgres.sagas import PostgresSagaTimers
+from shared.adapters.postgres.tables import FRAMEWORK_TABLES
+from shared.eventsourcing.aggregate import Entity
+
+R = TypeVar("R", bound=Entity)
+
+
+TRANSACTION_SECONDS = 10.0
+"""How long a transaction can be open. The relay counts on this when it looks for rows to publish again."""
+
+
+class PostgresDatabase:
+    """See `unit_of_work.Database`. `tables` says where the service's own rows are kept."""
+
+    def __init__(
+        self,
+        url: str,
+        tables: Mapping[type[Entity], Table] | None = None,
+        *,
+        pool_size: int = 4,
+        idle_seconds: float = 5.0,
+        application_name: str = "ftgo",
+    ) -> None:
+        self._engine = create_async_engine(
+            url.replace("postgresql://", "postgresql+asyncpg://", 1),
+            isolation_level="AUTOCOMMIT",
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=TRANSACTION_SECONDS,
+            pool_reset_on_return=None,
+            connect_args={
+                "timeout": TRANSACTION_SECONDS,
+                "command_timeout": TRANSACTION_SECONDS,
+                "server_settings": {
+                    "application_name": application_name,
+                    # A stopped process must not block its successor for longer than its lease.
+                    "idle_in_transaction_session_timeout": _milliseconds(idle_seconds),
+                    "transaction_timeout": _milliseconds(TRANSACTION_SECONDS),
+                    "tcp_user_timeout": _milliseconds(TRANSACTION_SECONDS),
+                    "jit": "off",
+                },
+            },
+        )
+        self._mappings = {cls: RowMapping(cls, table) for cls, table in {**FRAMEWORK_TABLES, **(tables or {})}.items()}
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """For what is not a unit of work: readiness, purging, queries of operators."""
+        return self._engine
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator["PostgresTransaction"]:
+        """See `unit_of_work.Database`."""
+        with translated_errors():
+            async with self._engine.connect() as connection, _begun(connection, self._mappings) as transaction:
+                yield transaction
+
+    @asynccontextmanager
+    async def session(self, holder: int) -> AsyncIterator["PostgresSession"]:
+        """See `subscription.Sessions`: an advisory lock on `holder` lives as long as the connection."""
+        with translated_errors():
+            async with self._engine.connect() as connection:
+                driver = await _driver(connection)
+                try:
+                    await driver.execute("select pg_advisory_lock($1)", holder)
+                    yield PostgresSession(connection, self._mappings)
+                finally:
+                    await connection.invalidate()
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._engine.dispose()
+
+
+class PostgresSession:
+    """See `unit_of_work.Database`: one connection, kept for one user."""
+
+    def __init__(self, connection: AsyncConnection, mappings: Mapping[type[Entity], RowMapping[Any]]) -> None:
+        self._connection = connection
+        self._mappings = mappings
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator["PostgresTransaction"]:
+        """See `unit_of_work.Database`."""
+        with translated_errors():
+            async with _begun(self._connection, self._mappings) as transaction:
+                yield transaction
+
+
+class PostgresTransaction:
+    """See `unit_of_work.Transaction`. `connection` is SQLAlchemy's, `driver` is asyncpg's: the same one."""
+
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        driver: "asyncpg.Connection[Any]",
+        mappings: Mapping[type[Entity], RowMapping[Any]],
+    ) -> None:
+        self.connection = connection
+        self.driver = driver
+        self.events = PostgresEvents(driver)
+        self.inbox = PostgresInbox(driver)
+        self.outbox = PostgresOutbox(driver)
+        self.waiting_room = PostgresWaitingRoom(driver)
+        self.positions = PostgresPositions(driver)
+        self.saga_timers = PostgresSagaTimers(driver, mappings)
+        self._mappings = mappings
+
+    def rows(self, cls: type[R]) -> PostgresRows[R]:
+        """See `unit_of_work.Transaction`."""
+        return PostgresRows(self.driver, self._mappings[cls])
+
+
+@asynccontextmanager
+async def _begun(
+    connection: AsyncConnection, mappings: Mapping[type[Entity], RowMapping[Any]]
+) -> AsyncIterator[PostgresTransaction]:
+    driver = await _driver(connection)
+    async with driver.transaction():
+        yield PostgresTransaction(connection, driver, mappings)
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(int(seconds * 1000))
+
+
+async def _driver(connection: AsyncConnection) -> Any:
+    raw = await connection.get_raw_connection()
+    return raw.driver_connection

@@ -1,0 +1,57 @@
+"""Which errors of PostgreSQL are faults of the surroundings, and which are ours."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from shared.core.errors import Conflict, TechnicalFault
+
+
+class DatabaseUnavailable(TechnicalFault):
+    """PostgreSQL can't be reached, refuses for lack of something, or ended the transaction."""
+
+
+_CONFLICTS = (
+    asyncpg.UniqueViolationError,
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
+)
+_SURROUNDINGS = (
+    OSError,
+    asyncio.TimeoutError,
+    PoolTimeout,
+    asyncpg.InterfaceError,  # what a transaction's exit raises when its session was terminated
+    asyncpg.PostgresConnectionError,  # class 08
+    asyncpg.InsufficientResourcesError,  # 53: disk full, out of memory, too many connections
+    asyncpg.OperatorInterventionError,  # 57: shut down, or starting up
+    asyncpg.PostgresSystemError,  # 58: input or output failed
+    asyncpg.InvalidTransactionStateError,  # 25: ended by a time-out
+    asyncpg.InvalidAuthorizationSpecificationError,  # 28: the role is not there yet
+    asyncpg.InvalidCatalogNameError,  # 3D000: the database is not there yet
+    asyncpg.InternalClientError,
+)
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Raises Conflict and DatabaseUnavailable for what they stand for; lets the rest pass."""
+    try:
+        yield
+    except (asyncpg.PostgresError, *_SURROUNDINGS) as error:
+        raise _translated(error) from error
+    except DBAPIError as error:
+        cause = getattr(error.orig, "__cause__", None) or error
+        raise _translated(cause) from error
+
+
+def _translated(error: BaseException) -> BaseException:
+    if isinstance(error, _CONFLICTS):
+        return Conflict(str(error))
+    if isinstance(error, _SURROUNDINGS):
+        return DatabaseUnavailable(f"PostgreSQL: {error}" if str(error) else f"PostgreSQL: {type(error).__name__}")
+    return error

@@ -1,0 +1,86 @@
+"""The event store in PostgreSQL: one statement for the events of a whole unit of work."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shared.eventsourcing.store import History, Metadata, Snapshot, StoredEvent
+from shared.serialization import from_json, to_json
+
+_LOAD = """
+select wanted.id, e.version, e.type, e.data, e.metadata, e.occurred_at, s.version, s.state
+from unnest($3::text[]) as wanted(id)
+left join lateral (
+    select version, state from snapshots where aggregate = $1 and id = wanted.id and tag = $2
+) s on true
+left join lateral (
+    select version, type, data, metadata, occurred_at from events
+    where aggregate = $1 and id = wanted.id and version > coalesce(s.version, 0)
+) e on true
+where coalesce(e.version, s.version) is not null
+order by wanted.id, e.version
+"""
+_APPEND = """
+insert into events (aggregate, id, version, type, data, metadata, occurred_at)
+select aggregate, id, version, type, data::jsonb, metadata::jsonb, occurred_at
+from unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::text[], $6::text[], $7::timestamptz[])
+    as new(aggregate, id, version, type, data, metadata, occurred_at)
+"""
+_SNAPSHOT = """
+insert into snapshots (aggregate, id, version, tag, state)
+select aggregate, id, version, tag, state::jsonb
+from unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::text[]) as new(aggregate, id, version, tag, state)
+on conflict (aggregate, id) do update
+set version = excluded.version, tag = excluded.tag, state = excluded.state
+"""
+
+
+class PostgresEvents:
+    """See `store.EventStore`."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+
+    async def load(self, aggregate: str, tag: str, ids: Sequence[str]) -> Mapping[str, History]:
+        """See `store.EventStore`."""
+        histories: dict[str, tuple[Snapshot | None, list[StoredEvent]]] = {}
+        for row in await self._driver.fetch(_LOAD, aggregate, tag, ids):
+            id_, version, type_, data, metadata, occurred_at, snapshot_version, state = row
+            if id_ not in histories:
+                snapshot = None
+                if snapshot_version is not None:
+                    snapshot = Snapshot(aggregate=aggregate, id=id_, version=snapshot_version, tag=tag, state=state)
+                histories[id_] = (snapshot, [])
+            if version is not None:
+                stored = StoredEvent(
+                    aggregate=aggregate,
+                    id=id_,
+                    version=version,
+                    type=type_,
+                    data=data,
+                    metadata=from_json(Metadata, metadata),
+                    occurred_at=occurred_at,
+                )
+                histories[id_][1].append(stored)
+        return {id_: History(snapshot, events) for id_, (snapshot, events) in histories.items()}
+
+    async def append(self, events: Sequence[StoredEvent], snapshots: Sequence[Snapshot]) -> None:
+        """See `store.EventStore`."""
+        await self._driver.execute(
+            _APPEND,
+            [event.aggregate for event in events],
+            [event.id for event in events],
+            [event.version for event in events],
+            [event.type for event in events],
+            [event.data for event in events],
+            [to_json(event.metadata) for event in events],
+            [event.occurred_at for event in events],
+        )
+        if snapshots:
+            await self._driver.execute(
+                _SNAPSHOT,
+                [snapshot.aggregate for snapshot in snapshots],
+                [snapshot.id for snapshot in snapshots],
+                [snapshot.version for snapshot in snapshots],
+                [snapshot.tag for snapshot in snapshots],
+                [snapshot.state for snapshot in snapshots],
+            )

@@ -1,0 +1,161 @@
+"""Inbox, outbox and set-aside messages in PostgreSQL: one statement for all of a unit of work."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from shared.messaging.envelope import Envelope, Received
+from shared.messaging.inbox import Claim, KeptReply
+from shared.messaging.set_aside import PutAside, PutBack, SetAside, SetAsideChange, TakenUp
+from shared.serialization import from_json, to_json
+
+
+class PostgresInbox:
+    """See `inbox.Inbox`."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+
+    async def find(self, message_ids: Sequence[str]) -> Mapping[str, Claim]:
+        """See `inbox.Inbox`."""
+        rows = await self._driver.fetch(
+            "select message_id, row_id, reply from inbox where message_id = any($1::text[])", message_ids
+        )
+        return {
+            id_: Claim(message_id=id_, row_id=row_id, reply=None if reply is None else from_json(Envelope, reply))
+            for id_, row_id, reply in rows
+        }
+
+    async def add(self, claims: Sequence[Claim]) -> None:
+        """See `inbox.Inbox`."""
+        await self._driver.execute(
+            "insert into inbox (message_id, row_id, reply) select * from unnest($1::text[], $2::text[], $3::text[])",
+            [claim.message_id for claim in claims],
+            [claim.row_id for claim in claims],
+            [None if claim.reply is None else to_json(claim.reply) for claim in claims],
+        )
+
+    async def keep_replies(self, replies: Sequence[KeptReply]) -> None:
+        """See `inbox.Inbox`."""
+        await self._driver.execute(
+            "update inbox set reply = kept.reply from unnest($1::text[], $2::text[]) as kept(message_id, reply) "
+            "where inbox.message_id = kept.message_id",
+            [kept.message_id for kept in replies],
+            [to_json(kept.reply) for kept in replies],
+        )
+
+
+class PostgresOutbox:
+    """See `outbox.Outbox`."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+
+    async def add(self, messages: Sequence[Envelope]) -> None:
+        """See `outbox.Outbox`."""
+        await self._driver.execute(
+            "insert into outbox (subject, key, headers, data) "
+            "select * from unnest($1::text[], $2::text[], $3::text[], $4::text[])",
+            [message.route for message in messages],
+            [message.key for message in messages],
+            [to_json(message.to_headers()) for message in messages],
+            [message.data for message in messages],
+        )
+
+
+_HEADS = """
+select seq, partition, key, message_id, row_id, headers, data, attempts, set_aside_at, retry_at, parked_at, error
+from (select distinct on (key) * from set_aside where partition = $1 order by key, seq) heads
+where parked_at is null
+"""
+_PUT_ASIDE = """
+insert into set_aside
+    (partition, key, message_id, row_id, headers, data, attempts, set_aside_at, retry_at, parked_at, error)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+"""
+_PUT_BACK = "update set_aside set attempts = $2, retry_at = $3, parked_at = $4, error = $5 where seq = $1"
+_PARKED = """
+select seq, partition, key, message_id, row_id, headers, data, attempts, set_aside_at, retry_at, parked_at, error
+from set_aside where key in (select key from set_aside where parked_at is not null) order by key, seq
+"""
+_REDRIVE = """
+update set_aside set parked_at = null, retry_at = $2, set_aside_at = $2, attempts = 0 where key = $1
+"""
+
+
+class PostgresWaitingRoom:
+    """See `set_aside.WaitingRoom`. Few rows are ever here, so they are written one by one."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+
+    async def blocked(self, keys: Sequence[str]) -> set[str]:
+        """See `set_aside.WaitingRoom`."""
+        rows = await self._driver.fetch("select distinct key from set_aside where key = any($1::text[])", keys)
+        return {key for (key,) in rows}
+
+    async def heads(self, partition: int, now: datetime, limit: int) -> Sequence[SetAside]:
+        """See `set_aside.WaitingRoom`."""
+        due = f"{_HEADS} and retry_at <= $2 order by retry_at, seq limit $3"
+        return [_set_aside(row) for row in await self._driver.fetch(due, partition, now, limit)]
+
+    async def next_due(self, partition: int) -> datetime | None:
+        """See `set_aside.WaitingRoom`."""
+        due: datetime | None = await self._driver.fetchval(f"select min(retry_at) from ({_HEADS}) waiting", partition)
+        return due
+
+    async def write(self, changes: Sequence[SetAsideChange]) -> None:
+        """See `set_aside.WaitingRoom`."""
+        for change in changes:
+            message = change.message
+            match change:
+                case PutAside():
+                    await self._driver.execute(
+                        _PUT_ASIDE,
+                        message.partition,
+                        message.key,
+                        message.message_id,
+                        message.received.row_id,
+                        to_json(dict(message.received.headers)),
+                        message.received.data,
+                        message.attempts,
+                        message.set_aside_at,
+                        message.retry_at,
+                        message.parked_at,
+                        message.error,
+                    )
+                case PutBack():
+                    await self._driver.execute(
+                        _PUT_BACK, message.seq, message.attempts, message.retry_at, message.parked_at, message.error
+                    )
+                case TakenUp():
+                    await self._driver.execute("delete from set_aside where seq = $1", message.seq)
+
+    async def parked(self) -> Sequence[SetAside]:
+        """See `set_aside.WaitingRoom`."""
+        return [_set_aside(row) for row in await self._driver.fetch(_PARKED)]
+
+    async def redrive(self, key: str, now: datetime) -> int:
+        """See `set_aside.WaitingRoom`."""
+        status: str = await self._driver.execute(_REDRIVE, key, now)
+        return int(status.rpartition(" ")[2])
+
+
+def _set_aside(row: Sequence[Any]) -> SetAside:
+    seq, partition, key, message_id, row_id, headers, data, attempts, set_aside_at, retry_at, parked_at, error = row
+    # Its place in the stream is of no interest any more: what is set aside is behind the position.
+    received = Received(
+        position=0, row_id=row_id, received_at=set_aside_at, headers=from_json(dict[str, str], headers), data=data
+    )
+    return SetAside(
+        seq=seq,
+        partition=partition,
+        key=key,
+        message_id=message_id,
+        received=received,
+        attempts=attempts,
+        set_aside_at=set_aside_at,
+        retry_at=retry_at,
+        parked_at=parked_at,
+        error=error,
+    )

@@ -1,0 +1,191 @@
+"""What the relay asks of its service's database besides the log: its slot's state, outbox rows, and checkpoints."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import asyncpg
+
+from shared.adapters.postgres.pgoutput import OutboxRow, parse_lsn
+from shared.adapters.postgres.replication import DatabaseUnavailable, Snapshot
+from shared.adapters.postgres.schema import PUBLICATION
+
+CONNECT_SECONDS = 5.0
+COMMAND_SECONDS = 60.0
+CHUNK_ROWS = 500
+PURGE_ROWS = 5000
+
+NEVER_STORED = -1
+"""Stream sequence of a checkpoint whose message the broker is known to have lost."""
+
+SlotState = Literal["ready", "missing", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Everything that was committed before `lsn`, at the time `at`, is in the stream at or before `stream_seq`.
+
+    There is the message of the outbox row `row_id`. Both are 0 where nothing had been published yet.
+    """
+
+    row_id: int
+    lsn: int
+    stream_seq: int
+    at: datetime
+
+
+class RelayDatabase:
+    """A session of the relay's role. All methods raise DatabaseUnavailable."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+
+    async def require_outbox(self) -> None:
+        """Raises DatabaseUnavailable until the service's migrations have made the outbox and published it."""
+        ready = await self._value(
+            "select exists (select from pg_publication where pubname = $1)"
+            " and coalesce(has_table_privilege(to_regclass('outbox'), 'select'), false)"
+            " and coalesce(has_table_privilege(to_regclass('relay_checkpoints'), 'insert'), false)",
+            PUBLICATION,
+        )
+        if not ready:
+            raise DatabaseUnavailable("the database has no outbox yet: its service has not migrated it")
+
+    async def now(self) -> datetime:
+        """The server's clock."""
+        at: datetime = await self._value("select now()")
+        return at
+
+    async def slot_state(self, slot: str) -> SlotState:
+        """Whether the slot can be streamed from; `lost` when PostgreSQL has removed log that it needed."""
+        status = await self._value(
+            "select coalesce(wal_status, 'lost') from pg_replication_slots where slot_name = $1", slot
+        )
+        if status is None:
+            return "missing"
+        return "lost" if status == "lost" else "ready"
+
+    async def keep_slot(self, temporary: str, slot: str) -> None:
+        """Replace what there is of a slot by a lasting copy of a temporary one."""
+        await self._value(
+            "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = $1", slot
+        )
+        await self._value("select pg_copy_logical_replication_slot($1, $2, false)", temporary, slot)
+
+    async def lag_bytes(self, slot: str) -> int:
+        """Bytes of the log that the slot keeps from being removed."""
+        lag = await self._value(
+            "select pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)"
+            " from pg_replication_slots where slot_name = $1",
+            slot,
+        )
+        return max(0, int(lag or 0))
+
+    async def checkpoints(self) -> list[Checkpoint]:
+        """All checkpoints, the newest first."""
+        with database_faults():
+            records = await self._connection.fetch(
+                "select row_id, lsn::text, stream_seq, at from relay_checkpoints order by lsn desc, stream_seq desc"
+            )
+        return [Checkpoint(row_id, parse_lsn(lsn), stream_seq, at) for row_id, lsn, stream_seq, at in records]
+
+    async def record(self, checkpoint: Checkpoint, instead_of: Sequence[int] = ()) -> None:
+        """Write a checkpoint, and remove those of the rows `instead_of`."""
+        with database_faults():
+            async with self._connection.transaction():
+                await self._connection.execute(
+                    "delete from relay_checkpoints where row_id = any($1)", [checkpoint.row_id, *instead_of]
+                )
+                await self._connection.execute(
+                    "insert into relay_checkpoints (row_id, lsn, stream_seq, at)"
+                    " values ($1, '0/0'::pg_lsn + $2::numeric, $3, $4)",
+                    checkpoint.row_id,
+                    checkpoint.lsn,
+                    checkpoint.stream_seq,
+                    checkpoint.at,
+                )
+
+    async def rows_created_since(
+        self, at: datetime | None, snapshot: Snapshot | None = None
+    ) -> AsyncGenerator[list[OutboxRow]]:
+        """The outbox's rows created at or after `at` (None: all), in the order of their ids, in chunks.
+
+        One transaction, that of `snapshot` where one is given.
+        """
+        with database_faults():
+            async with self._connection.transaction(isolation="repeatable_read", readonly=True):
+                if snapshot is not None:
+                    await self._connection.execute(f"set transaction snapshot '{snapshot.name}'")
+                cursor = await self._connection.cursor(
+                    "select id, subject, key, headers, data from outbox"
+                    " where $1::timestamptz is null or created_at >= $1 order by id",
+                    at,
+                )
+                while chunk := await cursor.fetch(CHUNK_ROWS):
+                    yield [OutboxRow(*record) for record in chunk]
+
+    async def purge(self, retention: timedelta, published_before: datetime) -> int:
+        """Delete rows older than the retention that were created before `published_before`; returns how many.
+
+        Looks at the oldest few thousand only, so that its cost is the same whether there is much to delete or nothing.
+        """
+        with database_faults():
+            tag = await self._connection.execute(
+                "with oldest as (select id, created_at from outbox order by id limit $1)"
+                " delete from outbox using oldest where outbox.id = oldest.id"
+                " and oldest.created_at < least(now() - $2::interval, $3)",
+                PURGE_ROWS,
+                retention,
+                published_before,
+            )
+        return int(tag.split()[-1])
+
+    async def thin_checkpoints(self, retention: timedelta) -> None:
+        """Keep one a minute of those older than five minutes, none past the retention, and always the newest."""
+        with database_faults():
+            await self._connection.execute(
+                "with numbered as (select row_id, at, row_number() over newest_first as overall,"
+                " row_number() over (partition by date_trunc('minute', at) order by lsn desc) as in_minute"
+                " from relay_checkpoints window newest_first as (order by lsn desc, stream_seq desc))"
+                " delete from relay_checkpoints using numbered where relay_checkpoints.row_id = numbered.row_id"
+                " and overall > 1 and (numbered.at < now() - $1::interval"
+                " or (in_minute > 1 and numbered.at < now() - interval '5 minutes'))",
+                retention,
+            )
+
+    async def _value(self, query: str, *arguments: object) -> Any:
+        with database_faults():
+            return await self._connection.fetchval(query, *arguments)
+
+
+@asynccontextmanager
+async def open_database(url: str) -> AsyncIterator[RelayDatabase]:
+    """A session of the relay."""
+    with database_faults():
+        connection = await asyncpg.connect(
+            url,
+            timeout=CONNECT_SECONDS,
+            command_timeout=COMMAND_SECONDS,
+            # Publishing a whole outbox from one snapshot may take long.
+            server_settings={
+                "application_name": "ftgo relay",
+                "transaction_timeout": "0",
+                "idle_in_transaction_session_timeout": "0",
+            },
+        )
+    try:
+        yield RelayDatabase(connection)
+    finally:
+        # Without waiting for the server, which may be gone.
+        connection.terminate()
+
+
+@contextmanager
+def database_faults() -> Iterator[None]:
+    """Raise what asyncpg raises as DatabaseUnavailable."""
+    try:
+        yield
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as fault:
+        raise DatabaseUnavailable((str(fault).splitlines() or [type(fault).__name__])[0]) from fault

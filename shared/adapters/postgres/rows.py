@@ -1,0 +1,109 @@
+"""Entities as rows: the columns of a SQLAlchemy table are the fields of a dataclass, by name."""
+
+import dataclasses
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, Generic, TypeVar, get_type_hints
+
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import JSONB
+
+from shared.core.errors import Conflict
+from shared.eventsourcing.aggregate import Entity
+from shared.serialization import Json, from_json, to_json
+
+R = TypeVar("R", bound=Entity)
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+
+
+class RowMapping(Generic[R]):
+    """How entities of a class become rows of a table. A JSONB column holds its field as JSON."""
+
+    def __init__(self, cls: type[R], table: Table) -> None:
+        self._cls = cls
+        hints = get_type_hints(cls)
+        self._fields = [field.name for field in dataclasses.fields(cls)]
+        missing = set(self._fields) ^ set(table.columns.keys())
+        if missing:
+            raise TypeError(f"{cls.__name__} and table {table.name} differ in {sorted(missing)}")
+        self._readers = [_reader(hints[name], table.columns[name].type) for name in self._fields]
+        self._writers = [_writer(hints[name], table.columns[name].type) for name in self._fields]
+        columns = ", ".join(self._fields)
+        types = [table.columns[name].type for name in self._fields]
+        arrays = ", ".join(f"${index}::{_array_of(type_)}[]" for index, type_ in enumerate(types, start=1))
+        values = ", ".join(
+            f"new.{name}::jsonb" if isinstance(type_, JSONB) else f"new.{name}"
+            for name, type_ in zip(self._fields, types, strict=True)
+        )
+        self.load_statement = f"select {columns} from {table.name} where id = any($1::text[])"
+        self.select = f"select {columns} from {table.name}"
+        self.insert_statement = (
+            f"insert into {table.name} ({columns}) select {values} from unnest({arrays}) as new({columns})"
+        )
+        self.update_statement = (
+            f"update {table.name} as old set ({columns}) = row({values}) "
+            f"from unnest({arrays}, ${len(types) + 1}::int[]) as new({columns}, replaces) "
+            "where old.id = new.id and old.version = new.replaces"
+        )
+
+    def to_entity(self, row: Sequence[Any]) -> R:
+        """The entity in a row of `select`."""
+        return self._cls(**{name: read(row[i]) for i, (name, read) in enumerate(zip(self._fields, self._readers))})
+
+    def to_arrays(self, entities: Sequence[R]) -> list[list[Any]]:
+        """The entities column by column."""
+        return [
+            [write(getattr(entity, name)) for entity in entities]
+            for name, write in zip(self._fields, self._writers, strict=True)
+        ]
+
+
+class PostgresRows(Generic[R]):
+    """See `store.RowStore`."""
+
+    def __init__(self, driver: Any, mapping: RowMapping[R]) -> None:
+        self._driver = driver
+        self._mapping = mapping
+
+    async def load(self, ids: Sequence[str]) -> Sequence[R]:
+        """See `store.RowStore`."""
+        rows = await self._driver.fetch(self._mapping.load_statement, ids)
+        return [self._mapping.to_entity(row) for row in rows]
+
+    async def insert(self, rows: Sequence[R]) -> None:
+        """See `store.RowStore`."""
+        await self._driver.execute(self._mapping.insert_statement, *self._mapping.to_arrays(rows))
+
+    async def update(self, rows: Sequence[tuple[R, int]]) -> None:
+        """See `store.RowStore`."""
+        status: str = await self._driver.execute(
+            self._mapping.update_statement,
+            *self._mapping.to_arrays([row for row, _ in rows]),
+            [replaces for _, replaces in rows],
+        )
+        written = int(status.rpartition(" ")[2])
+        if written != len(rows):
+            raise Conflict(f"{len(rows) - written} of {len(rows)} rows are not at the version that was read")
+
+
+def _array_of(type_: Any) -> str:
+    return "text" if isinstance(type_, JSONB) else str(type_.compile(_DIALECT))
+
+
+def _reader(hint: Any, type_: Any) -> Any:
+    if isinstance(type_, JSONB) and hint is not Json:
+        return lambda value: from_json(hint, value)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return hint
+    return _as_it_is
+
+
+def _writer(hint: Any, type_: Any) -> Any:
+    if isinstance(type_, JSONB) and hint is not Json:
+        return to_json
+    return _as_it_is
+
+
+def _as_it_is(value: Any) -> Any:
+    return value

@@ -1,0 +1,25 @@
+"""Pauses between tries: growing, and random, so that those who wait for the same thing don't come all at once.
+
+Marc Brooker, Exponential Backoff and Jitter, AWS Architecture Blog, 2015 ("full jitter", with a floor).
+"""
+
+import random
+
+
+class Backoff:
+    """The pauses of one series of tries, in seconds."""
+
+    def __init__(self, first: float = 0.05, longest: float = 5.0) -> None:
+        self._first = first
+        self._longest = longest
+        self.tries = 0
+
+    def pause(self) -> float:
+        """How long to wait before the next try."""
+        ceiling = min(self._first * (1 << min(self.tries, 16)), self._longest)
+        self.tries += 1
+        return random.uniform(ceiling / 2, ceiling)  # noqa: S311 - not a secret
+
+    def reset(self) -> None:
+        """It has worked: the next pause is a short one again."""
+        self.tries = 0

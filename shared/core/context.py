@@ -1,0 +1,40 @@
+"""The three ids that say where something comes from. They are stored with every event, sent with every message and
+logged on every line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What is being handled.
+
+    `correlation_id` is the same for all that follows from a first request, `id` is the request's or message's own, and
+    `causation_id` is the id of what caused it. `traceparent` is its place in a trace (W3C Trace Context).
+    """
+
+    correlation_id: str
+    id: str
+    causation_id: str
+    traceparent: str | None = None
+
+
+NO_CAUSE = Cause("", "", "")
+_current: ContextVar[Cause] = ContextVar("cause", default=NO_CAUSE)
+
+
+def current_cause() -> Cause:
+    """What is being handled now."""
+    return _current.get()
+
+
+@contextmanager
+def handling(cause: Cause) -> Iterator[None]:
+    """Makes `cause` the current one inside the block."""
+    token = _current.set(cause)
+    try:
+        yield
+    finally:
+        _current.reset(token)

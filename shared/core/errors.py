@@ -1,0 +1,74 @@
+"""What can go wrong: errors of the domain, which are answers, and faults, which are not.
+
+A `DomainError` is business as usual: over HTTP it becomes a problem document, to a saga it becomes a refusal. A
+`TechnicalFault` and every other exception says nothing about the business: the work is rolled back and tried again.
+"""
+
+from typing import ClassVar
+
+
+class DomainError(Exception):
+    """A request that the domain refuses. Services derive their errors: a class with the `text` that clients read."""
+
+    kind: ClassVar[str] = "domain_error"
+    text: ClassVar[str] = ""
+
+    def __init__(self, message: str = "") -> None:
+        self.message = message or self.text
+        super().__init__(self.message)
+
+    @property
+    def code(self) -> str:
+        """The message as an identifier: `order_not_found`."""
+        return "_".join(self.message.lower().split())
+
+
+class NotFound(DomainError):
+    """What the request names does not exist."""
+
+    kind = "not_found"
+
+
+class NotYet(NotFound):
+    """What a message names is not known here yet: another message on its way may bring it.
+
+    A message handler that raises it is tried again until a grace period ends, while messages of other keys go on. Over
+    HTTP it is a `NotFound`.
+    """
+
+
+class AlreadyExists(DomainError):
+    """What the request would create exists."""
+
+    kind = "already_exists"
+
+
+class InvalidArgument(DomainError):
+    """The request makes no sense in any state."""
+
+    kind = "invalid_argument"
+
+
+class FailedPrecondition(DomainError):
+    """The present state does not allow the request."""
+
+    kind = "failed_precondition"
+
+
+class IdempotencyKeyReused(DomainError):
+    """A client sent one idempotency key with two different requests."""
+
+    kind = "idempotency_key_reused"
+    text = "the idempotency key was used for another request"
+
+
+class TechnicalFault(Exception):
+    """Something around us failed: nothing was done, and the same work may succeed later."""
+
+
+class Conflict(TechnicalFault):
+    """Another transaction changed what this one had read. Trying again at once is right."""
+
+
+class LeaseLost(TechnicalFault):
+    """Another replica holds the partition now: this one may commit nothing for it."""

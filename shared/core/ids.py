@@ -1,0 +1,17 @@
+"""Ids: UUIDs that sort by the time they were made (version 7, RFC 9562), and those that follow from another id."""
+
+from uuid import UUID, uuid5
+
+import uuid_utils
+
+_DERIVED = UUID("6f1d7a52-8a0e-5d35-9a6f-0f6c3a1d2b77")
+
+
+def new_id() -> str:
+    """An id that nobody has had before."""
+    return str(uuid_utils.uuid7())
+
+
+def derived_id(*parts: str) -> str:
+    """The same id for the same parts: what a repeated message makes gets the id that it got the first time."""
+    return str(uuid5(_DERIVED, "/".join(parts)))

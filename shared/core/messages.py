@@ -1,0 +1,106 @@
+"""Messages: what services say to each other. A class is the contract, the type on the wire and the registry's entry."""
+
+import sys
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, dataclass_transform, get_args, get_origin
+
+from typing_extensions import TypeVar
+
+_types: dict[str, type["Message"]] = {}
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class Message:
+    """Base of commands, replies and events: each subclass is a frozen keyword-only dataclass.
+
+    On the wire it is `<service>.<Name>`, the service being the package it is declared in; `name=` pins another, for a
+    class that was renamed. A second class of the same name is a TypeError. `key=` names the field whose value its
+    receivers must handle in order. `schema=` counts the incompatible versions of its fields: see `upcasters`.
+    """
+
+    type_name: ClassVar[str] = ""
+    key_field: ClassVar[str | None] = None
+    schema: ClassVar[int] = 1
+    is_public: ClassVar[bool] = False
+    """Declared in a service's `contracts`: other services may receive it."""
+
+    def __init_subclass__(cls, *, key: str | None = None, name: str | None = None, schema: int = 1) -> None:
+        super().__init_subclass__()
+        if cls.__module__ == __name__ and name is None:
+            return
+        dataclass(frozen=True, kw_only=True)(cls)
+        package, _, _ = cls.__module__.partition(".")
+        cls.type_name = name or f"{package}.{cls.__name__}"
+        cls.key_field = key
+        cls.schema = schema
+        cls.is_public = cls.__module__.endswith(".contracts")
+        if key is not None and key not in cls.__dataclass_fields__:  # type: ignore[attr-defined]
+            raise TypeError(f"{cls.type_name} has no field {key!r} to be its key")
+        if cls.type_name in _types:
+            raise TypeError(f"two messages are called {cls.type_name}: {_types[cls.type_name]} and {cls}")
+        _types[cls.type_name] = cls
+
+    @property
+    def key(self) -> str:
+        """What this message is ordered by."""
+        if self.key_field is None:
+            raise TypeError(f"{self.type_name} is declared without key=")
+        return str(getattr(self, self.key_field))
+
+
+class Reply(Message):
+    """The answer to a command."""
+
+
+class Done(Reply, name="shared.Done"):
+    """The command was carried out, and there is nothing more to say."""
+
+
+class Refused(Reply, name="shared.Refused"):
+    """The command was refused by the domain: the error's kind, its stable code and its text."""
+
+    kind: str
+    code: str
+    message: str
+
+
+R = TypeVar("R", bound=Reply, default=Done)
+
+
+class Command(Message, Generic[R]):
+    """A request to one service. `Command["CreateTicketReply"]` says what it answers; otherwise it is `Done`."""
+
+    @classmethod
+    def reply_type(cls) -> type[Reply]:
+        """The class of the answer."""
+        for base in getattr(cls, "__orig_bases__", ()):
+            if get_origin(base) is Command:
+                (answer,) = get_args(base)
+                name = getattr(answer, "__forward_arg__", None)
+                resolved = getattr(sys.modules[cls.__module__], name) if name else answer
+                assert isinstance(resolved, type)
+                assert issubclass(resolved, Reply)
+                return resolved
+        return Done
+
+    @classmethod
+    def service(cls) -> str:
+        """The service that carries it out."""
+        return cls.type_name.partition(".")[0]
+
+
+class Event(Message):
+    """Something that has happened to an aggregate. One declared outside `contracts` stays in its service."""
+
+
+AnyCommand = Command[Any]
+
+
+def message_type(type_name: str) -> type[Message] | None:
+    """The class that is called so on the wire, or None."""
+    return _types.get(type_name)
+
+
+def all_message_types() -> dict[str, type[Message]]:
+    """Every message declared so far by its name on the wire."""
+    return dict(_types)

@@ -1,0 +1,24 @@
+"""How patient a service is: with messages that can't be handled yet, and with sagas that get no answer."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """The durations and numbers of tries that `ServiceSettings` documents."""
+
+    grace: timedelta = timedelta(seconds=5)
+    retry: timedelta = timedelta(seconds=0.5)
+    attempts: int = 5
+    step_timeout: timedelta = timedelta(seconds=30)
+    longest_step_timeout: timedelta = timedelta(minutes=10)
+    saga_attempts: int = 8
+
+    def retry_after(self, failures: int) -> timedelta:
+        """The pause after that many failures: it doubles, up to a minute."""
+        return min(self.retry * (1 << min(failures - 1, 16)), timedelta(minutes=1))
+
+    def resend_after(self, resends: int) -> timedelta:
+        """The wait for a reply after that many resends of its command: it doubles, up to `longest_step_timeout`."""
+        return min(self.step_timeout * (1 << min(resends, 16)), self.longest_step_timeout)

@@ -1,0 +1,63 @@
+"""Ids and values that services share: here, so that contracts need not import each other in a circle."""
+
+from dataclasses import dataclass
+from typing import NewType
+
+ConsumerId = NewType("ConsumerId", str)
+CourierId = NewType("CourierId", str)
+MenuItemId = NewType("MenuItemId", str)
+OrderId = NewType("OrderId", str)
+RestaurantId = NewType("RestaurantId", str)
+TicketId = NewType("TicketId", str)
+
+Money = NewType("Money", int)
+"""Cents."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where somebody lives or cooks."""
+
+    street1: str
+    street2: str | None = None
+    city: str
+    state: str
+    zip: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MenuItem:
+    """A dish and its price."""
+
+    id: MenuItemId
+    name: str
+    price: Money
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineItem:
+    """A dish as it was ordered: its name and price stay as they were then."""
+
+    menu_item_id: MenuItemId
+    name: str
+    price: Money
+    quantity: int
+
+
+def total_of(line_items: tuple[LineItem, ...]) -> Money:
+    """What the line items cost together."""
+    return Money(sum(item.price * item.quantity for item in line_items))
+
+
+def with_quantities(line_items: tuple[LineItem, ...], quantities: dict[MenuItemId, int]) -> tuple[LineItem, ...]:
+    """The line items with other quantities; 0 removes a line, lines that are not named stay."""
+    revised = (
+        LineItem(
+            menu_item_id=item.menu_item_id,
+            name=item.name,
+            price=item.price,
+            quantity=quantities.get(item.menu_item_id, item.quantity),
+        )
+        for item in line_items
+    )
+    return tuple(item for item in revised if item.quantity > 0)

@@ -1,0 +1,240 @@
+"""Repositories: where handlers get aggregates and rows from. What changed is found out by the unit of work.
+
+Both kinds hand out each object once a unit of work, journal what has happened to the objects when a handler is
+through (`seal`), and take the objects back to that point when it is not (`reset`).
+"""
+
+from collections.abc import Callable, Iterable
+from copy import copy
+from typing import Any, Generic, TypeVar
+
+from shared.core.clock import Clock
+from shared.core.context import current_cause
+from shared.core.errors import NotFound
+from shared.core.ids import new_id
+from shared.core.messages import Event
+from shared.eventsourcing.aggregate import Aggregate, Entity, RecordingEntity
+from shared.eventsourcing.snapshots import EVERY, SnapshotFormat
+from shared.eventsourcing.store import EventStore, History, Metadata, RowStore, Snapshot, StoredEvent
+from shared.journal import EventRecorded, Journal, RowChanged
+from shared.outbox.outbox import event_envelope
+from shared.serialization import Upcasters, to_json
+
+A = TypeVar("A", bound=Aggregate[Any])
+R = TypeVar("R", bound=Entity)
+
+_NOTHING = History(None, ())
+
+
+class Repository(Generic[A]):
+    """Event-sourced aggregates of one class."""
+
+    def __init__(
+        self,
+        cls: type[A],
+        store: EventStore,
+        journal: Journal,
+        clock: Clock,
+        *,
+        unknown: type[NotFound],
+        upcasters: Upcasters,
+        snapshots: SnapshotFormat[A],
+        on_change: Callable[[A, int], None] | None = None,
+    ) -> None:
+        self._cls = cls
+        self._store = store
+        self._journal = journal
+        self._clock = clock
+        self._unknown = unknown
+        self._upcasters = upcasters
+        self._snapshots = snapshots
+        self._on_change = on_change
+        self._histories: dict[str, History] = {}
+        self._sealed: dict[str, list[Event]] = {}
+        self._live: dict[str, A] = {}
+        self._touched: dict[str, A] = {}
+
+    async def get(self, id_: str) -> A:
+        """The aggregate; raises the repository's `unknown`."""
+        aggregate = await self.find(id_)
+        if aggregate is None:
+            raise self._unknown
+        return aggregate
+
+    async def find(self, id_: str) -> A | None:
+        """The aggregate, or None."""
+        await self.load([id_])
+        aggregate = self._live.get(id_)
+        if aggregate is not None:
+            self._touched[id_] = aggregate
+        return aggregate
+
+    async def add(self, aggregate: A) -> A:
+        """A new aggregate, under an id that nothing else has: two transactions that add the same are a Conflict."""
+        self._histories.setdefault(aggregate.id, _NOTHING)
+        self._live[aggregate.id] = self._touched[aggregate.id] = aggregate
+        return aggregate
+
+    async def load(self, ids: Iterable[str]) -> None:
+        """Reads, in one query, those that have not been read yet."""
+        missing = [id_ for id_ in dict.fromkeys(ids) if id_ not in self._histories]
+        if not missing:
+            return
+        found = await self._store.load(self._cls.aggregate_name, self._snapshots.tag, missing)
+        for id_ in missing:
+            self._histories[id_] = found.get(id_, _NOTHING)
+            self._fold(id_)
+
+    def seal(self) -> None:
+        """Journals what the handed-out aggregates have recorded, under the cause that is being handled."""
+        for aggregate in self._touched.values():
+            events = aggregate.take_recorded()
+            for version, event in enumerate(events, start=aggregate.version - len(events) + 1):
+                self._journal_event(aggregate, version, event)
+            if events and self._on_change is not None:
+                self._on_change(aggregate, aggregate.version - len(events))
+        self._touched.clear()
+
+    def reset(self) -> None:
+        """Forgets what the handed-out aggregates have recorded since they were sealed."""
+        for id_, aggregate in self._touched.items():
+            if aggregate.recorded:
+                self._fold(id_)
+        self._touched.clear()
+
+    def _journal_event(self, aggregate: A, version: int, event: Event) -> None:
+        id_ = aggregate.id
+
+        def undo() -> None:
+            self._sealed[id_].pop()
+            self._fold(id_)
+
+        self._sealed.setdefault(id_, []).append(event)
+        snapshot = (lambda: self._snapshots.take(self._live[id_])) if version % EVERY == 0 else None
+        record(self._journal, aggregate.aggregate_name, id_, version, event, self._clock, snapshot, undo)
+
+    def _fold(self, id_: str) -> None:
+        history = self._histories[id_]
+        sealed = self._sealed.get(id_, ())
+        if history is _NOTHING and not sealed:
+            self._live.pop(id_, None)
+            return
+        aggregate = self._cls(id=id_) if history.snapshot is None else self._snapshots.restore(history.snapshot)
+        for stored in history.events:
+            aggregate.replay(self._upcasters.decode(stored.type, stored.metadata.schema, stored.data))
+        for event in sealed:
+            aggregate.replay(event)
+        self._live[id_] = aggregate
+
+
+class Rows(Generic[R]):
+    """Entities of one class, kept as rows. What is got and changed is written; there is nothing to save."""
+
+    def __init__(self, store: RowStore[R], journal: Journal, clock: Clock, *, unknown: type[NotFound]) -> None:
+        self._store = store
+        self._journal = journal
+        self._clock = clock
+        self._unknown = unknown
+        self._stored: dict[str, int] = {}
+        self._sealed: dict[str, R | None] = {}
+        self._touched: dict[str, R] = {}
+
+    async def get(self, id_: str) -> R:
+        """The entity; raises the rows' `unknown`."""
+        row = await self.find(id_)
+        if row is None:
+            raise self._unknown
+        return row
+
+    async def find(self, id_: str) -> R | None:
+        """The entity, or None."""
+        if id_ not in self._touched:
+            await self.load([id_])
+            sealed = self._sealed[id_]
+            if sealed is None:
+                return None
+            self._touched[id_] = copy(sealed)
+        return self._touched[id_]
+
+    async def add(self, row: R) -> R:
+        """A new entity, under an id that nothing else has: two transactions that add the same are a Conflict."""
+        self._stored.setdefault(row.id, 0)
+        self._sealed.setdefault(row.id, None)
+        self._touched[row.id] = row
+        return row
+
+    def put(self, row: R, replaces: int) -> None:
+        """An entity that is derived from an aggregate, with its version; no reading back before writing."""
+        self._stored.setdefault(row.id, replaces)
+        self._seal(row)
+
+    async def load(self, ids: Iterable[str]) -> None:
+        """Reads, in one query, those that have not been read yet."""
+        missing = [id_ for id_ in dict.fromkeys(ids) if id_ not in self._sealed]
+        if not missing:
+            return
+        found = {row.id: row for row in await self._store.load(missing)}
+        for id_ in missing:
+            row = self._sealed[id_] = found.get(id_)
+            self._stored[id_] = row.version if row is not None else 0
+
+    def seal(self) -> None:
+        """Journals the handed-out entities that have changed, and the events they recorded."""
+        for id_, row in self._touched.items():
+            if isinstance(row, RecordingEntity):
+                events = row.take_recorded()
+                for sequence, event in enumerate(events, start=row.sequence - len(events) + 1):
+                    record(self._journal, row.aggregate_name, id_, sequence, event, self._clock)
+            if row != self._sealed[id_]:
+                row.version = self._stored[id_] + 1
+                self._seal(row)
+        self._touched.clear()
+
+    def reset(self) -> None:
+        """Forgets the changes of the handed-out entities since they were sealed."""
+        self._touched.clear()
+
+    async def write(self, rows: Iterable[R]) -> None:
+        """Brings the last state of each of the rows to the database."""
+        latest = {row.id: row for row in rows}
+        inserts = [row for row in latest.values() if self._stored[row.id] == 0]
+        updates = [(row, stored) for row in latest.values() if (stored := self._stored[row.id]) > 0]
+        if inserts:
+            await self._store.insert(inserts)
+        if updates:
+            await self._store.update(updates)
+        self._stored.update((row.id, row.version) for row in latest.values())
+
+    def _seal(self, row: R) -> None:
+        before = self._sealed.get(row.id)
+
+        def undo() -> None:
+            self._sealed[row.id] = before
+
+        self._sealed[row.id] = row
+        self._journal.append(RowChanged(row, undo))
+
+
+def record(
+    journal: Journal,
+    aggregate: str,
+    id_: str,
+    version: int,
+    event: Event,
+    clock: Clock,
+    snapshot: Callable[[], Snapshot] | None = None,
+    undo: Callable[[], None] = lambda: None,
+) -> None:
+    """Journals an event, with the ids of what is being handled."""
+    cause = current_cause()
+    stored = StoredEvent(
+        aggregate=aggregate,
+        id=id_,
+        version=version,
+        type=event.type_name,
+        data=to_json(event),
+        metadata=Metadata(id=new_id(), schema=event.schema, correlation_id=cause.correlation_id, causation_id=cause.id),
+        occurred_at=clock(),
+    )
+    envelope = event_envelope(stored, event, cause.traceparent) if event.is_public else None
+    journal.append(EventRecorded(stored, event, envelope, snapshot, undo))

@@ -1,0 +1,66 @@
+"""The journal of a unit of work: what is to be written, in the order in which it came about."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from shared.core.messages import Event
+from shared.eventsourcing.aggregate import Entity
+from shared.eventsourcing.store import Snapshot, StoredEvent
+from shared.messaging.envelope import Envelope
+from shared.messaging.inbox import Claim, KeptReply
+from shared.messaging.set_aside import SetAsideChange
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecorded:
+    """An aggregate's event; its envelope, if other services may know of it.
+
+    `snapshot`, where one is due, gives the aggregate as it is when the journal is written.
+    """
+
+    stored: StoredEvent
+    event: Event
+    envelope: Envelope | None
+    snapshot: Callable[[], Snapshot] | None
+    undo: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RowChanged:
+    """A row's new state."""
+
+    row: Entity
+    undo: Callable[[], None]
+
+
+Entry = EventRecorded | RowChanged | Envelope | Claim | KeptReply | SetAsideChange
+
+
+class Journal:
+    """A list with a mark up to which it has been written to the database."""
+
+    def __init__(self) -> None:
+        self._entries: list[Entry] = []
+        self.written = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def append(self, entry: Entry) -> None:
+        """Adds an entry."""
+        self._entries.append(entry)
+
+    def back_to(self, mark: int) -> None:
+        """Drops the entries since the journal was `mark` long, the newest first."""
+        for entry in reversed(self._entries[mark:]):
+            if isinstance(entry, EventRecorded | RowChanged):
+                entry.undo()
+        del self._entries[mark:]
+
+    def unwritten(self) -> Sequence[Entry]:
+        """What has not been written yet."""
+        return self._entries[self.written :]
+
+    def entries(self) -> Sequence[Entry]:
+        """All of it."""
+        return self._entries

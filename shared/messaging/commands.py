@@ -1,0 +1,151 @@
+"""Commands from a service's own API. Those that wait at the same moment share one unit of work.
+
+Each has its own mark in the journal: one that is refused takes nothing of the others with it. Under load this is what
+makes an order cheap; at rest a command waits for nobody.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+import structlog
+
+from shared.core.clock import Clock
+from shared.core.context import Cause, current_cause
+from shared.core.errors import Conflict, DomainError, IdempotencyKeyReused, TechnicalFault
+from shared.core.messages import AnyCommand, Command, Done, Reply
+from shared.idempotency import IdempotencyKey, KeptAnswer
+from shared.messaging.dispatcher import failed_by_itself
+from shared.messaging.handlers import Handlers
+from shared.serialization import Json, from_json, to_json
+from shared.telemetry import metrics
+from shared.unit_of_work import AlreadyWritten, UnitOfWork, Units
+
+R = TypeVar("R", bound=Reply)
+U = TypeVar("U", bound=UnitOfWork)
+log = structlog.get_logger(__name__)
+
+TRIES = 5
+"""How often a command that met a Conflict is tried before its client gets a 503."""
+MOST_WAITING = 1000
+"""Commands that may wait; with more the service says that it is overloaded."""
+
+
+class Overloaded(TechnicalFault):
+    """More commands wait than can be handled soon."""
+
+
+@dataclass(eq=False)
+class _Waiting:
+    command: AnyCommand
+    cause: Cause
+    key: IdempotencyKey | None
+    answer: asyncio.Future[Reply]
+
+
+class Commands(Generic[U]):
+    """Where HTTP handlers bring commands. `run` must be running."""
+
+    def __init__(self, handlers: Handlers, units: Units[U], clock: Clock, batch_size: int) -> None:
+        self._handlers = handlers
+        self._units = units
+        self._clock = clock
+        self._batch_size = batch_size
+        self._waiting: deque[_Waiting] = deque()
+        self._arrived = asyncio.Event()
+
+    async def execute(self, command: Command[R], key: IdempotencyKey | None = None) -> R:
+        """Carries a command out and answers when it is committed.
+
+        With a `key` that has been used before: the first answer, or IdempotencyKeyReused if that was for another
+        body. Raises DomainError when it is refused, and TechnicalFault when it can't be done now; nothing is written
+        then.
+        """
+        if len(self._waiting) >= MOST_WAITING:
+            raise Overloaded(f"{MOST_WAITING} commands wait already")
+        waiting = _Waiting(command, current_cause(), key, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._arrived.set()
+        return cast(R, await waiting.answer)
+
+    async def run(self) -> None:
+        """Carries out what arrives, until it is cancelled."""
+        while True:
+            await self._arrived.wait()
+            await self.carry_out_waiting()
+            self._arrived.clear()
+
+    async def carry_out_waiting(self) -> None:
+        """Carries out all that waits."""
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch_size))]
+            batch = [waiting for waiting in batch if not waiting.answer.cancelled()]
+            metrics.COMMAND_BATCH_SIZE.observe(len(batch))
+            await self._carry_out(batch)
+
+    async def _carry_out(self, batch: Sequence[_Waiting]) -> None:
+        try:
+            answers = await self._together(batch)
+        except Exception as error:
+            if len(batch) > 1 and (failed_by_itself(error) or isinstance(error, Conflict)):
+                for waiting in batch:
+                    await self._alone(waiting)
+                return
+            if len(batch) == 1:
+                await self._alone(batch[0], error)
+                return
+            answers = [error] * len(batch)
+        for waiting, answer in zip(batch, answers, strict=True):
+            _settle(waiting, answer)
+
+    async def _alone(self, waiting: _Waiting, error: Exception | None = None) -> None:
+        answer: Reply | Exception = error or Conflict("not tried yet")
+        for tried in range(TRIES):
+            if not isinstance(answer, Conflict):
+                break
+            if tried:
+                await asyncio.sleep(random.uniform(0, 0.005 * 2**tried))  # noqa: S311 - spreads contenders
+            try:
+                (answer,) = await self._together([waiting])
+            except Exception as again:
+                answer = again
+        if isinstance(answer, AlreadyWritten) and isinstance(answer.__cause__, DomainError):
+            answer = answer.__cause__
+        _settle(waiting, answer)
+
+    async def _together(self, batch: Sequence[_Waiting]) -> list[Reply | Exception]:
+        async with self._units.begin() as uow:
+            await uow.prefetch(waiting.command for waiting in batch)
+            await uow.kept_answers.load([waiting.key.id for waiting in batch if waiting.key])
+            return [await self._one(uow, waiting) for waiting in batch]
+
+    async def _one(self, uow: U, waiting: _Waiting) -> Reply | Exception:
+        reply_type = waiting.command.reply_type()
+        handler = self._handlers[type(waiting.command)]
+        try:
+            with uow.attempt(waiting.cause):
+                if waiting.key and (kept := await uow.kept_answers.find(waiting.key.id)):
+                    if kept.body_hash != waiting.key.body_hash:
+                        raise IdempotencyKeyReused
+                    return from_json(reply_type, kept.answer)
+                answer = await handler(waiting.command, uow) or Done()
+                if waiting.key:
+                    await uow.kept_answers.add(self._kept(waiting.key, answer))
+                return answer
+        except DomainError as error:
+            return error
+
+    def _kept(self, key: IdempotencyKey, answer: Reply) -> KeptAnswer:
+        return KeptAnswer(id=key.id, body_hash=key.body_hash, answer=Json(to_json(answer)), created_at=self._clock())
+
+
+def _settle(waiting: _Waiting, answer: Any) -> None:
+    if waiting.answer.cancelled():
+        return
+    if isinstance(answer, Exception):
+        waiting.answer.set_exception(answer)
+    else:
+        waiting.answer.set_result(answer)

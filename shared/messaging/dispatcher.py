@@ -1,0 +1,281 @@
+"""The dispatcher: what becomes of messages that arrive. All that wait are handled in one unit of work.
+
+- Handled before: nothing, but a command that its sender has sent again gets the kept reply again.
+- Behind a message of its key that was set aside: set aside too.
+- Handled: its inbox row and its reply are written with what its handler changed.
+- Refused (`DomainError` for a command): the same, but only the refusal stays.
+- Not yet (`NotYet`): set aside until the grace period ends.
+- Failed (anything else): the batch is rolled back and handled one by one; what fails alone is set aside, and parked
+  after a number of tries.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import structlog
+
+from shared.core.clock import Clock
+from shared.core.context import Cause, current_cause
+from shared.core.errors import DomainError, NotYet, TechnicalFault
+from shared.core.ids import new_id
+from shared.core.messages import Command, Done, Message, Refused, Reply
+from shared.core.policy import Policy
+from shared.messaging.envelope import Envelope, Received
+from shared.messaging.handlers import Handlers
+from shared.messaging.inbox import Claim, KeptReply
+from shared.messaging.set_aside import PutAside, PutBack, SetAside, TakenUp
+from shared.serialization import Undecodable, decode_message, to_json
+from shared.telemetry import metrics
+from shared.telemetry.traces import message_span
+from shared.unit_of_work import AlreadyWritten, UnitOfWork
+
+U = TypeVar("U", bound=UnitOfWork)
+log = structlog.get_logger(__name__)
+
+
+class Unhandleable(Exception):
+    """No try can succeed: the message can't be decoded, or nobody handles it. It is parked at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """A received message as far as it could be understood."""
+
+    received: Received
+    envelope: Envelope | None
+    message: Message | None
+    error: str = ""
+
+    @property
+    def id(self) -> str:
+        return self.envelope.id if self.envelope else self.received.headers.get("ce-id", self.received.row_id)
+
+    @property
+    def key(self) -> str:
+        return self.envelope.key if self.envelope else self.received.headers.get("ce-partitionkey", "")
+
+
+class Dispatcher(Generic[U]):
+    """Brings messages to a service's handlers and sagas."""
+
+    def __init__(self, handlers: Handlers, policy: Policy, clock: Clock) -> None:
+        self._handlers = handlers
+        self._policy = policy
+        self._clock = clock
+
+    async def handle(self, uow: U, batch: Sequence[Received], partition: int) -> None:
+        """Handles messages in their order, in one unit of work. Any failure is the whole unit's."""
+        arrivals = [_understand(received) for received in batch]
+        claims = dict(await uow.transaction.inbox.find([arrival.id for arrival in arrivals]))
+        fresh = [arrival for arrival in arrivals if arrival.id not in claims]
+        blocked = await uow.transaction.waiting_room.blocked(list({arrival.key for arrival in fresh}))
+        await self._load_what_is_named(uow, fresh)
+        for arrival in arrivals:
+            claim = claims.get(arrival.id)
+            if claim is not None:
+                self._repeat_reply(uow, claim, arrival.received.row_id)
+                continue
+            claims[arrival.id] = await self._handle_or_set_aside(uow, arrival, partition, blocked)
+
+    async def settle_failure(self, uow: U, received: Received, error: BaseException, partition: int) -> None:
+        """Decides what becomes of a message that failed when it was handled alone, its work being rolled back.
+
+        A command that was refused after a part of its work had been written is answered, all else is set aside.
+        """
+        arrival = _understand(received)
+        if arrival.id in await uow.transaction.inbox.find([arrival.id]):
+            return
+        if isinstance(error, AlreadyWritten) and isinstance(error.__cause__, DomainError):
+            try:
+                reply = self._refuse_or_raise(uow, arrival, error.__cause__)
+            except DomainError as refused:
+                error = refused
+            else:
+                uow.claim(Claim(message_id=arrival.id, row_id=received.row_id, reply=reply))
+                return
+        uow.claim(Claim(message_id=arrival.id, row_id=received.row_id))
+        uow.set_aside(PutAside(self._failed(self._waiting(arrival, partition), error)))
+
+    async def retry(self, uow: U, waiting: SetAside) -> None:
+        """Handles a set-aside message straight from its row. Raises what its handler raises, but for refusals."""
+        arrival = _understand(waiting.received)
+        try:
+            reply = await self._answer(uow, arrival)
+        except NotYet as error:
+            expired = waiting.set_aside_at + self._policy.grace <= self._clock()
+            if not expired:
+                uow.set_aside(PutBack(self._not_yet(waiting, error)))
+                return
+            reply = self._refuse_or_raise(uow, arrival, error)
+        uow.set_aside(TakenUp(waiting))
+        if reply is not None:
+            uow.claim(KeptReply(message_id=waiting.message_id, reply=reply))
+
+    def put_back(self, uow: U, waiting: SetAside, error: BaseException) -> None:
+        """A set-aside message has failed once more."""
+        uow.set_aside(PutBack(self._failed(waiting, error)))
+
+    async def _load_what_is_named(self, uow: U, arrivals: Sequence[_Arrival]) -> None:
+        await uow.prefetch(arrival.message for arrival in arrivals if arrival.message is not None)
+        saga_ids = [
+            arrival.envelope.saga_id
+            for arrival in arrivals
+            if arrival.envelope is not None and arrival.envelope.kind == "reply" and arrival.envelope.saga_id
+        ]
+        if saga_ids:
+            await uow.saga_instances.load(saga_ids)
+
+    async def _handle_or_set_aside(self, uow: U, arrival: _Arrival, partition: int, blocked: set[str]) -> Claim:
+        reply = None
+        if arrival.key in blocked:
+            uow.set_aside(PutAside(self._waiting(arrival, partition)))
+        else:
+            try:
+                reply = await self._answer(uow, arrival)
+            except NotYet as error:
+                uow.set_aside(PutAside(self._not_yet(self._waiting(arrival, partition), error)))
+                blocked.add(arrival.key)
+            except Unhandleable as error:
+                uow.set_aside(PutAside(self._failed(self._waiting(arrival, partition), error)))
+                blocked.add(arrival.key)
+        claim = Claim(message_id=arrival.id, row_id=arrival.received.row_id, reply=reply)
+        uow.claim(claim)
+        return claim
+
+    async def _answer(self, uow: U, arrival: _Arrival) -> Envelope | None:
+        """Runs the handler; answers the reply that was sent, if any. Raises NotYet, Unhandleable and faults."""
+        envelope, message = arrival.envelope, arrival.message
+        if envelope is None or message is None:
+            raise Unhandleable(arrival.error)
+        with message_span(envelope) as traceparent, metrics.time_handling(envelope.type):
+            try:
+                with uow.attempt(_cause(envelope, traceparent)):
+                    answer = await self._run_handler(uow, envelope, message)
+                    return self._send_reply(uow, envelope, answer)
+            except NotYet:
+                raise
+            except DomainError as error:
+                return self._refuse_or_raise(uow, arrival, error, traceparent)
+
+    async def _run_handler(self, uow: U, envelope: Envelope, message: Message) -> Reply | None:
+        if isinstance(message, Reply):
+            await uow.sagas.take_reply(envelope, message)
+            return None
+        handler = self._handlers.get(type(message))
+        if handler is None:
+            raise Unhandleable(f"nothing here handles {envelope.type}")
+        return await handler(message, uow)
+
+    def _send_reply(self, uow: U, envelope: Envelope, answer: Reply | None) -> Envelope | None:
+        if envelope.kind != "command" or envelope.reply_to is None:
+            return None
+        reply = self._reply(envelope, answer or Done())
+        uow.send(reply)
+        return reply
+
+    def _refuse_or_raise(
+        self, uow: U, arrival: _Arrival, error: DomainError, traceparent: str | None = None
+    ) -> Envelope | None:
+        """A command is refused. An event has already happened, and a saga's reply too: refusing them is a fault."""
+        envelope = arrival.envelope
+        if envelope is None or not isinstance(arrival.message, Command):
+            raise error
+        log.info("refused", type=envelope.type, key=envelope.key, reason=error.message)
+        with uow.attempt(_cause(envelope, traceparent)):
+            return self._send_reply(uow, envelope, _refusal(error))
+
+    def _reply(self, command: Envelope, answer: Reply) -> Envelope:
+        assert command.reply_to is not None
+        cause = current_cause()
+        return Envelope(
+            id=new_id(),
+            type=answer.type_name,
+            kind="reply",
+            source=command.type.partition(".")[0],
+            key=command.reply_key or command.key,
+            data=to_json(answer),
+            time=self._clock(),
+            correlation_id=command.correlation_id,
+            causation_id=command.id,
+            saga_id=command.saga_id,
+            reply_to=command.reply_to,
+            outcome="refusal" if isinstance(answer, Refused) else "success",
+            traceparent=cause.traceparent,
+        )
+
+    def _repeat_reply(self, uow: U, claim: Claim, row_id: str) -> None:
+        """A resend is answered again. The relay's own repeat of a row is not, or a lost store would breed replies."""
+        metrics.DUPLICATES.inc()
+        if claim.reply is not None and claim.row_id != row_id:
+            uow.send(claim.reply)
+
+    def _waiting(self, arrival: _Arrival, partition: int) -> SetAside:
+        now = self._clock()
+        return SetAside(
+            partition=partition,
+            key=arrival.key,
+            message_id=arrival.id,
+            received=arrival.received,
+            set_aside_at=now,
+            retry_at=now,
+        )
+
+    def _not_yet(self, waiting: SetAside, error: NotYet) -> SetAside:
+        """Tried again soon at first, as what is missing is mostly on its way: after 20 ms, then half of the time it
+        has waited already."""
+        now = self._clock()
+        pause = max((now - waiting.set_aside_at) / 2, self._policy.retry / 25)
+        deadline = waiting.set_aside_at + self._policy.grace
+        return dataclasses.replace(waiting, retry_at=min(now + pause, deadline), error=error.message)
+
+    def _failed(self, waiting: SetAside, error: BaseException) -> SetAside:
+        attempts = waiting.attempts + 1
+        now = self._clock()
+        gives_up = isinstance(error, Unhandleable | NotYet) or attempts >= self._policy.attempts
+        log.log(
+            40 if gives_up else 30,
+            "message parked" if gives_up else "message set aside",
+            type=waiting.received.headers.get("ce-type"),
+            message_id=waiting.message_id,
+            key=waiting.key,
+            attempts=attempts,
+            error=repr(error),
+        )
+        return dataclasses.replace(
+            waiting,
+            attempts=attempts,
+            retry_at=now + self._policy.retry_after(attempts),
+            parked_at=now if gives_up else None,
+            error=str(error) or repr(error),
+        )
+
+
+def failed_by_itself(error: BaseException) -> bool:
+    """Whether trying the message again among others could never help: it is not the surroundings that failed."""
+    return not isinstance(error, TechnicalFault) or isinstance(error, AlreadyWritten)
+
+
+def _understand(received: Received) -> _Arrival:
+    try:
+        envelope = Envelope.from_headers(received.headers, received.data)
+    except ValueError as error:
+        return _Arrival(received, None, None, f"not a message of ours: {error}")
+    try:
+        return _Arrival(received, envelope, decode_message(envelope.type, envelope.data))
+    except Undecodable as error:
+        return _Arrival(received, envelope, None, str(error))
+
+
+def _cause(envelope: Envelope, traceparent: str | None) -> Cause:
+    return Cause(
+        correlation_id=envelope.correlation_id,
+        id=envelope.id,
+        causation_id=envelope.causation_id,
+        traceparent=traceparent or envelope.traceparent,
+    )
+
+
+def _refusal(error: DomainError) -> Refused:
+    return Refused(kind=error.kind, code=error.code, message=error.message)

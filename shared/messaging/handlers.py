@@ -1,0 +1,73 @@
+"""Handlers: functions of a message and a unit of work. They are found by their mark; nobody has to register them."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import ModuleType, NoneType
+from typing import Any, TypeVar, cast, get_type_hints
+
+from shared.core.messages import Command, Done, Event, Message, Reply
+
+Handler = Callable[[Any, Any], Awaitable[Reply | None]]
+F = TypeVar("F", bound=Callable[..., Awaitable[Reply | None]])
+
+_MARK = "__handles_messages__"
+
+
+def handles(function: F) -> F:
+    """Marks an `async def (message, unit_of_work)` as the handler of its first parameter's type."""
+    setattr(function, _MARK, True)
+    return function
+
+
+class Handlers(Mapping[type[Message], Handler]):
+    """The handlers of one service by the type they handle."""
+
+    def __init__(self, handlers: Mapping[type[Message], Handler]) -> None:
+        self._handlers = dict(handlers)
+
+    @classmethod
+    def of(cls, *modules: ModuleType) -> "Handlers":
+        """Those that the modules declare.
+
+        Raises TypeError for two handlers of one message, and for one that does not answer what its command says.
+        """
+        found: dict[type[Message], Handler] = {}
+        for function in _marked(modules):
+            message, answer = _signature(function)
+            if message in found:
+                raise TypeError(f"{message.type_name} has two handlers: {found[message]} and {function}")
+            expected = message.reply_type() if issubclass(message, Command) else Done
+            if answer is not (NoneType if expected is Done else expected):
+                raise TypeError(f"{function.__qualname__} should answer {expected.__name__}, not {answer}")
+            found[message] = cast(Handler, function)
+        return cls(found)
+
+    def __getitem__(self, message: type[Message]) -> Handler:
+        return self._handlers[message]
+
+    def __iter__(self) -> Any:
+        return iter(self._handlers)
+
+    def __len__(self) -> int:
+        return len(self._handlers)
+
+    def routes(self) -> list[str]:
+        """What a subscription must read to feed them: `event.order.OrderCreated`, `command.kitchen.CreateTicket`."""
+        return sorted(
+            f"{'event' if issubclass(message, Event) else 'command'}.{message.type_name}"
+            for message in self
+            if message.is_public
+        )
+
+
+def _marked(modules: Iterable[ModuleType]) -> Iterable[Callable[..., Any]]:
+    for module in modules:
+        for _, function in inspect.getmembers(module, inspect.iscoroutinefunction):
+            if getattr(function, _MARK, False) and function.__module__ == module.__name__:
+                yield function
+
+
+def _signature(function: Callable[..., Any]) -> tuple[type[Message], Any]:
+    hints = get_type_hints(function)
+    first = next(iter(inspect.signature(function).parameters))
+    return hints[first], hints["return"]

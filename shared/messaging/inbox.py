@@ -1,0 +1,37 @@
+"""The inbox: which messages a service has handled, and what it answered. Microservices Patterns, section 3.3.6."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from shared.messaging.envelope import Envelope
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """A message was handled, or set aside. `row_id` is the outbox row that brought it."""
+
+    message_id: str
+    row_id: str
+    reply: Envelope | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeptReply:
+    """The answer to a command that had been set aside when it was claimed."""
+
+    message_id: str
+    reply: Envelope
+
+
+class Inbox(Protocol):
+    """The inbox of one database, in one transaction."""
+
+    async def find(self, message_ids: Sequence[str]) -> Mapping[str, Claim]:
+        """The claims of those that were handled before."""
+
+    async def add(self, claims: Sequence[Claim]) -> None:
+        """Claims messages; raises Conflict when one is claimed already."""
+
+    async def keep_replies(self, replies: Sequence[KeptReply]) -> None:
+        """Adds answers to claims that have none."""

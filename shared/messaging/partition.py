@@ -1,0 +1,182 @@
+"""A partition that this process holds: handling its messages, and what is due by the clock.
+
+The position in the stream commits with the effects, so a message's effect and the fact that it was handled can't come
+apart. Every commit checks that the lease is still ours: that is the fence (Kleppmann, Designing Data-Intensive
+Applications, page 302).
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Generic, TypeVar
+
+import structlog
+
+from shared.core.clock import Clock
+from shared.core.context import Cause
+from shared.core.errors import Conflict
+from shared.core.ids import new_id
+from shared.messaging.broker import Mark
+from shared.messaging.dispatcher import Dispatcher, failed_by_itself
+from shared.messaging.envelope import Received
+from shared.messaging.set_aside import SetAside
+from shared.unit_of_work import UnitOfWork, Units
+
+U = TypeVar("U", bound=UnitOfWork)
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+CONFLICT_TRIES = 4
+"""How often work that met a Conflict is tried again before its messages are handled one by one, or set aside."""
+
+_CHECKPOINT_EVERY = timedelta(seconds=1)
+_DUE_AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Which partition, held by whom, renewed for how long."""
+
+    partition: int
+    holder: int
+    duration: timedelta
+
+
+class HeldPartition(Generic[U]):
+    """What is done with a partition while its lease is ours. One thing at a time."""
+
+    def __init__(self, lease: Lease, units: Units[U], dispatcher: Dispatcher[U], clock: Clock) -> None:
+        self._lease = lease
+        self._units = units
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._renewed_at = clock()
+        self._checkpoint_at: datetime | None = None
+        self.next_due: datetime | None = clock()
+        """When a set-aside message or a saga is due; None if none waits."""
+
+    async def handle(self, batch: Sequence[Received]) -> None:
+        """Handles a batch and moves the position behind it, in one transaction, or else one by one.
+
+        Raises TechnicalFault when the surroundings fail: nothing was done then.
+        """
+        try:
+            await self._patiently(lambda: self._together(batch))
+        except Exception as error:
+            if not (failed_by_itself(error) or isinstance(error, Conflict)):
+                raise
+            log.info("batch failed: its messages are handled one by one", size=len(batch), error=repr(error))
+            for received in batch:
+                await self._alone(received)
+
+    async def work_due(self) -> None:
+        """Retries set-aside messages and wakes sagas that are due; renews the lease when it has not been for long."""
+        now = self._clock()
+        if self.next_due is not None and self.next_due <= now:
+            while waiting := await self._due_messages(now):
+                for message in waiting:
+                    await self._retry(message)
+            for id_, correlation_id in await self._due_sagas(now):
+                await self._wake(id_, correlation_id)
+            await self._find_next_due()
+        if now - self._renewed_at >= self._lease.duration / 3:
+            await self.renew()
+
+    async def renew(self) -> None:
+        """Holds on to the partition; raises LeaseLost."""
+        async with self._units.begin() as uow:
+            await self._fence(uow, None)
+
+    async def move_to(self, mark: Mark) -> None:
+        """Everything up to the mark is of no concern to this service, or is to be handled again from there."""
+        async with self._units.begin() as uow:
+            await self._fence(uow, mark)
+
+    async def _together(self, batch: Sequence[Received]) -> None:
+        async with self._units.begin() as uow:
+            await self._dispatcher.handle(uow, batch, self._lease.partition)
+            await self._fence(uow, _mark_of(batch[-1]))
+        self._expect(uow.next_due())
+
+    async def _alone(self, received: Received) -> None:
+        try:
+            await self._patiently(lambda: self._together([received]))
+        except Exception as error:
+            if not (failed_by_itself(error) or isinstance(error, Conflict)):
+                raise
+            async with self._units.begin() as uow:
+                await self._dispatcher.settle_failure(uow, received, error, self._lease.partition)
+                await self._fence(uow, _mark_of(received))
+            self._expect(uow.next_due())
+
+    async def _retry(self, waiting: SetAside) -> None:
+        async def once() -> None:
+            async with self._units.begin() as uow:
+                await self._dispatcher.retry(uow, waiting)
+                await self._fence(uow, None)
+
+        try:
+            await self._patiently(once)
+        except Exception as error:
+            if not (failed_by_itself(error) or isinstance(error, Conflict)):
+                raise
+            async with self._units.begin() as uow:
+                self._dispatcher.put_back(uow, waiting, error)
+                await self._fence(uow, None)
+
+    async def _wake(self, saga_id: str, correlation_id: str) -> None:
+        async def once() -> None:
+            async with self._units.begin() as uow:
+                id_ = new_id()
+                with uow.attempt(Cause(correlation_id=correlation_id, id=id_, causation_id=id_)):
+                    await uow.sagas.wake(saga_id)
+                await self._fence(uow, None)
+
+        await self._patiently(once)
+
+    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Tries again at once, a few times, what another transaction got in the way of."""
+        for tried in range(CONFLICT_TRIES):
+            try:
+                return await work()
+            except Conflict as error:
+                log.debug("conflict: tried again", error=str(error))
+                await asyncio.sleep(random.uniform(0, 0.002 * 2**tried))  # noqa: S311 - spreads contenders
+        return await work()
+
+    async def _fence(self, uow: U, mark: Mark | None) -> None:
+        now = self._clock()
+        positions = uow.transaction.positions
+        await positions.advance(self._lease.partition, self._lease.holder, mark, self._lease.duration)
+        if mark and (self._checkpoint_at is None or now - self._checkpoint_at >= _CHECKPOINT_EVERY):
+            await positions.add_checkpoint(self._lease.partition, mark)
+            self._checkpoint_at = now
+        self._renewed_at = now
+
+    async def _due_messages(self, now: datetime) -> Sequence[SetAside]:
+        async with self._units.begin() as uow:
+            return await uow.transaction.waiting_room.heads(self._lease.partition, now, _DUE_AT_ONCE)
+
+    async def _due_sagas(self, now: datetime) -> Sequence[tuple[str, str]]:
+        """Sagas are woken by the holder of the first partition, whatever partition their replies come in."""
+        if self._lease.partition != 0:
+            return []
+        async with self._units.begin() as uow:
+            return await uow.transaction.saga_timers.due(now, _DUE_AT_ONCE)
+
+    async def _find_next_due(self) -> None:
+        async with self._units.begin() as uow:
+            due = [await uow.transaction.waiting_room.next_due(self._lease.partition)]
+            if self._lease.partition == 0:
+                due.append(await uow.transaction.saga_timers.next_due())
+        self.next_due = min((at for at in due if at is not None), default=None)
+
+    def _expect(self, due: datetime | None) -> None:
+        if due is not None and (self.next_due is None or due < self.next_due):
+            self.next_due = due
+
+
+def _mark_of(received: Received) -> Mark:
+    return Mark(received.position, received.row_id, received.received_at)

@@ -1,0 +1,189 @@
+"""A subscription: takes a partition, reads the stream from its position, and begins anew when anything is lost."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from datetime import timedelta
+from typing import Any, Generic, Protocol, TypeVar
+
+import structlog
+
+from shared.core.backoff import Backoff
+from shared.core.clock import Clock
+from shared.core.errors import TechnicalFault
+from shared.messaging.broker import Broker, Feed, LogReader, Mark
+from shared.messaging.dispatcher import Dispatcher
+from shared.messaging.envelope import Received
+from shared.messaging.partition import HeldPartition, Lease
+from shared.telemetry import metrics
+from shared.unit_of_work import Database, UnitOfWork, Units
+
+U = TypeVar("U", bound=UnitOfWork)
+log = structlog.get_logger(__name__)
+
+_IDLE = timedelta(minutes=10)
+"""Silence after which the position moves to the stream's end, lest it fall out of the stream's retention."""
+
+
+class MessagesExpired(TechnicalFault):
+    """The stream no longer has what comes next: messages were lost to this service, and an operator has to decide."""
+
+
+class Sessions(Protocol):
+    """Where a subscription gets its own connection to the database from."""
+
+    def session(self, holder: int) -> AbstractAsyncContextManager[Database]:
+        """A database on one connection. While it lives, others can see that `holder` is alive."""
+        ...
+
+
+class Subscription(Generic[U]):
+    """One service's reading of one partition, for as long as the process runs."""
+
+    def __init__(
+        self,
+        partition: int,
+        routes: Sequence[str],
+        *,
+        sessions: Sessions,
+        broker: Broker,
+        units: Callable[[Database], Units[U]],
+        dispatcher: Dispatcher[U],
+        clock: Clock,
+        lease: timedelta,
+        batch_size: int,
+    ) -> None:
+        self._partition = partition
+        self._routes = routes
+        self._sessions = sessions
+        self._broker = broker
+        self._units = units
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._lease = lease
+        self._batch_size = batch_size
+        self._stop = asyncio.Event()
+        self._interruptible: asyncio.Task[None] | None = None
+        self.unavailable: str | None = "has not connected yet"
+        """Why nothing is read at the moment; None when all is well."""
+
+    async def run(self) -> None:
+        """Reads until `stop`. Whatever is lost on the way is opened anew; one log line tells of each change."""
+        backoff = Backoff(longest=self._lease.total_seconds())
+        while not self._stop.is_set():
+            try:
+                await self._hold()
+                backoff.reset()
+            except TechnicalFault as error:
+                if self.unavailable is None or backoff.tries == 0:
+                    log.warning("subscription interrupted", partition=self._partition, reason=str(error))
+                self.unavailable = str(error)
+                metrics.SUBSCRIPTION_INTERRUPTIONS.inc()
+                await self._unless_stopped(backoff.pause())
+
+    async def stop(self, task: asyncio.Task[None]) -> None:
+        """Lets the work in hand finish, then ends `run`, which is `task`."""
+        self._stop.set()
+        if self._interruptible is not None:
+            self._interruptible.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    async def _hold(self) -> None:
+        holder = secrets.randbits(62)
+        lease = Lease(self._partition, holder, self._lease)
+        async with self._sessions.session(holder) as database, self._broker.connect() as connection:
+            units = self._units(database)
+            await self._take(units, lease)
+            if self._stop.is_set():
+                return
+            held = HeldPartition(lease, units, self._dispatcher, self._clock)
+            try:
+                while not self._stop.is_set():
+                    await self._read(connection, units, held)
+            finally:
+                if self._stop.is_set():
+                    async with units.begin() as uow:
+                        await uow.transaction.positions.release(self._partition, holder)
+
+    async def _take(self, units: Units[U], lease: Lease) -> None:
+        while not self._stop.is_set():
+            async with units.begin() as uow:
+                if await uow.transaction.positions.take(self._partition, lease.holder, self._lease):
+                    return
+            self.unavailable = None  # a replica that stands by is well
+            await self._unless_stopped(self._lease.total_seconds() / 5)
+
+    async def _read(self, connection: LogReader, units: Units[U], held: HeldPartition[U]) -> None:
+        """Reads on from the position until there has been nothing to read for long."""
+        position = await self._verified_position(connection, units, held)
+        end = await connection.bounds()
+        async with connection.read(self._partition, after=position, filters=self._routes) as feed:
+            if feed.pending == 0 and end.last > position and (mark := await connection.message_at(end.last)):
+                await held.move_to(mark)
+            if self.unavailable is not None:
+                log.info("subscription reads", partition=self._partition, position=position)
+            self.unavailable = None
+            idle_since = self._clock()
+            while not self._stop.is_set() and self._clock() - idle_since < _IDLE:
+                batch = await self._take_from(feed, held)
+                if batch:
+                    idle_since = self._clock()
+                    metrics.BATCH_SIZE.observe(len(batch))
+                    await held.handle(batch)
+                await held.work_due()
+
+    async def _take_from(self, feed: Feed, held: HeldPartition[U]) -> list[Received]:
+        wait = self._lease / 3
+        if held.next_due is not None:
+            wait = min(wait, max(held.next_due - self._clock(), timedelta(0)))
+        received: list[Received] = []
+
+        async def take() -> None:
+            received.extend(await feed.take(self._batch_size, wait.total_seconds()))
+
+        await self._interrupted_by_stop(take())
+        return received
+
+    async def _unless_stopped(self, pause: float) -> None:
+        await self._interrupted_by_stop(asyncio.sleep(pause))
+
+    async def _interrupted_by_stop(self, waiting: Coroutine[Any, Any, None]) -> None:
+        """Waits, but not longer than until `stop`: what is interrupted is only ever a wait, never work."""
+        if self._stop.is_set():
+            waiting.close()
+            return
+        self._interruptible = asyncio.create_task(waiting)
+        try:
+            await self._interruptible
+        except asyncio.CancelledError:
+            if not self._stop.is_set():
+                raise
+        finally:
+            self._interruptible = None
+
+    async def _verified_position(self, connection: LogReader, units: Units[U], held: HeldPartition[U]) -> int:
+        """The position to read on from: where we were, or, if the broker has lost what we had read, further back."""
+        async with units.begin() as uow:
+            mark = await uow.transaction.positions.get(self._partition)
+            checkpoints = await uow.transaction.positions.checkpoints(self._partition)
+        if mark is None:
+            return 0
+        bounds = await connection.bounds()
+        if await connection.message_at(mark.position) == mark:
+            return mark.position
+        if mark.position < bounds.first - 1:
+            metrics.EXPIRED.inc()
+            raise MessagesExpired(f"position {mark.position} is older than the stream's first message {bounds.first}")
+        if mark.position == bounds.first - 1:
+            return mark.position
+        metrics.BROKER_LOST_TAIL.inc()
+        for checkpoint in checkpoints:
+            if await connection.message_at(checkpoint.position) == checkpoint:
+                log.error("the broker has lost messages", position=mark.position, back_to=checkpoint.position)
+                await held.move_to(checkpoint)
+                return checkpoint.position
+        log.error("the broker has lost its messages", position=mark.position, back_to=bounds.first - 1)
+        await held.move_to(Mark(bounds.first - 1, "", self._clock()))
+        return bounds.first - 1

@@ -1,0 +1,303 @@
+"""The relay: publishes a database's outbox in the order of its commits. Microservices Patterns, 3.3.7.
+
+It follows the outbox in PostgreSQL's write-ahead log through a replication slot, which remembers how far it has come:
+
+    take the slot  ->  is the message of my last checkpoint still in the stream?  ->  follow the log:
+                                                                                      publish, checkpoint, confirm
+
+What keeps it from losing anything:
+
+- A position of the log is confirmed only when a checkpoint covers it, and a checkpoint is written only when the broker
+  has acknowledged everything before it. After a crash at any point the slot sends again what came since.
+- The broker may lose what it has acknowledged (JetStream does before it writes to disk). Then the message of the last
+  checkpoint is not where it was, and the relay publishes again what was created since the newest one that still is.
+- The slot may be missing or lost (a fresh database, a log that grew too large, a fail-over). A new one begins behind a
+  snapshot, and what that snapshot shows is published first.
+
+Each of these publishes some rows twice; receivers drop what they have had by the row's id.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+import msgspec
+
+from shared.adapters.postgres import replication
+from shared.adapters.postgres.pgoutput import Committed, OutboxRow, UnexpectedMessage
+from shared.adapters.postgres.relay_database import (
+    NEVER_STORED,
+    PURGE_ROWS,
+    Checkpoint,
+    RelayDatabase,
+    open_database,
+)
+from shared.adapters.postgres.replication import DatabaseUnavailable, LogStream, Snapshot
+from shared.core.backoff import Backoff
+from shared.core.clock import utc_now
+from shared.messaging.broker import Broker, BrokerConnection, BrokerUnavailable, LogReader, Publication, subject_of
+from shared.messaging.envelope import partition_of
+from shared.outbox import LONGEST_TRANSACTION
+from shared.outbox.relay_status import RelayStatus
+
+BATCH_ROWS = 1000
+CHECKPOINT_SECONDS = 1.0
+HOUSEKEEPING_SECONDS = 60.0
+LAG_SECONDS = 5.0
+TICK_SECONDS = 0.5
+
+REACH_BACK = 2 * LONGEST_TRANSACTION
+"""How long before its commit a row can have been created: `created_at` is when its transaction began."""
+
+_decode_headers = msgspec.json.Decoder(dict[str, str]).decode
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelayOptions:
+    """What `RelaySettings` documents; `wal_sender_timeout` in seconds."""
+
+    partitions: int
+    outbox_retention: timedelta
+    stream_max_age: timedelta
+    wal_sender_timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Republished:
+    """What was published from the table: how many rows, and which of them is furthest in the stream, and where."""
+
+    row_id: int
+    stream_seq: int
+    rows: int
+
+
+class Stalled(Exception):
+    """The process did not run for so long that another relay may have taken its place."""
+
+
+class Relay:
+    """The relay of one service's database. `clock` tells seconds, also those in which the process was stopped."""
+
+    def __init__(
+        self,
+        service: str,
+        database_url: str,
+        broker: Broker,
+        options: RelayOptions,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        database = urlsplit(database_url).path.removeprefix("/")
+        self.status = RelayStatus(service, database)
+        self._service = service
+        self._url = database_url
+        self._slot = f"ftgo_{database}"
+        self._broker = broker
+        self._options = options
+        self._clock = clock
+        self._ran_at = clock()
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Relay until `stop` is called; what passes by waiting is waited for. Raises PartitionsDiffer."""
+        backoff = Backoff(first=0.1, longest=2.0)
+        while not self._stopping.is_set():
+            try:
+                await self._relay(backoff)
+            except (DatabaseUnavailable, BrokerUnavailable, UnexpectedMessage, Stalled) as fault:
+                self.status.waiting(fault)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(backoff.pause()):
+                        await self._stopping.wait()
+        self.status.stopped()
+
+    def stop(self) -> None:
+        """Make `run` return once what is on its way has been acknowledged and confirmed."""
+        self._stopping.set()
+
+    async def _relay(self, backoff: Backoff) -> None:
+        """One life of the connections: they are opened together, and when one is lost all are closed."""
+        async with open_database(self._url) as database:
+            await database.require_outbox()
+            if await database.slot_state(self._slot) != "ready" or not await database.checkpoints():
+                await self._make_slot(database)
+            async with (
+                replication.connect(self._url, self._options.wal_sender_timeout) as connection,
+                connection.stream(self._slot) as log,
+            ):
+                self._ran_at = self._clock()  # from here on no other relay publishes
+                async with self._broker.connect() as broker:
+                    checkpoint = await self._restore_tail(database, broker)
+                    self.status.connected()
+                    backoff.reset()
+                    await self._follow(log, database, broker, checkpoint)
+
+    async def _follow(
+        self, log: LogStream, database: RelayDatabase, broker: BrokerConnection, checkpoint: Checkpoint
+    ) -> None:
+        """Publish what is committed, and confirm it behind a checkpoint at most once a second."""
+        reached = checkpoint
+        checkpoint_at = housekeeping_at = lag_at = self._clock()
+        while True:
+            items = await log.take(BATCH_ROWS, wait=TICK_SECONDS)
+            reached = await self._publish_log(items, broker, reached)
+            if log.empty:
+                self.status.caught_up()
+
+            now, stopping = self._clock(), self._stopping.is_set()
+            if reached.lsn > checkpoint.lsn and (stopping or now >= checkpoint_at):
+                await database.record(reached)
+                log.confirm(reached.lsn)
+                checkpoint, checkpoint_at = reached, now + CHECKPOINT_SECONDS
+            if stopping:
+                return
+            if now >= lag_at:
+                self.status.lag(await database.lag_bytes(self._slot))
+                lag_at = now + LAG_SECONDS
+            if now >= housekeeping_at:
+                more = await self._clean_up(database, checkpoint)
+                housekeeping_at = now if more else now + HOUSEKEEPING_SECONDS
+
+    async def _publish_log(
+        self, items: Sequence[OutboxRow | Committed], broker: BrokerConnection, reached: Checkpoint
+    ) -> Checkpoint:
+        """Publish the rows among the items; returns how far that brings us, in whole commits."""
+        first_commit = next((item for item in items if isinstance(item, Committed)), None)
+        if first_commit is not None:
+            self.status.behind(first_commit.at)
+        positions = iter(await self._publish([item for item in items if isinstance(item, OutboxRow)], broker))
+        row_id, stream_seq = reached.row_id, reached.stream_seq
+        for item in items:
+            match item:
+                case OutboxRow():
+                    # A repeat has the place of the first: it says nothing of what was published since.
+                    position = next(positions)
+                    if position is not None and position > stream_seq:
+                        row_id, stream_seq = item.id, position
+                case Committed(lsn, at):
+                    reached = Checkpoint(row_id, lsn, stream_seq, at)
+        return reached
+
+    async def _restore_tail(self, database: RelayDatabase, broker: BrokerConnection) -> Checkpoint:
+        """Publish again what the broker has lost, if it has; returns the checkpoint to go on from."""
+        checkpoints = await database.checkpoints()
+        newest = checkpoints[0]
+        base, lost = await self._newest_in_stream(checkpoints, broker)
+        if not lost:
+            return newest
+        self.status.tail_lost(base.at if base else None)
+        # Should we crash on the way, another message of ours could by then have its old place and look like it.
+        await database.record(replace(newest, stream_seq=NEVER_STORED))
+        done = await self._publish_table(database, broker, base)
+        restored = Checkpoint(done.row_id, newest.lsn, done.stream_seq, newest.at)
+        await database.record(restored, instead_of=[checkpoint.row_id for checkpoint in lost])
+        return restored
+
+    async def _make_slot(self, database: RelayDatabase) -> None:
+        """Make the slot, and publish what was committed before it begins: all rows, or those since a checkpoint.
+
+        The temporary slot keeps a second relay from doing the same, and goes away if we do. The lasting one appears
+        when everything before it has been published and a checkpoint says so.
+        """
+        temporary = f"{self._slot}_new"
+        begun_at = await database.now()
+        async with replication.connect(self._url, self._options.wal_sender_timeout) as connection:
+            snapshot = await connection.temporary_slot(temporary)
+            self._ran_at = self._clock()
+            checkpoints = await database.checkpoints()
+            async with self._broker.connect() as broker:
+                base, lost = await self._newest_in_stream(checkpoints, broker)
+                done = await self._publish_table(database, broker, base, snapshot)
+            # Those of a server that this database was moved from may lie ahead in a log that is not ours.
+            void = [each.row_id for each in checkpoints if each in lost or each.lsn > snapshot.lsn]
+            await database.record(Checkpoint(done.row_id, snapshot.lsn, done.stream_seq, begun_at), instead_of=void)
+            await database.keep_slot(temporary, self._slot)
+        self.status.slot_rebuilt(done.rows)
+
+    async def _newest_in_stream(
+        self, checkpoints: Sequence[Checkpoint], stream: LogReader
+    ) -> tuple[Checkpoint | None, list[Checkpoint]]:
+        """The newest checkpoint whose message is where it was, and those, newer than it, that the broker has lost."""
+        bounds = await stream.bounds()
+        lost: list[Checkpoint] = []
+        for checkpoint in checkpoints:
+            if checkpoint.stream_seq == 0:
+                return checkpoint, lost
+            mark = await stream.message_at(checkpoint.stream_seq)
+            if mark is not None and mark.row_id == self._message_id(checkpoint.row_id):
+                return checkpoint, lost
+            expired = utc_now() - checkpoint.at >= self._options.stream_max_age
+            if mark is None and expired and 0 < checkpoint.stream_seq < bounds.first:
+                return checkpoint, lost
+            lost.append(checkpoint)
+        return None, lost
+
+    async def _publish_table(
+        self,
+        database: RelayDatabase,
+        broker: BrokerConnection,
+        base: Checkpoint | None,
+        snapshot: Snapshot | None = None,
+    ) -> Republished:
+        """Publish the table's rows created since a checkpoint, or all of them."""
+        row_id, stream_seq, count = (base.row_id, base.stream_seq, 0) if base else (0, 0, 0)
+        since = base.at - REACH_BACK if base else None
+        async with aclosing(database.rows_created_since(since, snapshot)) as chunks:
+            async for rows in chunks:
+                for row, position in zip(rows, await self._publish(rows, broker), strict=True):
+                    if position is not None and position > stream_seq:
+                        row_id, stream_seq = row.id, position
+                count += len(rows)
+        return Republished(row_id, stream_seq, count)
+
+    async def _publish(self, rows: Sequence[OutboxRow], broker: BrokerConnection) -> list[int | None]:
+        """Publish rows in this order; returns their places, None for those that the broker will never accept.
+
+        Passing over such a row is the lesser evil: waiting would stop everything behind it, for ever.
+        """
+        self._check_clock()
+        if not rows:
+            return []
+        messages = [self._publication(row) for row in rows]
+        stored = iter(await broker.publish([message for message in messages if message is not None]))
+        positions = [None if message is None else next(stored) for message in messages]
+        for row, position in zip(rows, positions, strict=True):
+            if position is None:
+                self.status.refused(row.id, row.subject, len(row.headers.encode()) + len(row.data.encode()))
+        self.status.published(sum(position is not None for position in positions))
+        return positions
+
+    def _publication(self, row: OutboxRow) -> Publication | None:
+        """The row as a message; None if its headers are none."""
+        try:
+            headers = _decode_headers(row.headers)
+        except msgspec.DecodeError:
+            return None
+        return Publication(
+            row_id=self._message_id(row.id),
+            subject=subject_of(partition_of(row.key, self._options.partitions), row.subject),
+            headers=headers,
+            data=row.data,
+        )
+
+    def _message_id(self, row_id: int) -> str:
+        return f"{self._service}-{row_id}"
+
+    def _check_clock(self) -> None:
+        """Raises Stalled when we have not been here for so long that PostgreSQL may have given the slot to another."""
+        now = self._clock()
+        stalled = now - self._ran_at > self._options.wal_sender_timeout / 2
+        self._ran_at = now
+        if stalled:
+            raise Stalled("this process did not run for a while: what it had read may be published by another by now")
+
+    async def _clean_up(self, database: RelayDatabase, checkpoint: Checkpoint) -> bool:
+        """Delete what has been kept for long enough; returns whether there is more."""
+        deleted = await database.purge(self._options.outbox_retention, checkpoint.at - REACH_BACK)
+        if deleted == PURGE_ROWS:
+            return True
+        await database.thin_checkpoints(self._options.stream_max_age)
+        return False

@@ -1,0 +1,99 @@
+"""What the outside can know of a relay: metrics, readiness, and one log line a change."""
+
+import re
+from datetime import datetime
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from shared.core.clock import utc_now
+
+_LABELS = ["database"]
+CONNECTED = Gauge("relay_connected", "1 while the relay publishes, 0 while it waits for something", _LABELS)
+LAG_BYTES = Gauge("relay_lag_bytes", "Write-ahead log that PostgreSQL keeps for the relay", _LABELS)
+LAG_SECONDS = Gauge("relay_lag_seconds", "Age of the oldest commit that is known and not published", _LABELS)
+PUBLISHED = Counter("relay_published", "Outbox rows stored by the broker, repeats included", _LABELS)
+REFUSED = Counter("relay_refused", "Outbox rows that the broker will never accept: they were passed over", _LABELS)
+SLOT_REBUILT = Counter("relay_slot_rebuilt", "Times the replication slot was missing or lost and was made", _LABELS)
+TAIL_LOST = Counter("relay_broker_tail_lost", "Times the broker had lost messages that it had acknowledged", _LABELS)
+
+
+class RelayStatus:
+    """The state of one database's relay. `waiting_for` is why it doesn't publish; None while it does."""
+
+    def __init__(self, service: str, database: str) -> None:
+        self.waiting_for: str | None = "it has not started yet"
+        self._log = structlog.get_logger().bind(relay=service, database=database)
+        self._told: set[str] = set()  # since it last published
+        self._behind_since: datetime | None = None
+        self._connected = CONNECTED.labels(database)
+        self._lag_bytes = LAG_BYTES.labels(database)
+        self._published = PUBLISHED.labels(database)
+        self._refused = REFUSED.labels(database)
+        self._rebuilt = SLOT_REBUILT.labels(database)
+        self._tail_lost = TAIL_LOST.labels(database)
+        LAG_SECONDS.labels(database).set_function(self._lag_seconds)
+
+    def connected(self) -> None:
+        """It has taken the slot and checked the stream."""
+        self._log.info("relay publishes")
+        self._told.clear()
+        self.waiting_for = None
+        self._connected.set(1)
+
+    def waiting(self, fault: Exception) -> None:
+        """It can't publish; tried again and again, so each reason is logged once, whatever numbers are in it."""
+        reason = str(fault) or type(fault).__name__
+        if self.waiting_for is None:
+            self._behind_since = self._behind_since or utc_now()
+        kind = re.sub(r"\d+", "#", reason)
+        if kind not in self._told:
+            self._told.add(kind)
+            self._log.warning("relay waits", reason=reason)
+        self.waiting_for = reason
+        self._connected.set(0)
+
+    def stopped(self) -> None:
+        """It has ended in good order."""
+        self._log.info("relay stopped")
+        self.waiting_for = "it has been stopped"
+        self._connected.set(0)
+
+    def behind(self, since: datetime) -> None:
+        """There is something to publish that was committed at this time."""
+        self._behind_since = since
+
+    def caught_up(self) -> None:
+        """There is nothing more to publish."""
+        self._behind_since = None
+
+    def lag(self, lag_bytes: int) -> None:
+        """So much log is kept for it."""
+        self._lag_bytes.set(lag_bytes)
+
+    def published(self, rows: int) -> None:
+        """The broker has acknowledged so many rows."""
+        self._published.inc(rows)
+
+    def refused(self, row_id: int, subject: str, size: int) -> None:
+        """A row that the broker will never accept was passed over: it stays in the outbox until its retention ends."""
+        self._log.error(
+            "a message was not published: the broker will never accept it", row_id=row_id, subject=subject, bytes=size
+        )
+        self._refused.inc()
+
+    def slot_rebuilt(self, rows: int) -> None:
+        """The slot was made, and what it would have missed was published."""
+        self._log.warning("replication slot was missing or lost and has been made", rows_published=rows)
+        self._rebuilt.inc()
+
+    def tail_lost(self, since: datetime | None) -> None:
+        """The broker has lost messages; what was created since is about to be published again."""
+        self._log.error(
+            "the broker has lost messages that it had acknowledged: publishing again",
+            created_since=None if since is None else since.isoformat(),
+        )
+        self._tail_lost.inc()
+
+    def _lag_seconds(self) -> float:
+        return 0.0 if self._behind_since is None else max(0.0, (utc_now() - self._behind_since).total_seconds())

@@ -1,0 +1,179 @@
+"""The composition root that all services share: each service's `main` says what is its own."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from dependency_injector import containers, providers
+from fastapi import APIRouter, FastAPI
+from sqlalchemy import Table
+
+from shared.adapters.nats.broker import NatsBroker
+from shared.adapters.nats.connection import NatsAddress
+from shared.adapters.postgres.database import PostgresDatabase
+from shared.core.clock import Clock, utc_now
+from shared.core.messages import Event
+from shared.core.policy import Policy
+from shared.eventsourcing.aggregate import Entity
+from shared.messaging.broker import Broker
+from shared.messaging.commands import Commands
+from shared.messaging.dispatcher import Dispatcher
+from shared.messaging.handlers import Handlers
+from shared.messaging.subscription import Subscription
+from shared.runtime.housekeeping import Housekeeping
+from shared.runtime.migrations import migrate
+from shared.runtime.service import Service, serve
+from shared.runtime.settings import ServiceSettings
+from shared.runtime.topology import ServiceInfo
+from shared.saga.saga import Saga
+from shared.telemetry.logs import configure_logging
+from shared.telemetry.metrics import count_events
+from shared.telemetry.traces import configure_traces
+from shared.unit_of_work import Database, Transaction, UnitOfWork, Units
+from shared.web.app import create_app
+
+MakeUnitOfWork = Callable[[Transaction, Clock, Policy], UnitOfWork]
+
+
+def _policy(settings: ServiceSettings) -> Policy:
+    return Policy(
+        grace=timedelta(seconds=settings.grace_seconds),
+        retry=timedelta(seconds=settings.retry_seconds),
+        attempts=settings.attempts,
+        step_timeout=timedelta(seconds=settings.step_timeout_seconds),
+        saga_attempts=settings.saga_attempts,
+    )
+
+
+def _postgres(info: ServiceInfo, settings: ServiceSettings, tables: Mapping[type[Entity], Table]) -> PostgresDatabase:
+    return PostgresDatabase(
+        str(settings.database_url),
+        tables,
+        # One for each partition's subscription; the rest is for the API.
+        pool_size=settings.pool_size + settings.partitions,
+        idle_seconds=settings.lease_seconds,
+        application_name=info.name,
+    )
+
+
+def _nats(settings: ServiceSettings) -> NatsBroker:
+    address = NatsAddress(
+        url=settings.nats_url,
+        user=settings.nats_user,
+        password=settings.nats_password.get_secret_value() if settings.nats_password else None,
+    )
+    return NatsBroker(address, settings.partitions)
+
+
+def _migration(info: ServiceInfo, settings: ServiceSettings) -> Callable[[], None]:
+    return partial(migrate, info, str(settings.migrations_url))
+
+
+def _units(
+    database: Database,
+    unit_of_work: MakeUnitOfWork,
+    clock: Clock,
+    policy: Policy,
+    count: Callable[[Sequence[Event]], None],
+) -> Units[UnitOfWork]:
+    def on_commit(events: Sequence[Event]) -> None:
+        count_events(events)
+        count(events)
+
+    return Units(database, lambda transaction: unit_of_work(transaction, clock, policy), on_commit)
+
+
+def _subscriptions(
+    settings: ServiceSettings,
+    routes: Sequence[str],
+    database: PostgresDatabase,
+    broker: Broker,
+    units: Units[UnitOfWork],
+    dispatcher: Dispatcher[UnitOfWork],
+    clock: Clock,
+) -> list[Subscription[UnitOfWork]]:
+    return [
+        Subscription(
+            partition,
+            routes,
+            sessions=database,
+            broker=broker,
+            units=units.on,
+            dispatcher=dispatcher,
+            clock=clock,
+            lease=timedelta(seconds=settings.lease_seconds),
+            batch_size=settings.batch_size,
+        )
+        for partition in range(settings.partitions if routes else 0)
+    ]
+
+
+def _routes(info: ServiceInfo, handlers: Handlers, sagas: Sequence[type[Saga]]) -> list[str]:
+    return handlers.routes() + ([f"reply.{info.name}"] if sagas else [])
+
+
+def _housekeeping(database: PostgresDatabase, settings: ServiceSettings) -> Housekeeping:
+    return Housekeeping(
+        database.engine,
+        inbox=timedelta(seconds=settings.inbox_retention_seconds),
+        idempotency=timedelta(seconds=settings.idempotency_retention_seconds),
+    )
+
+
+def _count_nothing(_events: Sequence[Event]) -> None:
+    """A service without counters of its own."""
+
+
+class ServiceContainer(containers.DeclarativeContainer):
+    """What a service is made of. A service derives its own with `@containers.copy(ServiceContainer)` and gives `info`,
+    `description`, `handlers`, `unit_of_work`, `tables` and `api`; tests override `database` and `clock`."""
+
+    info: providers.Provider[ServiceInfo] = providers.Dependency(instance_of=ServiceInfo)
+    description: providers.Provider[str] = providers.Dependency(instance_of=str)
+    handlers: providers.Provider[Handlers] = providers.Dependency(instance_of=Handlers)
+    unit_of_work: providers.Provider[MakeUnitOfWork] = providers.Dependency()
+    tables: providers.Provider[Mapping[type[Entity], Table]] = providers.Object({})
+    sagas: providers.Provider[Sequence[type[Saga]]] = providers.Object(())
+    counters: providers.Provider[Callable[[Sequence[Event]], None]] = providers.Object(_count_nothing)
+    api: providers.Provider[Callable[[Commands[Any], Units[Any]], APIRouter]] = providers.Dependency()
+
+    settings = providers.Singleton(ServiceSettings)
+    clock: providers.Provider[Clock] = providers.Object(utc_now)
+    policy = providers.Singleton(_policy, settings)
+    database: providers.Provider[Any] = providers.Singleton(_postgres, info, settings, tables)
+    broker: providers.Provider[Broker] = providers.Singleton(_nats, settings)
+    units = providers.Singleton(_units, database, unit_of_work, clock, policy, counters)
+    commands = providers.Singleton(Commands, handlers, units, clock, settings.provided.batch_size)
+    dispatcher: providers.Provider[Dispatcher[UnitOfWork]] = providers.Singleton(Dispatcher, handlers, policy, clock)
+    routes = providers.Singleton(_routes, info, handlers, sagas)
+    subscriptions = providers.Singleton(_subscriptions, settings, routes, database, broker, units, dispatcher, clock)
+    service = providers.Singleton(
+        Service,
+        migrate=providers.Singleton(_migration, info, settings),
+        database=database,
+        broker=broker,
+        commands=commands,
+        subscriptions=subscriptions,
+        housekeeping=providers.Singleton(_housekeeping, database, settings),
+    )
+    router = providers.Singleton(lambda api, commands, units: api(commands, units), api, commands, units)
+    app: providers.Provider[FastAPI] = providers.Singleton(
+        create_app,
+        title=info.provided.name,
+        description=description,
+        router=router,
+        readiness=service,
+        lifespan=service.provided.lifespan,
+    )
+
+
+def run(container: ServiceContainer) -> None:
+    """Runs a service's process until it is told to stop."""
+    info, settings = container.info(), container.settings()
+    configure_logging(info.name, settings.log_level, settings.log_format)
+    traces = configure_traces(info.name, settings.trace_ratio)
+    try:
+        serve(container.app(), settings.host, settings.port, settings.shutdown_seconds)
+    finally:
+        traces.shutdown()

@@ -1,0 +1,23 @@
+"""Brings a service's database to the schema that its code expects."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+
+from shared.runtime.topology import ServiceInfo
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def migrate(service: ServiceInfo, url: str) -> None:
+    """Runs what has not been run yet, as the role that owns the tables. Several at once wait for each other.
+
+    Blocks; raises sqlalchemy.exc.OperationalError when the database can't be reached.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(_ROOT / "shared/adapters/postgres/alembic"))
+    config.set_main_option("version_locations", str(_ROOT / service.name / "migrations"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["url"] = url.replace("postgresql://", "postgresql+psycopg2://", 1)
+    command.upgrade(config, "head")

@@ -1,0 +1,136 @@
+"""`./ftgo` as people use it, with the real PostgreSQL and NATS and without services."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from shared.runtime.process import free_port
+from shared.runtime.supervisor import read_state
+from shared.runtime.system import RELAY, ROOT
+from shared.runtime.topology import SERVICES
+from shared.testing.infra import wait_until
+
+WITHOUT_SERVICES = [word for name in (*(each.name for each in SERVICES), RELAY) for word in ("--without", name)]
+
+
+class Ftgo:
+    """Runs the command line with a data folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {
+            **os.environ,
+            "FTGO_DATA_DIR": str(folder),
+            "FTGO_POSTGRES_PORT": str(free_port()),
+            "FTGO_NATS_PORT": str(free_port()),
+            "COLUMNS": "200",
+        }
+        self.command = [sys.executable, "-m", "shared.runtime.cli"]
+
+    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return subprocess.run(
+            [*self.command, *arguments],
+            cwd=ROOT,
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def up(self) -> subprocess.Popen[bytes]:
+        """Start PostgreSQL and NATS and wait until they are there."""
+        process = subprocess.Popen(
+            [*self.command, "up", *WITHOUT_SERVICES], cwd=ROOT, env=self.environment, stdout=subprocess.DEVNULL
+        )
+        wait_until(lambda: process.poll() is not None or len((read_state(self.folder) or {"parts": ()})["parts"]) == 2)
+        assert self("status", "--wait", "30").returncode == 0
+        return process
+
+
+@pytest.fixture
+def ftgo(tmp_path: Path) -> Ftgo:
+    return Ftgo(tmp_path / "data")
+
+
+def failure(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the one line of an expected failure."""
+    assert done.returncode != 0
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr.strip()
+
+
+def test_up_keeps_its_data_also_when_it_is_killed(ftgo: Ftgo) -> None:
+    def query(statement: str) -> list[tuple[object, ...]]:
+        password = json.loads((ftgo.folder / "secrets.json").read_text())["roles"]["ordering_owner"]
+        url = f"postgresql://ordering_owner:{password}@127.0.0.1:{ftgo.environment['FTGO_POSTGRES_PORT']}/ordering"
+        with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    first = ftgo.up()
+    wait_until(lambda: query("create table if not exists kept (id int)") == [])
+    assert failure(ftgo("up", *WITHOUT_SERVICES)).startswith(f"ftgo: the system already runs (pid {first.pid})")
+    assert failure(ftgo("reset", "--yes")).startswith("ftgo: the system runs: stop it first")
+    assert "ready for" not in failure(ftgo("logs", "order"))
+    assert "database system is ready" in ftgo("logs", "postgres").stdout
+    first.kill()
+    first.wait()
+
+    second = ftgo.up()
+    assert query("select count(*) from kept") == [(0,)]
+    second.send_signal(signal.SIGINT)
+    assert second.wait(30) == 0
+    assert failure(ftgo("status")) == "ftgo: nothing runs: ./ftgo up starts the system"
+
+    assert ftgo("reset", "--yes").returncode == 0
+    assert {file.name for file in ftgo.folder.iterdir()} == {"lock"}
+
+
+def test_reset_asks(ftgo: Ftgo) -> None:
+    ftgo.folder.mkdir()
+    (ftgo.folder / "secrets.json").touch()
+    assert ftgo("reset").returncode != 0
+    assert (ftgo.folder / "secrets.json").exists()
+
+
+@pytest.mark.parametrize("command", ["up", "status", "logs", "reset", "config", "service", "relay", "test"])
+def test_help_has_an_example(ftgo: Ftgo, command: str) -> None:
+    done = ftgo(command, "--help")
+    assert done.returncode == 0
+    assert f"./ftgo {command}" in done.stdout.partition("Example")[2]
+
+
+def test_config_shows_settings_and_hides_secrets(ftgo: Ftgo) -> None:
+    url = "postgresql://admin:hidden1@localhost/postgres"
+    done = ftgo("config", FTGO_ADMIN_URL=url, FTGO_NATS_PASSWORD="hidden2", FTGO_BATCH_SIZE="7")
+    rows = {line.split()[0]: line for line in done.stdout.splitlines() if line.startswith(" FTGO_")}
+    assert rows["FTGO_BATCH_SIZE"].split()[1:3] == ["50", "7"]
+    assert "postgresql://admin:********@localhost" in rows["FTGO_ADMIN_URL"]
+    assert "hidden" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["service", "nobody"], "there is no service 'nobody'"),
+        (["service", "order"], "nothing runs that it could use"),
+        (["relay", "order_history"], "no relay for order_history"),
+        (["up", "--without", "nobody"], "there is no 'nobody'"),
+        (["logs"], "there is no log of anything"),
+    ],
+)
+def test_expected_failures_are_one_line(ftgo: Ftgo, arguments: list[str], line: str) -> None:
+    assert failure(ftgo(*arguments)).startswith(f"ftgo: {line}")
+
+
+def test_a_bad_setting_is_named(ftgo: Ftgo) -> None:
+    assert failure(ftgo("up", FTGO_NATS_PORT="x")).startswith("ftgo: FTGO_NATS_PORT: Input should be a valid integer")

@@ -1,0 +1,90 @@
+"""PostgreSQL's data folder: what it may look like, and what is refused in one line."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.runtime.embedded import Nats, Postgres
+from shared.runtime.process import LaunchError, free_port
+from shared.runtime.system import Secrets, remove_data
+from shared.testing.infra import Server
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A data folder below one that only its owner may enter, as /root is."""
+    prepared = Postgres(tmp_path_factory.mktemp("private") / "postgres", free_port(), "secret", durable=False)
+    prepared.prepare()
+    yield prepared
+    remove_data(prepared.folder.parent)
+
+
+def running(postgres: Postgres, log: Path) -> Server:
+    server = Server(postgres.program(), postgres.ready, log)
+    server.start()
+    return server
+
+
+def test_it_starts_below_a_private_folder_also_as_root(postgres: Postgres, tmp_path: Path) -> None:
+    server = running(postgres, tmp_path / "log")
+    assert postgres.ready()
+    server.stop()
+    assert not postgres.ready()
+
+
+def test_data_of_another_version_is_refused(postgres: Postgres) -> None:
+    version = postgres.folder / "PG_VERSION"
+    version.write_text("17\n")
+    try:
+        with pytest.raises(LaunchError, match="holds data of PostgreSQL 17, this is PostgreSQL 18"):
+            postgres.prepare()
+    finally:
+        version.write_text("18\n")
+
+
+def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "postgres").mkdir()
+    with pytest.raises(LaunchError, match="holds no PostgreSQL data"):
+        Postgres(tmp_path / "postgres", free_port(), "secret").prepare()
+
+
+def test_a_lock_file_that_names_another_program_is_forgotten(postgres: Postgres, tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as bystander:
+        lock = postgres.folder / "postmaster.pid"
+        lock.write_text(f"{bystander.pid}\n{postgres.folder.resolve()}\n")
+        postgres.prepare()
+        running(postgres, tmp_path / "log").stop()
+        assert bystander.poll() is None
+
+
+def test_a_server_left_behind_is_ended_first(postgres: Postgres, tmp_path: Path) -> None:
+    left_behind = running(postgres, tmp_path / "log")
+    postgres.prepare()
+    left_behind.stop()
+    running(postgres, tmp_path / "log").stop()
+
+
+def test_another_password_than_the_datas_is_one_line(postgres: Postgres, tmp_path: Path) -> None:
+    server = running(postgres, tmp_path / "log")
+    try:
+        with pytest.raises(LaunchError, match=r"has another password than secrets\.json"):
+            Postgres(postgres.folder, postgres.port, "wrong").ready()
+    finally:
+        server.stop()
+
+
+def test_secrets_are_made_once_and_private(tmp_path: Path) -> None:
+    made = Secrets.of(tmp_path)
+    assert Secrets.of(tmp_path) == made
+    assert (tmp_path / "secrets.json").stat().st_mode & 0o777 == 0o600
+    assert len({made.admin, made.nats, *made.roles.values()}) == 2 + len(made.roles)
+
+
+def test_the_brokers_configuration_is_private(tmp_path: Path) -> None:
+    Nats(tmp_path / "nats", free_port(), "secret").prepare()
+    assert (tmp_path / "nats" / "nats.conf").stat().st_mode & 0o777 == 0o600
+    assert os.access(tmp_path / "nats", os.W_OK)

@@ -1,0 +1,184 @@
+"""The orchestrator: runs sagas inside a unit of work. It sends commands, takes replies, and tries again.
+
+Microservices Patterns, section 4.2.2.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from shared.core.context import current_cause
+from shared.core.errors import DomainError, NotYet
+from shared.core.ids import derived_id, new_id
+from shared.core.messages import AnyCommand, Refused, Reply
+from shared.messaging.envelope import Envelope
+from shared.saga.instance import SagaInstance
+from shared.saga.machine import Outcome, Phase, Position
+from shared.saga.saga import Saga, Step, saga_type
+from shared.serialization import Json, from_json, to_json
+
+if TYPE_CHECKING:
+    from shared.unit_of_work import UnitOfWork
+
+log = structlog.get_logger(__name__)
+
+
+class SagaNotFound(NotYet):
+    """A reply came before its saga could be seen."""
+
+    text = "saga not found"
+
+
+class Sagas:
+    """The sagas of one unit of work."""
+
+    def __init__(self, unit_of_work: "UnitOfWork") -> None:
+        self._uow = unit_of_work
+
+    async def start(self, saga: Saga) -> None:
+        """Starts a saga, once for the message or request that is being handled.
+
+        Raises the DomainError of a first step that is local: then nothing has begun.
+        """
+        id_ = derived_id(saga.type_name, current_cause().id)
+        if await self._uow.saga_instances.find(id_) is not None:
+            return
+        start = saga.machine.start()
+        now = self._uow.clock()
+        instance = SagaInstance(
+            id=id_,
+            type=saga.type_name,
+            key=saga.key,
+            data=Json(to_json(saga)),
+            step=start.step,
+            phase=start.phase,
+            correlation_id=current_cause().correlation_id,
+            started_at=now,
+            updated_at=now,
+        )
+        if not start.finished and saga.table[start.step].is_local:
+            await self._act_locally(saga, start)
+            instance.move_to(saga.machine.advance(start, Outcome.SUCCEEDED))
+        await self._uow.saga_instances.add(instance)
+        await self._run(instance, saga)
+
+    async def take_reply(self, envelope: Envelope, reply: Reply) -> None:
+        """Goes on with the reply's saga. A reply to another command than the one it waits for changes nothing."""
+        instance = await self._uow.saga_instances.get(envelope.saga_id or "")
+        if instance.awaiting != envelope.causation_id:
+            log.info("stale reply dropped", saga=instance.id, reply=envelope.type, to=envelope.causation_id)
+            return
+        saga = self._load(instance)
+        if not isinstance(reply, Refused):
+            step = saga.table[instance.step]
+            if step.on_reply is not None and instance.phase is Phase.FORWARD:
+                step.on_reply(saga, reply)
+            instance.move_to(saga.machine.advance(instance.position, Outcome.SUCCEEDED))
+        elif not self._turns_round(instance, saga, reply.message):
+            return
+        await self._run(instance, saga)
+
+    async def wake(self, id_: str) -> None:
+        """Does what is due: sends the command again that got no reply, or tries the refused step again."""
+        instance = await self._uow.saga_instances.find(id_)
+        if instance is None or instance.due_at is None or instance.due_at > self._uow.clock():
+            return
+        saga = self._load(instance)
+        if instance.awaiting is None:
+            await self._run(instance, saga)
+            return
+        instance.resends += 1
+        log.warning("no reply: command sent again", saga=instance.id, command=instance.command, times=instance.resends)
+        self._send(instance, saga, instance.awaiting)
+        self._store(instance, saga)
+
+    async def resume(self, id_: str) -> bool:
+        """Tries the step of a stuck saga again; answers whether there was one."""
+        instance = await self._uow.saga_instances.find(id_)
+        if instance is None or not instance.stuck:
+            return False
+        instance.attempts = 0
+        instance.stuck = False
+        await self._run(instance, self._load(instance))
+        return True
+
+    def _load(self, instance: SagaInstance) -> Saga:
+        return from_json(saga_type(instance.type), instance.data)
+
+    async def _run(self, instance: SagaInstance, saga: Saga) -> None:
+        """Takes local steps until a command has to be sent, the saga must pause, or it ends."""
+        while not instance.position.finished:
+            if not saga.table[instance.step].is_local:
+                self._send(instance, saga, new_id())
+                break
+            try:
+                await self._act_locally(saga, instance.position)
+            except DomainError as error:
+                if not self._turns_round(instance, saga, error.message):
+                    break
+            else:
+                instance.move_to(saga.machine.advance(instance.position, Outcome.SUCCEEDED))
+        self._store(instance, saga)
+
+    async def _act_locally(self, saga: Saga, position: Position) -> None:
+        action: Any = _action(saga.table[position.step], position)
+        with self._uow.attempt():
+            await action(saga, self._uow)
+
+    def _turns_round(self, instance: SagaInstance, saga: Saga, reason: str) -> bool:
+        """A refusal: up to the pivot the saga turns round; after it, or when undoing, it can only try again later."""
+        instance.error = reason
+        position = saga.machine.advance(instance.position, Outcome.REFUSED)
+        if position != instance.position:
+            saga.reason = reason
+            instance.move_to(position)
+            return True
+        instance.wait_for_nothing()
+        instance.attempts += 1
+        if instance.attempts < self._uow.policy.saga_attempts:
+            instance.due_at = self._uow.clock() + self._uow.policy.retry_after(instance.attempts)
+        else:
+            instance.stuck = True
+        log.warning(
+            "saga is stuck" if instance.stuck else "saga step refused: it will be tried again",
+            saga=instance.id,
+            type=instance.type,
+            step=instance.step,
+            phase=instance.phase,
+            attempts=instance.attempts,
+            reason=reason,
+        )
+        return False
+
+    def _send(self, instance: SagaInstance, saga: Saga, message_id: str) -> None:
+        request: Any = _action(saga.table[instance.step], instance.position)
+        command: AnyCommand = request(saga)
+        now = self._uow.clock()
+        cause = current_cause()
+        instance.awaiting, instance.command = message_id, command.type_name
+        instance.due_at = now + self._uow.policy.resend_after(instance.resends)
+        self._uow.send(
+            Envelope(
+                id=message_id,
+                type=command.type_name,
+                kind="command",
+                source=saga.service(),
+                key=command.key,
+                data=to_json(command),
+                time=now,
+                correlation_id=instance.correlation_id,
+                causation_id=cause.id,
+                saga_id=instance.id,
+                reply_to=saga.service(),
+                reply_key=saga.key,
+                traceparent=cause.traceparent,
+            )
+        )
+
+    def _store(self, instance: SagaInstance, saga: Saga) -> None:
+        instance.data = Json(to_json(saga))
+        instance.updated_at = self._uow.clock()
+
+
+def _action(step: Step, position: Position) -> Any:
+    return step.undo if position.phase is Phase.UNDOING else step.action

@@ -1,0 +1,108 @@
+"""Sagas as they are declared: a dataclass for what a saga knows, and a table of its steps.
+
+Garcia-Molina and Salem, Sagas, SIGMOD 1987; Microservices Patterns, chapter 4.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, dataclass_transform
+
+from shared.core.messages import AnyCommand
+from shared.saga.machine import Machine, StepShape
+
+LocalAction = Callable[[Any, Any], Awaitable[None]]
+"""A method of the saga that gets the unit of work and acts in the saga's own transaction."""
+Request = Callable[[Any], AnyCommand]
+"""A method of the saga that says which command to send."""
+OnReply = Callable[[Any, Any], None]
+"""A method of the saga that keeps something of a reply."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One row of a saga's table. `undo` is run, or sent, when a later step is refused."""
+
+    action: Request | LocalAction | None = None
+    undo: Request | LocalAction | None = None
+    on_reply: OnReply | None = None
+    is_local: bool = False
+    is_pivot: bool = False
+
+    @property
+    def shape(self) -> StepShape:
+        """What the machine needs to know of it."""
+        return StepShape(acts=self.action is not None, undoes=self.undo is not None, is_pivot=self.is_pivot)
+
+
+Steps = tuple[Step, ...]
+
+
+def begun(*, undo: LocalAction) -> Step:
+    """What the saga found done when it started, and how to undo it."""
+    return Step(undo=undo, is_local=True)
+
+
+def local(action: LocalAction, *, undo: LocalAction | None = None) -> Step:
+    """A step in the saga's own transaction, without a message."""
+    return Step(action=action, undo=undo, is_local=True)
+
+
+def step(action: Request, *, on_reply: OnReply | None = None, undo: Request | None = None) -> Step:
+    """A step of another service."""
+    return Step(action=action, undo=undo, on_reply=on_reply)
+
+
+def pivot(action: Request, *, on_reply: OnReply | None = None) -> Step:
+    """The step that decides: refused, everything is undone; done, everything after it must succeed."""
+    return Step(action=action, on_reply=on_reply, is_pivot=True)
+
+
+_sagas: dict[str, type["Saga"]] = {}
+
+
+@dataclass_transform(kw_only_default=True)
+@dataclass(kw_only=True)
+class Saga:
+    """Base of sagas: each subclass is a keyword-only dataclass, stored under `<service>.<Name>`.
+
+    `key=` names the field that its replies are handled in order by. `reason` is the text of the refusal that the saga
+    is being undone for.
+    """
+
+    type_name: ClassVar[str]
+    key_field: ClassVar[str]
+    table: ClassVar[Steps]
+    machine: ClassVar[Machine]
+
+    reason: str = ""
+
+    def __init_subclass__(cls, *, key: str, name: str | None = None) -> None:
+        super().__init_subclass__()
+        dataclass(kw_only=True)(cls)
+        cls.type_name = name or f"{cls.__module__.partition('.')[0]}.{cls.__name__}"
+        cls.key_field = key
+        if cls.type_name in _sagas:
+            raise TypeError(f"two sagas are called {cls.type_name}")
+        _sagas[cls.type_name] = cls
+        cls.table = cls.steps()
+        cls.machine = Machine(tuple(row.shape for row in cls.table))
+
+    @classmethod
+    def steps(cls) -> Steps:
+        """The saga's table."""
+        raise TypeError(f"{cls.__name__} has no steps")
+
+    @classmethod
+    def service(cls) -> str:
+        """The service that it runs in, and that replies go to."""
+        return cls.type_name.partition(".")[0]
+
+    @property
+    def key(self) -> str:
+        """The value of the key's field."""
+        return str(getattr(self, self.key_field))
+
+
+def saga_type(type_name: str) -> type[Saga]:
+    """The class that is stored under that name; raises KeyError."""
+    return _sagas[type_name]

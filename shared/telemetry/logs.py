@@ -1,0 +1,59 @@
+"""Structured logs: one line an occurrence, for people or for machines, with the ids of what was being handled."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+from shared.core.context import NO_CAUSE, current_cause
+
+
+def configure_logging(service: str, level: str = "info", format: str = "json") -> None:  # noqa: A002 - what it is
+    """Sends the process's log lines, those of libraries included, to standard output.
+
+    `level` is debug, info, warning or error; `format` is console or json.
+    """
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _ids,
+        structlog.processors.EventRenamer("message") if format == "json" else _unchanged,
+    ]
+    renderer: list[Any] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if format == "json"
+        else [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+    )
+    structlog.configure(
+        processors=[*shared, *renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(service=service)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer]
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    for library in ("asyncio", "nats", "uvicorn.access", "alembic"):
+        logging.getLogger(library).setLevel("WARNING")
+    logging.getLogger("uvicorn.error").setLevel("WARNING")
+
+
+def _ids(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    cause = current_cause()
+    if cause is not NO_CAUSE:
+        event.setdefault("correlation_id", cause.correlation_id)
+        event.setdefault("request_id", cause.id)
+        event.setdefault("causation_id", cause.causation_id)
+    return event
+
+
+def _unchanged(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    return event

@@ -1,0 +1,44 @@
+"""What Prometheus can ask of every service. `metrics` and `time_handling` cost about a microsecond each."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from shared.core.messages import Event
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+
+EVENTS = Counter("committed_events", "Events committed to the event store", ["type"])
+HANDLED = Histogram("message_handling_seconds", "Time in a message's handler", ["type"], buckets=_SECONDS)
+BATCH_SIZE = Histogram("batch_messages", "Messages handled in one transaction", buckets=(1, 2, 5, 10, 20, 35, 50))
+COMMAND_BATCH_SIZE = Histogram(
+    "batch_http_commands", "HTTP commands that shared one transaction", buckets=(1, 2, 5, 10, 20, 35, 50)
+)
+DUPLICATES = Counter("duplicate_messages", "Messages that came again after they had been handled")
+SET_ASIDE = Counter("set_aside_messages", "Messages that could not be handled when they came", ["type"])
+PARKED = Gauge("parked_messages", "Messages that wait for an operator, those behind them included")
+STUCK_SAGAS = Gauge("stuck_sagas", "Sagas that have given up and wait for an operator")
+OLDEST_SAGA = Gauge("oldest_unfinished_saga_seconds", "Age of the oldest saga that has not ended")
+SUBSCRIPTION_INTERRUPTIONS = Counter("subscription_interruptions", "Times the database or NATS was lost")
+POSITION = Gauge("subscription_position", "Stream sequence of the last message handled", ["partition"])
+BROKER_LOST_TAIL = Counter("broker_lost_tail", "Times the broker had lost messages that were read from it")
+EXPIRED = Counter("expired_messages", "Times messages had left the stream before they were read")
+HTTP = Histogram("http_request_seconds", "Time to answer a request", ["method", "route", "status"], buckets=_SECONDS)
+
+
+@contextmanager
+def time_handling(message_type: str) -> Iterator[None]:
+    """Observes how long the block takes."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        HANDLED.labels(message_type).observe(time.perf_counter() - started)
+
+
+def count_events(events: Sequence[Event]) -> None:
+    """Counts what has been committed."""
+    for event in events:
+        EVENTS.labels(event.type_name).inc()

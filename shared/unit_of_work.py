@@ -1,0 +1,238 @@
+"""The unit of work: all that one transaction changes, kept together until it is written. Handlers never commit.
+
+Martin Fowler, Patterns of Enterprise Application Architecture, page 184.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar
+
+from shared.core.clock import Clock, utc_now
+from shared.core.context import Cause, current_cause, handling
+from shared.core.errors import NotFound, TechnicalFault
+from shared.core.messages import Event, Message
+from shared.core.policy import Policy
+from shared.eventsourcing.aggregate import Aggregate, Entity
+from shared.eventsourcing.repository import Repository, Rows
+from shared.eventsourcing.snapshots import SnapshotFormat
+from shared.eventsourcing.store import EventStore, RowStore, Snapshot, StoredEvent
+from shared.idempotency import KeptAnswer
+from shared.journal import EventRecorded, Journal, RowChanged
+from shared.messaging.envelope import Envelope
+from shared.messaging.inbox import Claim, Inbox, KeptReply
+from shared.messaging.positions import Positions
+from shared.messaging.prefetch import ids_named_by
+from shared.messaging.set_aside import PutAside, PutBack, SetAsideChange, TakenUp, WaitingRoom
+from shared.outbox.outbox import Outbox
+from shared.saga.instance import SagaInstance, SagaTimers
+from shared.saga.orchestrator import SagaNotFound, Sagas
+from shared.serialization import Upcasters
+
+A = TypeVar("A", bound=Aggregate[Any])
+R = TypeVar("R", bound=Entity)
+U_co = TypeVar("U_co", bound="UnitOfWork", covariant=True)
+U = TypeVar("U", bound="UnitOfWork")
+
+
+class Transaction(Protocol):
+    """What a unit of work needs of a database: memory and PostgreSQL implement it."""
+
+    @property
+    def events(self) -> EventStore: ...
+    @property
+    def inbox(self) -> Inbox: ...
+    @property
+    def outbox(self) -> Outbox: ...
+    @property
+    def waiting_room(self) -> WaitingRoom: ...
+    @property
+    def positions(self) -> Positions: ...
+    @property
+    def saga_timers(self) -> SagaTimers: ...
+    def rows(self, cls: type[R]) -> RowStore[R]:
+        """The table of that class."""
+
+
+class Database(Protocol):
+    """Where transactions come from: committed when the block ends, rolled back when it raises."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Raises TechnicalFault when the database is away, refuses for lack of something, or finds a deadlock."""
+
+
+class AlreadyWritten(TechnicalFault):
+    """A handler failed after a part of its work had been written: the whole transaction has to go."""
+
+
+class UnitOfWork:
+    """Base of the services' units of work, which add their repositories with `aggregates` and `entities`."""
+
+    def __init__(self, transaction: Transaction, clock: Clock = utc_now, policy: Policy | None = None) -> None:
+        self.transaction = transaction
+        self.clock = clock
+        self.policy = policy or Policy()
+        self._journal = Journal()
+        self._repositories: list[Repository[Any] | Rows[Any]] = []
+        self._by_id_type: dict[Any, Repository[Any] | Rows[Any]] = {}
+        self._tables: dict[type[Entity], Rows[Any]] = {}
+        self.saga_instances = self.entities(SagaInstance, None, SagaNotFound)
+        self.sagas = Sagas(self)
+        self.kept_answers = self.entities(KeptAnswer, None, NotFound)
+
+    def aggregates(
+        self,
+        cls: type[A],
+        id_type: Any,
+        unknown: type[NotFound],
+        *,
+        upcasters: Upcasters | None = None,
+        on_change: Callable[[A, int], None] | None = None,
+    ) -> Repository[A]:
+        """A repository of event-sourced aggregates. `on_change` gets what has changed and the version before."""
+        repository = Repository(
+            cls,
+            self.transaction.events,
+            self._journal,
+            self.clock,
+            unknown=unknown,
+            upcasters=upcasters or Upcasters(),
+            snapshots=SnapshotFormat.of(cls),
+            on_change=on_change,
+        )
+        self._repositories.append(repository)
+        self._by_id_type[id_type] = repository
+        return repository
+
+    def entities(self, cls: type[R], id_type: Any, unknown: type[NotFound]) -> Rows[R]:
+        """A repository of rows."""
+        rows = Rows(self.transaction.rows(cls), self._journal, self.clock, unknown=unknown)
+        self._repositories.append(rows)
+        self._tables[cls] = rows
+        if id_type is not None:
+            self._by_id_type[id_type] = rows
+        return rows
+
+    async def prefetch(self, messages: Iterable[Message]) -> None:
+        """Loads what the messages name, one query a repository: each field whose type is a repository's id type."""
+        wanted: dict[Any, list[str]] = {}
+        for message in messages:
+            for id_type, id_ in ids_named_by(message):
+                if id_type in self._by_id_type:
+                    wanted.setdefault(id_type, []).append(id_)
+        for id_type, ids in wanted.items():
+            await self._by_id_type[id_type].load(ids)
+
+    @contextmanager
+    def attempt(self, cause: Cause | None = None) -> Iterator[None]:
+        """What the block does is kept together, or dropped when it raises.
+
+        `cause` is what is being handled: its ids go with every event and message that the block leads to. Raises
+        AlreadyWritten from the block's error when a part has been flushed.
+        """
+        self._seal()
+        mark = len(self._journal)
+        with handling(cause or current_cause()):
+            try:
+                yield
+                self._seal()
+            except BaseException as error:
+                for repository in self._repositories:
+                    repository.reset()
+                if self._journal.written > mark:
+                    raise AlreadyWritten(str(error)) from error
+                self._journal.back_to(mark)
+                raise
+
+    def send(self, envelope: Envelope) -> None:
+        """A message that goes out when all this is committed."""
+        self._journal.append(envelope)
+
+    def claim(self, claim: Claim | KeptReply) -> None:
+        """A message has been handled."""
+        self._journal.append(claim)
+
+    def set_aside(self, change: SetAsideChange) -> None:
+        """A message waits, or no longer."""
+        self._journal.append(change)
+
+    async def flush(self) -> None:
+        """Writes what has come about so far, a statement a kind. Queries that must see it call this first."""
+        self._seal()
+        entries = self._journal.unwritten()
+        if not entries:
+            return
+        recorded = [entry for entry in entries if isinstance(entry, EventRecorded)]
+        await self._write_events(recorded)
+        changed: dict[type[Entity], list[Entity]] = {}
+        for entry in entries:
+            if isinstance(entry, RowChanged):
+                changed.setdefault(type(entry.row), []).append(entry.row)
+        for cls, rows in changed.items():
+            await self._tables[cls].write(rows)
+        if claims := [entry for entry in entries if isinstance(entry, Claim)]:
+            await self.transaction.inbox.add(claims)
+        if replies := [entry for entry in entries if isinstance(entry, KeptReply)]:
+            await self.transaction.inbox.keep_replies(replies)
+        if changes := [entry for entry in entries if isinstance(entry, PutAside | PutBack | TakenUp)]:
+            await self.transaction.waiting_room.write(changes)
+        sent = (entry.envelope if isinstance(entry, EventRecorded) else entry for entry in entries)
+        if messages := [message for message in sent if isinstance(message, Envelope)]:
+            await self.transaction.outbox.add(messages)
+        self._journal.written = len(self._journal)
+
+    def events(self) -> Sequence[Event]:
+        """Every event recorded in it."""
+        return [entry.event for entry in self._journal.entries() if isinstance(entry, EventRecorded)]
+
+    def next_due(self) -> datetime | None:
+        """When the first message or saga that waits because of it is due."""
+        due = [entry.message.retry_at for entry in self._journal.entries() if isinstance(entry, PutAside | PutBack)]
+        due += [
+            entry.row.due_at
+            for entry in self._journal.entries()
+            if isinstance(entry, RowChanged) and isinstance(entry.row, SagaInstance) and entry.row.due_at is not None
+        ]
+        return min(due, default=None)
+
+    async def _write_events(self, recorded: Sequence[EventRecorded]) -> None:
+        if not recorded:
+            return
+        snapshots: dict[tuple[str, str], Snapshot] = {}
+        for entry in recorded:
+            if entry.snapshot is not None:
+                snapshots[entry.stored.aggregate, entry.stored.id] = entry.snapshot()
+        stored: list[StoredEvent] = [entry.stored for entry in recorded]
+        await self.transaction.events.append(stored, list(snapshots.values()))
+
+    def _seal(self) -> None:
+        for repository in self._repositories:
+            repository.seal()
+
+
+class Units(Generic[U]):
+    """Makes units of work on a database, and says what they committed."""
+
+    def __init__(
+        self,
+        database: Database,
+        make: Callable[[Transaction], U],
+        on_commit: Callable[[Sequence[Event]], None] | None = None,
+    ) -> None:
+        self._database = database
+        self._make = make
+        self._on_commit = on_commit
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[U]:
+        """A unit of work that is flushed and committed when the block ends, and rolled back when it raises."""
+        async with self._database.transaction() as transaction:
+            unit_of_work = self._make(transaction)
+            yield unit_of_work
+            await unit_of_work.flush()
+        if self._on_commit is not None:
+            self._on_commit(unit_of_work.events())
+
+    def on(self, database: Database) -> "Units[U]":
+        """The same on another database, such as the one connection that a subscription works with."""
+        return Units(database, self._make, self._on_commit)

@@ -1,0 +1,79 @@
+"""Types of the API's parameters and bodies, with the limits that every service has."""
+
+import hashlib
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Header, Path, Request
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+
+from shared.core.values import Address
+from shared.idempotency import IdempotencyKey
+
+_STORABLE = r"^[^\x00]*$"  # PostgreSQL's text holds every character but this one
+
+Text = Annotated[str, StringConstraints(max_length=1000, pattern=_STORABLE)]
+"""Free text."""
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=_STORABLE)]
+"""Text that may not be empty."""
+
+Cents = Annotated[int, Field(ge=0, le=100_000_000, strict=True)]
+"""A price."""
+
+Quantity = Annotated[int, Field(ge=1, le=10_000, strict=True)]
+"""How many of a dish."""
+
+UuidText = Annotated[UUID, AfterValidator(str), WithJsonSchema({"type": "string", "format": "uuid"})]
+"""An id of ours, as canonical text."""
+
+IdInPath = Annotated[UuidText, Path(alias="id")]
+"""The id in `/api/…/{id}`."""
+
+
+class Body(BaseModel):
+    """Base of request bodies: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=False)
+
+
+class AddressBody(Body):
+    """Where somebody lives or cooks."""
+
+    street1: Name = Field(examples=["1 Main Street"])
+    street2: Text | None = Field(None, examples=["Unit 99"])
+    city: Name = Field(examples=["Oakland"])
+    state: Name = Field(examples=["CA"])
+    zip: Name = Field(examples=["94611"])
+
+    def to_value(self) -> Address:
+        """The domain's value."""
+        return Address(street1=self.street1, street2=self.street2, city=self.city, state=self.state, zip=self.zip)
+
+
+class IdAnswer(BaseModel):
+    """The id of what was created or changed."""
+
+    id: str
+
+
+async def _idempotency_key(
+    request: Request,
+    key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            min_length=1,
+            max_length=255,
+            description="Send the request again with the same key, and it is done once and answered as the first time.",
+        ),
+    ] = None,
+) -> IdempotencyKey | None:
+    if key is None:
+        return None
+    body_hash = hashlib.sha256(await request.body()).hexdigest()
+    return IdempotencyKey(request=f"{request.method} {request.url.path}", key=key, body_hash=body_hash)
+
+
+OptionalIdempotencyKey = Annotated[IdempotencyKey | None, Depends(_idempotency_key)]
+"""The request's `Idempotency-Key`, if it has one."""
