@@ -24,7 +24,18 @@ Cents = Annotated[int, Field(ge=0, le=100_000_000, strict=True)]
 Quantity = Annotated[int, Field(ge=1, le=10_000, strict=True)]
 """How many of a dish."""
 
-UuidText = Annotated[UUID, AfterValidator(str), WithJsonSchema({"type": "string", "format": "uuid"})]
+
+
+def _canonical_uuid(value: str) -> str:
+    if len(value) != 36:
+        raise ValueError("is not a UUID")
+    try:
+        return str(UUID(value))
+    except ValueError:
+        raise ValueError("is not a UUID") from None
+
+
+UuidText = Annotated[str, AfterValidator(_canonical_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
 """An id of ours, as canonical text."""
 
 IdInPath = Annotated[UuidText, Path(alias="id")]

@@ -1,0 +1,38 @@
+"""The accounting service's HTTP API."""
+
+from fastapi import APIRouter
+
+from accounting.application import queries
+from accounting.application.commands import DisableAccount, EnableAccount
+from accounting.application.ports import AccountingUnitOfWork
+from accounting.domain.errors import AccountIsDisabled, AccountIsEnabled, AccountNotFound
+from shared.core.values import ConsumerId
+from shared.messaging.commands import Commands
+from shared.unit_of_work import Units
+from shared.web.parameters import IdAnswer, IdInPath
+from shared.web.problems import problems
+
+
+def routes(commands: Commands[AccountingUnitOfWork], units: Units[AccountingUnitOfWork]) -> APIRouter:
+    """The routes of the API."""
+    router = APIRouter(prefix="/api", tags=["accounts"])
+
+    @router.get("/accounts/{id}", responses=problems(AccountNotFound))
+    async def get_account(id_: IdInPath) -> queries.AccountView:
+        """The account of a consumer; it is made shortly after the consumer registered."""
+        async with units.begin() as uow:
+            return await queries.get_account(ConsumerId(id_), uow)
+
+    @router.put("/accounts/{id}/disable", responses=problems(AccountNotFound, AccountIsDisabled))
+    async def disable_account(id_: IdInPath) -> IdAnswer:
+        """Refuses all authorizations from now on."""
+        await commands.execute(DisableAccount(consumer_id=ConsumerId(id_)))
+        return IdAnswer(id=id_)
+
+    @router.put("/accounts/{id}/enable", responses=problems(AccountNotFound, AccountIsEnabled))
+    async def enable_account(id_: IdInPath) -> IdAnswer:
+        """Allows authorizations again."""
+        await commands.execute(EnableAccount(consumer_id=ConsumerId(id_)))
+        return IdAnswer(id=id_)
+
+    return router

@@ -1,0 +1,27 @@
+"""What clients can learn of accounts."""
+
+from dataclasses import dataclass
+
+from accounting.application.ports import AccountingUnitOfWork
+from shared.core.values import ConsumerId, Money
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountView:
+    """An account. `authorized_total` is the sum of its standing authorizations, in cents."""
+
+    id: ConsumerId
+    name: str
+    enabled: bool
+    authorized_total: Money
+
+
+async def get_account(consumer_id: ConsumerId, uow: AccountingUnitOfWork) -> AccountView:
+    """Raises AccountNotFound."""
+    account = await uow.accounts.get(consumer_id)
+    return AccountView(
+        id=account.consumer_id,
+        name=account.name,
+        enabled=account.enabled,
+        authorized_total=account.authorized_total,
+    )

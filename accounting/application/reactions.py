@@ -1,0 +1,18 @@
+"""What the accounting service does when something has happened."""
+
+from accounting.application.ports import AccountingUnitOfWork
+from accounting.domain.account import Account
+from consumer.contracts import ConsumerRegistered, ConsumerUpdated
+from shared.messaging.handlers import handles
+
+
+@handles
+async def create_account(event: ConsumerRegistered, uow: AccountingUnitOfWork) -> None:
+    account = await uow.accounts.find(event.consumer_id) or await uow.accounts.add(Account(id=event.consumer_id))
+    account.create(event.name)
+
+
+@handles
+async def rename_account(event: ConsumerUpdated, uow: AccountingUnitOfWork) -> None:
+    account = await uow.accounts.get(event.consumer_id)
+    account.rename(event.name)

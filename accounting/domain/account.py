@@ -1,0 +1,111 @@
+"""The account: whether a consumer may spend, and how much is authorized."""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from accounting.contracts import (
+    AccountCreated,
+    AccountDisabled,
+    AccountEnabled,
+    AccountRenamed,
+    OrderAuthorizationReversed,
+    OrderAuthorizationRevised,
+    OrderAuthorized,
+)
+from accounting.domain.errors import AccountAlreadyExists, AccountIsDisabled, AccountIsEnabled
+from shared.core.values import ConsumerId, Money, OrderId
+from shared.eventsourcing.aggregate import Aggregate
+
+AccountEvent = (
+    AccountCreated
+    | AccountRenamed
+    | AccountDisabled
+    | AccountEnabled
+    | OrderAuthorized
+    | OrderAuthorizationReversed
+    | OrderAuthorizationRevised
+)
+
+
+@dataclass(eq=False)
+class Account(Aggregate[AccountEvent]):
+    """An account. It keeps the sum of what is authorized, not a list that would grow for ever."""
+
+    name: str = ""
+    enabled: bool = False
+    authorized_total: Money = Money(0)
+
+    @property
+    def consumer_id(self) -> ConsumerId:
+        """Whose account it is: that is its id."""
+        return ConsumerId(self.id)
+
+    def create(self, name: str) -> None:
+        """Its consumer has registered."""
+        if self.version > 0:
+            raise AccountAlreadyExists
+        self.record(AccountCreated(consumer_id=self.consumer_id, name=name))
+
+    def rename(self, name: str) -> None:
+        """Its consumer has another name; nothing happens when it is the same."""
+        if name != self.name:
+            self.record(AccountRenamed(consumer_id=self.consumer_id, name=name))
+
+    def disable(self) -> None:
+        """Nothing can be authorized, revised or reversed any more."""
+        self._require_enabled()
+        self.record(AccountDisabled(consumer_id=self.consumer_id))
+
+    def enable(self) -> None:
+        """It can be used again."""
+        if self.enabled:
+            raise AccountIsEnabled
+        self.record(AccountEnabled(consumer_id=self.consumer_id))
+
+    def authorize(self, order_id: OrderId, order_total: Money) -> None:
+        """An order may be charged."""
+        self._require_enabled()
+        self.record(OrderAuthorized(consumer_id=self.consumer_id, order_id=order_id, order_total=order_total))
+
+    def reverse(self, order_id: OrderId, order_total: Money) -> None:
+        """An order will not be charged after all."""
+        self._require_enabled()
+        self.record(
+            OrderAuthorizationReversed(consumer_id=self.consumer_id, order_id=order_id, order_total=order_total)
+        )
+
+    def revise(self, order_id: OrderId, current_order_total: Money, order_total: Money) -> None:
+        """An order will be charged with another total."""
+        self._require_enabled()
+        self.record(
+            OrderAuthorizationRevised(
+                consumer_id=self.consumer_id,
+                order_id=order_id,
+                current_order_total=current_order_total,
+                order_total=order_total,
+            )
+        )
+
+    def apply(self, event: AccountEvent) -> None:
+        """See `Aggregate`."""
+        match event:
+            case AccountCreated():
+                self.name, self.enabled = event.name, True
+            case AccountRenamed():
+                self.name = event.name
+            case AccountDisabled():
+                self.enabled = False
+            case AccountEnabled():
+                self.enabled = True
+            case OrderAuthorized():
+                self.authorized_total = Money(self.authorized_total + event.order_total)
+            case OrderAuthorizationReversed():
+                self.authorized_total = Money(self.authorized_total - event.order_total)
+            case OrderAuthorizationRevised():
+                self.authorized_total = Money(self.authorized_total - event.current_order_total + event.order_total)
+            case _:
+                assert_never(event)
+
+    def _require_enabled(self) -> None:
+        if not self.enabled:
+            raise AccountIsDisabled

@@ -1,0 +1,19 @@
+"""What the accounting service refuses."""
+
+from shared.core.errors import AlreadyExists, FailedPrecondition, NotYet
+
+
+class AccountNotFound(NotYet):
+    text = "account not found"
+
+
+class AccountAlreadyExists(AlreadyExists):
+    text = "account already exists"
+
+
+class AccountIsDisabled(FailedPrecondition):
+    text = "account is disabled"
+
+
+class AccountIsEnabled(FailedPrecondition):
+    text = "account is enabled"

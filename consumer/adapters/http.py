@@ -1,0 +1,116 @@
+"""The consumer service's HTTP API."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from pydantic import BaseModel, Field
+
+from consumer.application import queries
+from consumer.application.commands import (
+    AddAddress,
+    RegisterConsumer,
+    RemoveAddress,
+    RenameConsumer,
+    UpdateAddress,
+)
+from consumer.application.ports import ConsumerUnitOfWork
+from consumer.domain.errors import AddressAlreadyExists, AddressNotFound, ConsumerNotFound, ConsumerWithoutName
+from shared.core.values import Address, ConsumerId
+from shared.messaging.commands import Commands
+from shared.unit_of_work import Units
+from shared.web.parameters import AddressBody, Body, IdAnswer, IdInPath, Name, Text
+from shared.web.problems import problems
+
+Label = Annotated[Name, Path(alias="address_id", description="The label that the consumer gave the address.")]
+
+
+class NamedConsumer(Body):
+    """A consumer's name. One that is missing is refused by the domain, which has a text for it."""
+
+    name: Text = Field("", examples=["Ada Lovelace"], json_schema_extra={"minLength": 1})
+
+
+class NewAddress(Body):
+    """An address and the label that it is to have."""
+
+    address_id: Name = Field(examples=["home"])
+    address: AddressBody
+
+
+class ChangedAddress(Body):
+    """What is under the label from now on."""
+
+    address: AddressBody
+
+
+class AddressIdAnswer(BaseModel):
+    """The label of the address."""
+
+    address_id: str
+
+
+def routes(commands: Commands[ConsumerUnitOfWork], units: Units[ConsumerUnitOfWork]) -> APIRouter:
+    """The routes of the API."""
+    router = APIRouter(prefix="/api", tags=["consumers"])
+
+    @router.post("/consumers", status_code=201, responses=problems(ConsumerWithoutName, body=True))
+    async def register_consumer(body: NamedConsumer) -> IdAnswer:
+        """Registers a consumer. An account follows shortly."""
+        return IdAnswer(id=(await commands.execute(RegisterConsumer(name=body.name))).id)
+
+    @router.get("/consumers/{id}", responses=problems(ConsumerNotFound))
+    async def get_consumer(id_: IdInPath) -> queries.ConsumerView:
+        """The consumer with all addresses."""
+        async with units.begin() as uow:
+            return await queries.get_consumer(ConsumerId(id_), uow)
+
+    @router.put("/consumers/{id}", responses=problems(ConsumerNotFound, ConsumerWithoutName, body=True))
+    async def update_consumer(id_: IdInPath, body: NamedConsumer) -> IdAnswer:
+        """Gives the consumer another name."""
+        await commands.execute(RenameConsumer(consumer_id=ConsumerId(id_), name=body.name))
+        return IdAnswer(id=id_)
+
+    @router.put("/consumers/{id}/rename", responses=problems(ConsumerNotFound, ConsumerWithoutName, body=True))
+    async def rename_consumer(id_: IdInPath, body: NamedConsumer) -> IdAnswer:
+        """Gives the consumer another name."""
+        return await update_consumer(id_, body)
+
+    @router.post(
+        "/consumers/{id}/addresses",
+        status_code=201,
+        responses=problems(ConsumerNotFound, AddressAlreadyExists, body=True),
+    )
+    async def add_address(id_: IdInPath, body: NewAddress) -> AddressIdAnswer:
+        """Adds an address under a new label."""
+        await commands.execute(
+            AddAddress(consumer_id=ConsumerId(id_), address_id=body.address_id, address=body.address.to_value())
+        )
+        return AddressIdAnswer(address_id=body.address_id)
+
+    @router.get("/consumers/{id}/addresses/{address_id}", responses=problems(ConsumerNotFound, AddressNotFound))
+    async def get_address(id_: IdInPath, address_id: Label) -> Address:
+        """The address under a label."""
+        async with units.begin() as uow:
+            return await queries.get_address(ConsumerId(id_), address_id, uow)
+
+    @router.put(
+        "/consumers/{id}/addresses/{address_id}",
+        responses=problems(ConsumerNotFound, AddressNotFound, body=True),
+    )
+    async def update_address(id_: IdInPath, address_id: Label, body: ChangedAddress) -> AddressIdAnswer:
+        """Replaces the address under a label."""
+        await commands.execute(
+            UpdateAddress(consumer_id=ConsumerId(id_), address_id=address_id, address=body.address.to_value())
+        )
+        return AddressIdAnswer(address_id=address_id)
+
+    @router.delete(
+        "/consumers/{id}/addresses/{address_id}",
+        status_code=204,
+        responses=problems(ConsumerNotFound, AddressNotFound),
+    )
+    async def remove_address(id_: IdInPath, address_id: Label) -> None:
+        """Removes the address under a label."""
+        await commands.execute(RemoveAddress(consumer_id=ConsumerId(id_), address_id=address_id))
+
+    return router

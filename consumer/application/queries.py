@@ -1,0 +1,26 @@
+"""What clients can learn of consumers."""
+
+from dataclasses import dataclass
+
+from consumer.application.ports import ConsumerUnitOfWork
+from shared.core.values import Address, ConsumerId
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsumerView:
+    """A consumer, with addresses by their labels."""
+
+    consumer_id: ConsumerId
+    name: str
+    addresses: dict[str, Address]
+
+
+async def get_consumer(consumer_id: ConsumerId, uow: ConsumerUnitOfWork) -> ConsumerView:
+    """Raises ConsumerNotFound."""
+    consumer = await uow.consumers.get(consumer_id)
+    return ConsumerView(consumer_id=consumer.consumer_id, name=consumer.name, addresses=consumer.addresses)
+
+
+async def get_address(consumer_id: ConsumerId, address_id: str, uow: ConsumerUnitOfWork) -> Address:
+    """Raises ConsumerNotFound or AddressNotFound."""
+    return (await uow.consumers.get(consumer_id)).address(address_id)

@@ -1,0 +1,72 @@
+"""The consumer: a name, and addresses under labels of the consumer's own."""
+
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from consumer.contracts import AddressAdded, AddressRemoved, AddressUpdated, ConsumerRegistered, ConsumerUpdated
+from consumer.domain.errors import AddressAlreadyExists, AddressNotFound, ConsumerWithoutName
+from shared.core.values import Address, ConsumerId
+from shared.eventsourcing.aggregate import Aggregate
+
+ConsumerEvent = ConsumerRegistered | ConsumerUpdated | AddressAdded | AddressUpdated | AddressRemoved
+
+
+@dataclass(eq=False)
+class Consumer(Aggregate[ConsumerEvent]):
+    """Somebody who orders. Two may have the same name."""
+
+    name: str = ""
+    addresses: dict[str, Address] = field(default_factory=dict)
+
+    @property
+    def consumer_id(self) -> ConsumerId:
+        """Its id."""
+        return ConsumerId(self.id)
+
+    def register(self, name: str) -> None:
+        """Somebody wants to order."""
+        self.record(ConsumerRegistered(consumer_id=self.consumer_id, name=_named(name)))
+
+    def rename(self, name: str) -> None:
+        """The consumer is called otherwise."""
+        self.record(ConsumerUpdated(consumer_id=self.consumer_id, name=_named(name)))
+
+    def add_address(self, address_id: str, address: Address) -> None:
+        """Under a label that is not in use."""
+        if address_id in self.addresses:
+            raise AddressAlreadyExists
+        self.record(AddressAdded(consumer_id=self.consumer_id, address_id=address_id, address=address))
+
+    def update_address(self, address_id: str, address: Address) -> None:
+        """Replaces the address under a label."""
+        self.address(address_id)
+        self.record(AddressUpdated(consumer_id=self.consumer_id, address_id=address_id, address=address))
+
+    def remove_address(self, address_id: str) -> None:
+        """The label is free again."""
+        self.address(address_id)
+        self.record(AddressRemoved(consumer_id=self.consumer_id, address_id=address_id))
+
+    def address(self, address_id: str) -> Address:
+        """The address under a label; raises AddressNotFound."""
+        if address_id not in self.addresses:
+            raise AddressNotFound
+        return self.addresses[address_id]
+
+    def apply(self, event: ConsumerEvent) -> None:
+        """See `Aggregate`."""
+        match event:
+            case ConsumerRegistered() | ConsumerUpdated():
+                self.name = event.name
+            case AddressAdded() | AddressUpdated():
+                self.addresses[event.address_id] = event.address
+            case AddressRemoved():
+                del self.addresses[event.address_id]
+            case _:
+                assert_never(event)
+
+
+def _named(name: str) -> str:
+    if not name.strip():
+        raise ConsumerWithoutName
+    return name

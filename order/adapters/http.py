@@ -1,0 +1,135 @@
+"""The order service's HTTP API."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field
+
+from order.application import queries
+from order.application.commands import CancelOrder, CreateOrder, OrderStatus, ReviseOrder
+from order.application.ports import OrderUnitOfWork
+from order.domain.errors import (
+    MenuItemNotFound,
+    OrderNotFound,
+    OrderStateDoesNotAllowAction,
+    OrderTotalBelowMinimum,
+    RestaurantNotFound,
+)
+from shared.core.errors import IdempotencyKeyReused
+from shared.core.values import ConsumerId, MenuItemId, OrderId, RestaurantId
+from shared.messaging.commands import Commands
+from shared.unit_of_work import Units
+from shared.web.parameters import (
+    AddressBody,
+    Body,
+    IdAnswer,
+    IdInPath,
+    Name,
+    OptionalIdempotencyKey,
+    Quantity,
+    UuidText,
+)
+from shared.web.problems import problems
+
+_PATIENCE = timedelta(minutes=5)
+
+
+def _not_past(value: datetime) -> datetime:
+    if value < datetime.now(UTC) - _PATIENCE:
+        raise ValueError("is more than 5 minutes in the past")
+    return value
+
+
+class NewOrder(Body):
+    """What is ordered: quantities by the ids of the restaurant's menu."""
+
+    consumer_id: UuidText
+    restaurant_id: UuidText
+    delivery_time: Annotated[AwareDatetime, AfterValidator(_not_past)]
+    delivery_address: AddressBody
+    line_items: dict[Name, Quantity] = Field(min_length=1, max_length=100, examples=[{"chicken-vindaloo": 2}])
+
+
+class Revision(Body):
+    """Other quantities of what is ordered; 0 removes a line, lines that are not named stay."""
+
+    revised_quantities: dict[Name, Annotated[int, Field(ge=0, le=10_000, strict=True)]] = Field(
+        min_length=1, max_length=100, examples=[{"chicken-vindaloo": 1}]
+    )
+
+
+class StatusAnswer(BaseModel):
+    """The order's state after the first step; the rest follows."""
+
+    status: str = Field(examples=["CancelPending"])
+
+
+def routes(commands: Commands[OrderUnitOfWork], units: Units[OrderUnitOfWork]) -> APIRouter:
+    """The routes of the API."""
+    router = APIRouter(prefix="/api")
+
+    @router.post(
+        "/orders",
+        status_code=201,
+        tags=["orders"],
+        responses=problems(
+            RestaurantNotFound, MenuItemNotFound, OrderTotalBelowMinimum, IdempotencyKeyReused, body=True
+        ),
+    )
+    async def create_order(body: NewOrder, key: OptionalIdempotencyKey) -> IdAnswer:
+        """Takes an order. It is ApprovalPending until the consumer, the kitchen and the account have agreed."""
+        command = CreateOrder(
+            consumer_id=ConsumerId(body.consumer_id),
+            restaurant_id=RestaurantId(body.restaurant_id),
+            quantities={MenuItemId(id_): quantity for id_, quantity in body.line_items.items()},
+            deliver_at=body.delivery_time.astimezone(UTC),
+            deliver_to=body.delivery_address.to_value(),
+        )
+        return IdAnswer(id=(await commands.execute(command, key)).id)
+
+    @router.get("/orders/{id}", tags=["orders"], responses=problems(OrderNotFound))
+    async def get_order(id_: IdInPath) -> queries.OrderView:
+        """The order as it is now."""
+        async with units.begin() as uow:
+            return await queries.get_order(OrderId(id_), uow)
+
+    @router.put(
+        "/orders/{id}/cancel",
+        status_code=202,
+        tags=["orders"],
+        responses=problems(OrderNotFound, OrderStateDoesNotAllowAction, IdempotencyKeyReused),
+    )
+    async def cancel_order(id_: IdInPath, key: OptionalIdempotencyKey) -> StatusAnswer:
+        """Asks for an approved order to be cancelled. The kitchen may find that it is too late."""
+        return _status(await commands.execute(CancelOrder(order_id=OrderId(id_)), key))
+
+    @router.put(
+        "/orders/{id}/revise",
+        status_code=202,
+        tags=["orders"],
+        responses=problems(
+            OrderNotFound,
+            MenuItemNotFound,
+            OrderStateDoesNotAllowAction,
+            OrderTotalBelowMinimum,
+            IdempotencyKeyReused,
+            body=True,
+        ),
+    )
+    async def revise_order(id_: IdInPath, body: Revision, key: OptionalIdempotencyKey) -> StatusAnswer:
+        """Asks for other quantities in an approved order. The kitchen may find that it is too late."""
+        quantities = {MenuItemId(item): quantity for item, quantity in body.revised_quantities.items()}
+        return _status(await commands.execute(ReviseOrder(order_id=OrderId(id_), revised_quantities=quantities), key))
+
+    @router.get("/restaurants/{id}", tags=["restaurants"], responses=problems(RestaurantNotFound))
+    async def get_restaurant(id_: IdInPath) -> IdAnswer:
+        """Whether this service knows the restaurant yet."""
+        async with units.begin() as uow:
+            return IdAnswer(id=await queries.get_restaurant(RestaurantId(id_), uow))
+
+    return router
+
+
+def _status(answer: OrderStatus) -> StatusAnswer:
+    return StatusAnswer(status=answer.status)

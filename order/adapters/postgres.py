@@ -1,0 +1,20 @@
+"""Where the order service keeps its rows in PostgreSQL."""
+
+from sqlalchemy import Column, Integer, MetaData, Table, Text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from order.domain.restaurant import Restaurant
+from shared.eventsourcing.aggregate import Entity
+
+_metadata = MetaData()
+
+TABLES: dict[type[Entity], Table] = {
+    Restaurant: Table(
+        "restaurants",
+        _metadata,
+        Column("id", Text, primary_key=True),
+        Column("version", Integer),
+        Column("name", Text),
+        Column("menu", JSONB),
+    ),
+}

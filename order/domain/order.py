@@ -1,0 +1,221 @@
+"""The order: what a consumer asked for, and what has become of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import assert_never
+
+from order.contracts import (
+    OrderApproved,
+    OrderCancelled,
+    OrderCancelling,
+    OrderCancellingUndone,
+    OrderCreated,
+    OrderProposedRevision,
+    OrderRejected,
+    OrderRevised,
+    OrderRevisingUndone,
+)
+from order.domain.errors import (
+    MenuItemNotFound,
+    OrderStateDoesNotAllowAction,
+    OrderTotalBelowMinimum,
+    QuantityOutOfRange,
+)
+from order.domain.restaurant import Restaurant
+from shared.core.values import (
+    Address,
+    ConsumerId,
+    LineItem,
+    MenuItemId,
+    Money,
+    OrderId,
+    RestaurantId,
+    TicketId,
+    total_of,
+    with_quantities,
+)
+from shared.eventsourcing.aggregate import Aggregate
+
+OrderEvent = (
+    OrderCreated
+    | OrderApproved
+    | OrderRejected
+    | OrderCancelling
+    | OrderCancellingUndone
+    | OrderCancelled
+    | OrderProposedRevision
+    | OrderRevisingUndone
+    | OrderRevised
+)
+
+MINIMUM_TOTAL = Money(1)
+
+
+class OrderState(StrEnum):
+    """Where an order is in its life."""
+
+    NEW = "New"
+    APPROVAL_PENDING = "ApprovalPending"
+    APPROVED = "Approved"
+    REJECTED = "Rejected"
+    CANCEL_PENDING = "CancelPending"
+    CANCELLED = "Cancelled"
+    REVISION_PENDING = "RevisionPending"
+
+
+@dataclass(eq=False)
+class Order(Aggregate[OrderEvent]):
+    """An order. While a saga works on it, its state is one of the pending ones: so there is one saga at a time."""
+
+    state: OrderState = OrderState.NEW
+    consumer_id: ConsumerId = ConsumerId("")
+    restaurant_id: RestaurantId = RestaurantId("")
+    line_items: tuple[LineItem, ...] = ()
+    ticket_id: TicketId | None = None
+    rejection: str = ""
+    proposed_quantities: dict[MenuItemId, int] = field(default_factory=dict)
+
+    @property
+    def order_id(self) -> OrderId:
+        """Its id."""
+        return OrderId(self.id)
+
+    @property
+    def total(self) -> Money:
+        """What it costs now."""
+        return total_of(self.line_items)
+
+    @property
+    def proposed_total(self) -> Money:
+        """What it will cost once the proposed revision is confirmed."""
+        return total_of(with_quantities(self.line_items, self.proposed_quantities))
+
+    @property
+    def ticket(self) -> TicketId:
+        """The kitchen's ticket; an order that was never approved has none, and allows nothing that needs one."""
+        if self.ticket_id is None:
+            raise OrderStateDoesNotAllowAction
+        return self.ticket_id
+
+    def create(
+        self,
+        consumer_id: ConsumerId,
+        restaurant: Restaurant,
+        quantities: Mapping[MenuItemId, int],
+        deliver_at: datetime,
+        deliver_to: Address,
+    ) -> None:
+        """A consumer orders from a restaurant's menu."""
+        self._require(OrderState.NEW)
+        line_items = restaurant.line_items(quantities)
+        total = _sufficient(total_of(line_items))
+        self.record(
+            OrderCreated(
+                order_id=self.order_id,
+                consumer_id=consumer_id,
+                restaurant_id=RestaurantId(restaurant.id),
+                restaurant_name=restaurant.name,
+                line_items=line_items,
+                order_total=total,
+                deliver_at=deliver_at,
+                deliver_to=deliver_to,
+            )
+        )
+
+    def approve(self, ticket_id: TicketId) -> None:
+        """Everybody agrees."""
+        self._require(OrderState.APPROVAL_PENDING)
+        self.record(OrderApproved(order_id=self.order_id, ticket_id=ticket_id))
+
+    def reject(self, reason: str) -> None:
+        """Somebody does not."""
+        self._require(OrderState.APPROVAL_PENDING)
+        self.record(OrderRejected(order_id=self.order_id, reason=reason))
+
+    def begin_cancel(self) -> None:
+        """The consumer wants to cancel."""
+        self._require(OrderState.APPROVED)
+        self.record(OrderCancelling(order_id=self.order_id))
+
+    def undo_cancel(self, reason: str) -> None:
+        """It is too late to cancel."""
+        self._require(OrderState.CANCEL_PENDING)
+        self.record(OrderCancellingUndone(order_id=self.order_id, reason=reason))
+
+    def confirm_cancel(self) -> None:
+        """It is cancelled everywhere."""
+        self._require(OrderState.CANCEL_PENDING)
+        self.record(OrderCancelled(order_id=self.order_id))
+
+    def begin_revise(self, quantities: Mapping[MenuItemId, int]) -> None:
+        """The consumer wants other quantities of what is ordered; 0 removes a line."""
+        self._require(OrderState.APPROVED)
+        if not {item.menu_item_id for item in self.line_items}.issuperset(quantities):
+            raise MenuItemNotFound
+        if any(quantity < 0 for quantity in quantities.values()):
+            raise QuantityOutOfRange
+        proposed = total_of(with_quantities(self.line_items, dict(quantities)))
+        self.record(
+            OrderProposedRevision(
+                order_id=self.order_id,
+                current_order_total=self.total,
+                new_order_total=_sufficient(proposed),
+                revisions=dict(quantities),
+            )
+        )
+
+    def undo_revise(self, reason: str) -> None:
+        """It stays as it was."""
+        self._require(OrderState.REVISION_PENDING)
+        self.record(OrderRevisingUndone(order_id=self.order_id, reason=reason))
+
+    def confirm_revise(self, quantities: Mapping[MenuItemId, int]) -> None:
+        """It is revised everywhere."""
+        self._require(OrderState.REVISION_PENDING)
+        self.record(
+            OrderRevised(
+                order_id=self.order_id,
+                current_order_total=self.total,
+                new_order_total=total_of(with_quantities(self.line_items, dict(quantities))),
+                revised_quantities=dict(quantities),
+            )
+        )
+
+    def apply(self, event: OrderEvent) -> None:
+        """See `Aggregate`."""
+        match event:
+            case OrderCreated():
+                self.state = OrderState.APPROVAL_PENDING
+                self.consumer_id, self.restaurant_id = event.consumer_id, event.restaurant_id
+                self.line_items = event.line_items
+            case OrderApproved():
+                self.state, self.ticket_id = OrderState.APPROVED, event.ticket_id
+            case OrderRejected():
+                self.state, self.rejection = OrderState.REJECTED, event.reason
+            case OrderCancelling():
+                self.state = OrderState.CANCEL_PENDING
+            case OrderCancellingUndone():
+                self.state = OrderState.APPROVED
+            case OrderCancelled():
+                self.state = OrderState.CANCELLED
+            case OrderProposedRevision():
+                self.state, self.proposed_quantities = OrderState.REVISION_PENDING, event.revisions
+            case OrderRevisingUndone():
+                self.state, self.proposed_quantities = OrderState.APPROVED, {}
+            case OrderRevised():
+                self.state, self.proposed_quantities = OrderState.APPROVED, {}
+                self.line_items = with_quantities(self.line_items, event.revised_quantities)
+            case _:
+                assert_never(event)
+
+    def _require(self, state: OrderState) -> None:
+        if self.state is not state:
+            raise OrderStateDoesNotAllowAction
+
+
+def _sufficient(total: Money) -> Money:
+    if total < MINIMUM_TOTAL:
+        raise OrderTotalBelowMinimum
+    return total
