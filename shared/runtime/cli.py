@@ -89,7 +89,8 @@ def status(
     table = Table("", "state", "where", "pid", "memory", "restarts", box=None, header_style="dim")
     for name, part in state["parts"].items():
         shown = "[green]ready[/]" if not reasons[name] else f"[red]{escape(reasons[name])}[/]"
-        table.add_row(name, shown, part["url"], str(part["pid"]), _memory(part["pid"]), str(part["restarts"]))
+        pid = part["pid"]
+        table.add_row(name, shown, part["url"], str(pid or ""), _memory(pid) if pid else "", str(part["restarts"]))
     console.print(table)
     if not ready:
         raise typer.Exit(1)
@@ -227,7 +228,7 @@ def _attached_system() -> System:
     """Return the system that runs, with the ports it has."""
     settings = SystemSettings()
     state = read_state(settings.data_dir)
-    if state is None or "postgres" not in state["parts"]:
+    if state is None:
         raise LaunchError("nothing runs that it could use: start ./ftgo up first, or set FTGO_DATABASE_URL and so on")
     offset = state["parts"]["postgres"]["port"] - settings.postgres_port
     return System(settings.model_copy(update={"port_offset": offset}))
@@ -264,6 +265,8 @@ async def _reasons(parts: dict[str, Any]) -> dict[str, str]:
     async with local_client() as client:
 
         async def reason(part: dict[str, Any]) -> str:
+            if part["pid"] is None:
+                return "not started yet"
             if part["url"].startswith("http"):
                 return await http_probe(client, f"{part['url']}/readyz")()
             try:

