@@ -16,6 +16,6 @@ class Container(ServiceContainer):
 
     info = providers.Object(BY_NAME["accounting"])
     description = providers.Object("Says who may spend, and keeps what has been authorized.")
-    handlers = providers.Singleton(Handlers.of, commands, reactions)
+    handlers = providers.Singleton(lambda: Handlers.of(commands, reactions))
     unit_of_work = providers.Object(AccountingUnitOfWork)
     api = providers.Object(http.routes)

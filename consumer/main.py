@@ -16,6 +16,6 @@ class Container(ServiceContainer):
 
     info = providers.Object(BY_NAME["consumer"])
     description = providers.Object("Knows who orders, and where to.")
-    handlers = providers.Singleton(Handlers.of, commands)
+    handlers = providers.Singleton(lambda: Handlers.of(commands))
     unit_of_work = providers.Object(ConsumerUnitOfWork)
     api = providers.Object(http.routes)

@@ -19,9 +19,9 @@ class Container(ServiceContainer):
 
     info = providers.Object(BY_NAME["order"])
     description = providers.Object("Takes orders and runs the sagas that make them true everywhere.")
-    handlers = providers.Singleton(Handlers.of, commands, reactions)
+    handlers = providers.Singleton(lambda: Handlers.of(commands, reactions))
     sagas = providers.Object((CreateOrderSaga, CancelOrderSaga, ReviseOrderSaga))
     unit_of_work = providers.Object(OrderUnitOfWork)
-    tables = providers.Object(postgres.TABLES)
+    tables = providers.Singleton(lambda: postgres.TABLES)
     counters = providers.Object(metrics.count)
     api = providers.Object(http.routes)

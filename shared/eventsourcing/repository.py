@@ -166,6 +166,7 @@ class Rows(Generic[R]):
     def put(self, row: R, replaces: int) -> None:
         """An entity that is derived from an aggregate, with its version; no reading back before writing."""
         self._stored.setdefault(row.id, replaces)
+        self._touched.pop(row.id, None)
         self._seal(row)
 
     async def load(self, ids: Iterable[str]) -> None:

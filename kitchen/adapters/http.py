@@ -1,0 +1,124 @@
+"""The kitchen service's HTTP API."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime, BaseModel, Field
+
+from kitchen.application import queries
+from kitchen.application.commands import AcceptTicket, FinishPreparation, PickUpTicket, StartPreparation
+from kitchen.application.ports import KitchenUnitOfWork
+from kitchen.domain.errors import (
+    ReadyByIsInThePast,
+    RestaurantNotFound,
+    TicketNotFound,
+    TicketStateDoesNotAllowAction,
+)
+from kitchen.domain.ticket import TicketStatus
+from shared.core.values import LineItem, OrderId, RestaurantId, TicketId
+from shared.messaging.commands import Commands
+from shared.unit_of_work import Units
+from shared.web.paging import Limit, Next, next_page
+from shared.web.parameters import Body, IdAnswer, IdInPath, UuidText
+from shared.web.problems import problems
+
+
+class Acceptance(Body):
+    """Until when the dish will be ready."""
+
+    ready_by: AwareDatetime
+
+
+class TicketAnswer(BaseModel):
+    """A ticket."""
+
+    id: TicketId
+    order_id: OrderId
+    restaurant_id: RestaurantId
+    status: TicketStatus
+    line_items: tuple[LineItem, ...]
+    accepted_at: datetime | None
+    ready_by: datetime | None
+
+    @classmethod
+    def of(cls, view: queries.TicketView) -> "TicketAnswer":
+        """Its view without what is of the database."""
+        return cls.model_validate(view, from_attributes=True)
+
+
+class TicketsAnswer(BaseModel):
+    """A page of tickets, the newest first. `next` leads to the next page; it is "" on the last."""
+
+    tickets: Sequence[TicketAnswer]
+    next: str = Field(examples=[""])
+
+
+def routes(commands: Commands[KitchenUnitOfWork], units: Units[KitchenUnitOfWork]) -> APIRouter:
+    """The routes of the API."""
+    router = APIRouter(prefix="/api")
+    refusals = problems(TicketNotFound, TicketStateDoesNotAllowAction)
+
+    @router.get("/tickets", tags=["tickets"], responses=problems())
+    async def find_tickets(
+        limit: Limit,
+        before: Next[TicketId],
+        order_id: UuidText | None = None,
+        restaurant_id: UuidText | None = None,
+        status: Annotated[TicketStatus | None, Query()] = None,
+    ) -> TicketsAnswer:
+        """The tickets that fit every given criterion."""
+        async with units.begin() as uow:
+            page, following = await queries.find_tickets(
+                uow,
+                order_id=None if order_id is None else OrderId(order_id),
+                restaurant_id=None if restaurant_id is None else RestaurantId(restaurant_id),
+                status=status,
+                before=before,
+                limit=limit,
+            )
+        return TicketsAnswer(tickets=[TicketAnswer.of(view) for view in page], next=next_page(following))
+
+    @router.get("/tickets/{id}", tags=["tickets"], responses=problems(TicketNotFound))
+    async def get_ticket(id_: IdInPath) -> TicketAnswer:
+        """The ticket as it is now."""
+        async with units.begin() as uow:
+            return TicketAnswer.of(await queries.get_ticket(TicketId(id_), uow))
+
+    @router.post(
+        "/tickets/{id}/accept",
+        status_code=202,
+        tags=["tickets"],
+        responses=problems(TicketNotFound, TicketStateDoesNotAllowAction, ReadyByIsInThePast, body=True),
+    )
+    async def accept_ticket(id_: IdInPath, body: Acceptance) -> IdAnswer:
+        """The restaurant will cook it."""
+        await commands.execute(AcceptTicket(ticket_id=TicketId(id_), ready_by=body.ready_by.astimezone(UTC)))
+        return IdAnswer(id=id_)
+
+    @router.post("/tickets/{id}/preparing", status_code=202, tags=["tickets"], responses=refusals)
+    async def start_preparation(id_: IdInPath) -> IdAnswer:
+        """The kitchen has started: it is too late to cancel or revise."""
+        await commands.execute(StartPreparation(ticket_id=TicketId(id_)))
+        return IdAnswer(id=id_)
+
+    @router.post("/tickets/{id}/ready", status_code=202, tags=["tickets"], responses=refusals)
+    async def finish_preparation(id_: IdInPath) -> IdAnswer:
+        """A courier can pick it up."""
+        await commands.execute(FinishPreparation(ticket_id=TicketId(id_)))
+        return IdAnswer(id=id_)
+
+    @router.post("/tickets/{id}/picked-up", status_code=202, tags=["tickets"], responses=refusals)
+    async def pick_up_ticket(id_: IdInPath) -> IdAnswer:
+        """A courier has taken it."""
+        await commands.execute(PickUpTicket(ticket_id=TicketId(id_)))
+        return IdAnswer(id=id_)
+
+    @router.get("/restaurants/{id}", tags=["restaurants"], responses=problems(RestaurantNotFound))
+    async def get_restaurant(id_: IdInPath) -> IdAnswer:
+        """Whether this service knows the restaurant yet."""
+        async with units.begin() as uow:
+            return IdAnswer(id=(await uow.restaurants.get(id_)).id)
+
+    return router

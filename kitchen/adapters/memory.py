@@ -1,0 +1,44 @@
+"""The kitchen's ticket search in memory."""
+
+from collections.abc import Sequence
+
+from kitchen.application.ports import KitchenUnitOfWork
+from kitchen.application.queries import TicketView
+from kitchen.domain.ticket import TicketStatus
+from shared.adapters.memory import MemoryTransaction
+from shared.core.clock import Clock
+from shared.core.policy import Policy
+from shared.core.values import OrderId, RestaurantId, TicketId
+
+
+class MemoryTicketSearch:
+    """See `ports.TicketSearch`."""
+
+    def __init__(self, transaction: MemoryTransaction) -> None:
+        self._table = transaction.database.tables[TicketView]
+
+    async def find(
+        self,
+        *,
+        order_id: OrderId | None,
+        restaurant_id: RestaurantId | None,
+        status: TicketStatus | None,
+        before: TicketId | None,
+        limit: int,
+    ) -> Sequence[TicketView]:
+        """See `ports.TicketSearch`."""
+        found = [
+            view
+            for view in self._table.values()
+            if isinstance(view, TicketView)
+            and (order_id is None or view.order_id == order_id)
+            and (restaurant_id is None or view.restaurant_id == restaurant_id)
+            and (status is None or view.status is status)
+            and (before is None or view.id < before)
+        ]
+        return sorted(found, key=lambda view: view.id, reverse=True)[:limit]
+
+
+def unit_of_work(transaction: MemoryTransaction, clock: Clock, policy: Policy) -> KitchenUnitOfWork:
+    """The kitchen's unit of work on a memory database."""
+    return KitchenUnitOfWork(transaction, clock, policy, MemoryTicketSearch(transaction))

@@ -1,0 +1,77 @@
+"""Where the kitchen service keeps its rows in PostgreSQL, and how it searches them."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Column, Integer, MetaData, Table, Text, select
+from sqlalchemy.dialects.postgresql import JSONB
+
+from kitchen.application.ports import KitchenUnitOfWork
+from kitchen.application.queries import TicketView
+from kitchen.domain.restaurant import Restaurant
+from kitchen.domain.ticket import TicketStatus
+from shared.adapters.postgres.database import PostgresTransaction
+from shared.adapters.postgres.tables import Timestamp
+from shared.core.clock import Clock
+from shared.core.policy import Policy
+from shared.core.values import OrderId, RestaurantId, TicketId
+from shared.eventsourcing.aggregate import Entity
+
+_metadata = MetaData()
+
+_restaurants = Table(
+    "restaurants",
+    _metadata,
+    Column("id", Text, primary_key=True),
+    Column("version", Integer),
+    Column("name", Text),
+)
+_tickets = Table(
+    "tickets",
+    _metadata,
+    Column("id", Text, primary_key=True),
+    Column("version", Integer),
+    Column("order_id", Text),
+    Column("restaurant_id", Text),
+    Column("status", Text),
+    Column("line_items", JSONB),
+    Column("accepted_at", Timestamp),
+    Column("ready_by", Timestamp),
+)
+
+TABLES: dict[type[Entity], Table] = {Restaurant: _restaurants, TicketView: _tickets}
+
+
+class PostgresTicketSearch:
+    """See `ports.TicketSearch`."""
+
+    def __init__(self, transaction: PostgresTransaction) -> None:
+        self._transaction = transaction
+
+    async def find(
+        self,
+        *,
+        order_id: OrderId | None,
+        restaurant_id: RestaurantId | None,
+        status: TicketStatus | None,
+        before: TicketId | None,
+        limit: int,
+    ) -> Sequence[TicketView]:
+        """See `ports.TicketSearch`."""
+        newest_first = select(_tickets.c.id).order_by(_tickets.c.id.desc()).limit(limit)
+        for column, wanted in (
+            (_tickets.c.order_id, order_id),
+            (_tickets.c.restaurant_id, restaurant_id),
+            (_tickets.c.status, status),
+        ):
+            if wanted is not None:
+                newest_first = newest_first.where(column == wanted)
+        if before is not None:
+            newest_first = newest_first.where(_tickets.c.id < before)
+        ids = list(await self._transaction.connection.scalars(newest_first))
+        views = await self._transaction.rows(TicketView).load(ids)
+        return sorted(views, key=lambda view: view.id, reverse=True)
+
+
+def unit_of_work(transaction: PostgresTransaction, clock: Clock, policy: Policy) -> KitchenUnitOfWork:
+    """The kitchen's unit of work on PostgreSQL."""
+    return KitchenUnitOfWork(transaction, clock, policy, PostgresTicketSearch(transaction))

@@ -1,0 +1,19 @@
+"""What the kitchen service refuses."""
+
+from shared.core.errors import FailedPrecondition, InvalidArgument, NotYet
+
+
+class TicketNotFound(NotYet):
+    text = "ticket not found"
+
+
+class RestaurantNotFound(NotYet):
+    text = "restaurant not found"
+
+
+class TicketStateDoesNotAllowAction(FailedPrecondition):
+    text = "ticket state does not allow action"
+
+
+class ReadyByIsInThePast(InvalidArgument):
+    text = "readyBy is in the past"

@@ -1,0 +1,207 @@
+"""The ticket: what a restaurant's kitchen has to do for an order."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import assert_never
+
+from kitchen.contracts import (
+    TicketAccepted,
+    TicketCancelled,
+    TicketCancelling,
+    TicketCancelUndone,
+    TicketCreateCancelled,
+    TicketCreated,
+    TicketPickedUp,
+    TicketPreparationStarted,
+    TicketReadyForPickup,
+    TicketRevised,
+    TicketReviseUndone,
+    TicketRevising,
+)
+from kitchen.domain.errors import ReadyByIsInThePast, TicketStateDoesNotAllowAction
+from shared.core.messages import Event
+from shared.core.values import LineItem, MenuItemId, OrderId, RestaurantId, TicketId, with_quantities
+from shared.eventsourcing.aggregate import Aggregate
+
+
+class TicketCreatePending(Event, key="order_id"):
+    """Private: nobody may start on a ticket before its creation is confirmed."""
+
+    ticket_id: TicketId
+    order_id: OrderId
+    restaurant_id: RestaurantId
+    line_items: tuple[LineItem, ...]
+
+
+TicketEvent = (
+    TicketCreatePending
+    | TicketCreated
+    | TicketCreateCancelled
+    | TicketAccepted
+    | TicketPreparationStarted
+    | TicketReadyForPickup
+    | TicketPickedUp
+    | TicketCancelling
+    | TicketCancelUndone
+    | TicketCancelled
+    | TicketRevising
+    | TicketReviseUndone
+    | TicketRevised
+)
+
+
+class TicketStatus(StrEnum):
+    """Where a ticket is in its life."""
+
+    NEW = "New"
+    CREATE_PENDING = "CreatePending"
+    AWAITING_ACCEPTANCE = "AwaitingAcceptance"
+    ACCEPTED = "Accepted"
+    PREPARING = "Preparing"
+    READY_FOR_PICKUP = "ReadyForPickup"
+    PICKED_UP = "PickedUp"
+    CANCEL_PENDING = "CancelPending"
+    CANCELLED = "Cancelled"
+    REVISION_PENDING = "RevisionPending"
+
+
+_CHANGEABLE = (TicketStatus.AWAITING_ACCEPTANCE, TicketStatus.ACCEPTED)
+"""Before the kitchen starts, an order can still be cancelled or revised."""
+
+
+@dataclass(eq=False)
+class Ticket(Aggregate[TicketEvent]):
+    """A ticket. `status_before` is where it goes back to when a cancellation or a revision does not come about."""
+
+    status: TicketStatus = TicketStatus.NEW
+    status_before: TicketStatus = TicketStatus.NEW
+    order_id: OrderId = OrderId("")
+    restaurant_id: RestaurantId = RestaurantId("")
+    line_items: tuple[LineItem, ...] = ()
+    accepted_at: datetime | None = None
+    ready_by: datetime | None = None
+
+    @property
+    def ticket_id(self) -> TicketId:
+        """Its id."""
+        return TicketId(self.id)
+
+    def create(self, order_id: OrderId, restaurant_id: RestaurantId, line_items: tuple[LineItem, ...]) -> None:
+        """An order has come in; whether it will stand is not known yet."""
+        self._require(TicketStatus.NEW)
+        self.record(
+            TicketCreatePending(
+                ticket_id=self.ticket_id, order_id=order_id, restaurant_id=restaurant_id, line_items=line_items
+            )
+        )
+
+    def confirm_create(self) -> None:
+        """The order stands."""
+        self._require(TicketStatus.CREATE_PENDING)
+        self.record(
+            TicketCreated(
+                ticket_id=self.ticket_id,
+                order_id=self.order_id,
+                restaurant_id=self.restaurant_id,
+                line_items=self.line_items,
+            )
+        )
+
+    def cancel_create(self) -> None:
+        """The order was rejected."""
+        self._require(TicketStatus.CREATE_PENDING)
+        self.record(TicketCreateCancelled(ticket_id=self.ticket_id, order_id=self.order_id))
+
+    def accept(self, ready_by: datetime, now: datetime) -> None:
+        """The restaurant will cook, and says until when."""
+        self._require(TicketStatus.AWAITING_ACCEPTANCE)
+        if ready_by < now:
+            raise ReadyByIsInThePast
+        self.record(
+            TicketAccepted(ticket_id=self.ticket_id, order_id=self.order_id, accepted_at=now, ready_by=ready_by)
+        )
+
+    def start_preparation(self) -> None:
+        """The kitchen is cooking: too late to cancel or revise."""
+        self._require(TicketStatus.ACCEPTED)
+        self.record(TicketPreparationStarted(ticket_id=self.ticket_id, order_id=self.order_id))
+
+    def finish_preparation(self) -> None:
+        """A courier can come."""
+        self._require(TicketStatus.PREPARING)
+        self.record(TicketReadyForPickup(ticket_id=self.ticket_id, order_id=self.order_id))
+
+    def pick_up(self) -> None:
+        """It has left the restaurant."""
+        self._require(TicketStatus.READY_FOR_PICKUP)
+        self.record(TicketPickedUp(ticket_id=self.ticket_id, order_id=self.order_id))
+
+    def begin_cancel(self) -> None:
+        """The consumer wants to cancel."""
+        self._require(*_CHANGEABLE)
+        self.record(TicketCancelling(ticket_id=self.ticket_id, order_id=self.order_id))
+
+    def undo_cancel(self) -> None:
+        """It stands after all."""
+        self._require(TicketStatus.CANCEL_PENDING)
+        self.record(TicketCancelUndone(ticket_id=self.ticket_id, order_id=self.order_id))
+
+    def confirm_cancel(self) -> None:
+        """Nobody will cook it."""
+        self._require(TicketStatus.CANCEL_PENDING)
+        self.record(TicketCancelled(ticket_id=self.ticket_id, order_id=self.order_id))
+
+    def begin_revise(self) -> None:
+        """The consumer wants other quantities."""
+        self._require(*_CHANGEABLE)
+        self.record(TicketRevising(ticket_id=self.ticket_id, order_id=self.order_id))
+
+    def undo_revise(self) -> None:
+        """It stays as it was."""
+        self._require(TicketStatus.REVISION_PENDING)
+        self.record(TicketReviseUndone(ticket_id=self.ticket_id, order_id=self.order_id))
+
+    def confirm_revise(self, revised_quantities: Mapping[MenuItemId, int]) -> None:
+        """The kitchen cooks other quantities."""
+        self._require(TicketStatus.REVISION_PENDING)
+        self.record(
+            TicketRevised(ticket_id=self.ticket_id, order_id=self.order_id, revised_quantities=dict(revised_quantities))
+        )
+
+    def apply(self, event: TicketEvent) -> None:
+        """See `Aggregate`."""
+        match event:
+            case TicketCreatePending():
+                self.status = TicketStatus.CREATE_PENDING
+                self.order_id, self.restaurant_id = event.order_id, event.restaurant_id
+                self.line_items = event.line_items
+            case TicketCreated():
+                self.status = TicketStatus.AWAITING_ACCEPTANCE
+            case TicketCreateCancelled() | TicketCancelled():
+                self.status = TicketStatus.CANCELLED
+            case TicketAccepted():
+                self.status = TicketStatus.ACCEPTED
+                self.accepted_at, self.ready_by = event.accepted_at, event.ready_by
+            case TicketPreparationStarted():
+                self.status = TicketStatus.PREPARING
+            case TicketReadyForPickup():
+                self.status = TicketStatus.READY_FOR_PICKUP
+            case TicketPickedUp():
+                self.status = TicketStatus.PICKED_UP
+            case TicketCancelling():
+                self.status_before, self.status = self.status, TicketStatus.CANCEL_PENDING
+            case TicketRevising():
+                self.status_before, self.status = self.status, TicketStatus.REVISION_PENDING
+            case TicketCancelUndone() | TicketReviseUndone():
+                self.status = self.status_before
+            case TicketRevised():
+                self.status = self.status_before
+                self.line_items = with_quantities(self.line_items, event.revised_quantities)
+            case _:
+                assert_never(event)
+
+    def _require(self, *allowed: TicketStatus) -> None:
+        if self.status not in allowed:
+            raise TicketStateDoesNotAllowAction
