@@ -66,6 +66,24 @@ class RelayOptions:
     wal_sender_timeout: float
 
 
+@dataclass(slots=True)
+class Progress:
+    """How far the log has been published: `reached` in whole commits, `furthest` (row and place) within the next."""
+
+    reached: Checkpoint
+    furthest: tuple[int, int]
+
+    def published(self, row: OutboxRow, position: int | None) -> None:
+        """A row has its place. That of a repeat is the first one's, and says nothing of what was published since."""
+        if position is not None and position > self.furthest[1]:
+            self.furthest = (row.id, position)
+
+    def committed(self, commit: Committed) -> None:
+        """All rows of a commit have been published."""
+        row_id, stream_seq = self.furthest
+        self.reached = Checkpoint(row_id, commit.lsn, stream_seq, commit.at)
+
+
 @dataclass(frozen=True, slots=True)
 class Republished:
     """What was published from the table: how many rows, and which of them is furthest in the stream, and where."""
@@ -139,19 +157,19 @@ class Relay:
         self, log: LogStream, database: RelayDatabase, broker: BrokerConnection, checkpoint: Checkpoint
     ) -> None:
         """Publish what is committed, and confirm it behind a checkpoint at most once a second."""
-        reached = checkpoint
+        progress = Progress(checkpoint, (checkpoint.row_id, checkpoint.stream_seq))
         checkpoint_at = housekeeping_at = lag_at = self._clock()
         while True:
             items = await log.take(BATCH_ROWS, wait=TICK_SECONDS)
-            reached = await self._publish_log(items, broker, reached)
+            await self._publish_log(items, broker, progress)
             if log.empty:
                 self.status.caught_up()
 
             now, stopping = self._clock(), self._stopping.is_set()
-            if reached.lsn > checkpoint.lsn and (stopping or now >= checkpoint_at):
-                await database.record(reached)
-                log.confirm(reached.lsn)
-                checkpoint, checkpoint_at = reached, now + CHECKPOINT_SECONDS
+            if progress.reached.lsn > checkpoint.lsn and (stopping or now >= checkpoint_at):
+                checkpoint, checkpoint_at = progress.reached, now + CHECKPOINT_SECONDS
+                await database.record(checkpoint)
+                log.confirm(checkpoint.lsn)
             if stopping:
                 return
             if now >= lag_at:
@@ -162,24 +180,18 @@ class Relay:
                 housekeeping_at = now if more else now + HOUSEKEEPING_SECONDS
 
     async def _publish_log(
-        self, items: Sequence[OutboxRow | Committed], broker: BrokerConnection, reached: Checkpoint
-    ) -> Checkpoint:
-        """Publish the rows among the items; returns how far that brings us, in whole commits."""
+        self, items: Sequence[OutboxRow | Committed], broker: BrokerConnection, progress: Progress
+    ) -> None:
+        """Publish the rows among the items, and note how far that brings us."""
         first_commit = next((item for item in items if isinstance(item, Committed)), None)
         if first_commit is not None:
             self.status.behind(first_commit.at)
         positions = iter(await self._publish([item for item in items if isinstance(item, OutboxRow)], broker))
-        row_id, stream_seq = reached.row_id, reached.stream_seq
         for item in items:
-            match item:
-                case OutboxRow():
-                    # A repeat has the place of the first: it says nothing of what was published since.
-                    position = next(positions)
-                    if position is not None and position > stream_seq:
-                        row_id, stream_seq = item.id, position
-                case Committed(lsn, at):
-                    reached = Checkpoint(row_id, lsn, stream_seq, at)
-        return reached
+            if isinstance(item, OutboxRow):
+                progress.published(item, next(positions))
+            else:
+                progress.committed(item)
 
     async def _restore_tail(self, database: RelayDatabase, broker: BrokerConnection) -> Checkpoint:
         """Publish again what the broker has lost, if it has; returns the checkpoint to go on from."""
@@ -215,7 +227,7 @@ class Relay:
             void = [each.row_id for each in checkpoints if each in lost or each.lsn > snapshot.lsn]
             await database.record(Checkpoint(done.row_id, snapshot.lsn, done.stream_seq, begun_at), instead_of=void)
             await database.keep_slot(temporary, self._slot)
-        self.status.slot_rebuilt(done.rows)
+        self.status.slot_made(done.rows, first=not checkpoints)
 
     async def _newest_in_stream(
         self, checkpoints: Sequence[Checkpoint], stream: LogReader

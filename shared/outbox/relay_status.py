@@ -14,7 +14,9 @@ LAG_BYTES = Gauge("relay_lag_bytes", "Write-ahead log that PostgreSQL keeps for 
 LAG_SECONDS = Gauge("relay_lag_seconds", "Age of the oldest commit that is known and not published", _LABELS)
 PUBLISHED = Counter("relay_published", "Outbox rows stored by the broker, repeats included", _LABELS)
 REFUSED = Counter("relay_refused", "Outbox rows that the broker will never accept: they were passed over", _LABELS)
-SLOT_REBUILT = Counter("relay_slot_rebuilt", "Times the replication slot was missing or lost and was made", _LABELS)
+SLOT_REBUILT = Counter(
+    "relay_slot_rebuilt", "Times the replication slot was missing or lost and was made again", _LABELS
+)
 TAIL_LOST = Counter("relay_broker_tail_lost", "Times the broker had lost messages that it had acknowledged", _LABELS)
 
 
@@ -82,10 +84,13 @@ class RelayStatus:
         )
         self._refused.inc()
 
-    def slot_rebuilt(self, rows: int) -> None:
-        """The slot was made, and what it would have missed was published."""
-        self._log.warning("replication slot was missing or lost and has been made", rows_published=rows)
-        self._rebuilt.inc()
+    def slot_made(self, rows: int, *, first: bool) -> None:
+        """The slot was made, for the first time or again, and what it would have missed was published."""
+        if first:
+            self._log.info("replication slot made", rows_published=rows)
+        else:
+            self._log.warning("replication slot was missing or lost: made again", rows_published=rows)
+            self._rebuilt.inc()
 
     def tail_lost(self, since: datetime | None) -> None:
         """The broker has lost messages; what was created since is about to be published again."""

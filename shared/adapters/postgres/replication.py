@@ -62,7 +62,7 @@ class ReplicationConnection:
         """
         with self.connection.cursor() as cursor:
             await self._run(
-                lambda: cursor.execute(f"create_replication_slot {name} temporary logical pgoutput (snapshot 'export')")
+                lambda: cursor.execute(f"CREATE_REPLICATION_SLOT {name} TEMPORARY LOGICAL pgoutput (SNAPSHOT 'export')")
             )
             slot = cursor.fetchone()
         assert slot is not None
