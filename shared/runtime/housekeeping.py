@@ -5,9 +5,10 @@ from datetime import timedelta
 
 import structlog
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shared.adapters.postgres.errors import translated_errors
+from shared.core.errors import TechnicalFault
 from shared.telemetry import metrics
 
 log = structlog.get_logger(__name__)
@@ -46,8 +47,9 @@ class Housekeeping:
         """Until it is cancelled."""
         while True:
             try:
-                await self.once()
-            except (SQLAlchemyError, OSError) as error:
+                with translated_errors():
+                    await self.once()
+            except TechnicalFault as error:
                 log.info("housekeeping is put off", error=str(error))
             await asyncio.sleep(EVERY_SECONDS)
 
@@ -62,7 +64,7 @@ class Housekeeping:
             for table, (key, at, kept) in self._retention.items():
                 purge = text(
                     f"delete from {table} where {key} in "
-                    f"(select {key} from {table} where {at} < now() - :kept limit {_AT_ONCE})"
+                    f"(select {key} from {table} where {at} < now() - cast(:kept as interval) limit {_AT_ONCE})"
                 )
                 while (await connection.execute(purge, {"kept": kept})).rowcount == _AT_ONCE:
                     pass

@@ -43,19 +43,22 @@ def configure_traces(service: str, ratio: float) -> TracerProvider:
 def message_span(envelope: Envelope) -> Iterator[str | None]:
     """The handling of a message, as a child of what sent it. Gives the `traceparent` for what follows from it."""
     carrier = {"traceparent": envelope.traceparent} if envelope.traceparent else {}
-    with _tracer.start_as_current_span(
-        f"{envelope.type} process",
-        context=_propagator.extract(carrier),
-        kind=SpanKind.CONSUMER,
-        attributes={
-            "messaging.system": "nats",
-            "messaging.operation.type": "process",
-            "messaging.message.id": envelope.id,
-            "messaging.message.conversation_id": envelope.correlation_id,
-        },
-        record_exception=False,
-        set_status_on_exception=False,
-    ) as span, _faults_recorded(span):
+    with (
+        _tracer.start_as_current_span(
+            f"{envelope.type} process",
+            context=_propagator.extract(carrier),
+            kind=SpanKind.CONSUMER,
+            attributes={
+                "messaging.system": "nats",
+                "messaging.operation.type": "process",
+                "messaging.message.id": envelope.id,
+                "messaging.message.conversation_id": envelope.correlation_id,
+            },
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span,
+        _faults_recorded(span),
+    ):
         yield current_traceparent()
 
 

@@ -7,7 +7,7 @@ from shared.eventsourcing.store import History, Metadata, Snapshot, StoredEvent
 from shared.serialization import from_json, to_json
 
 _LOAD = """
-select wanted.id, e.version, e.type, e.data, e.metadata, e.occurred_at, s.version, s.state
+select wanted.id, e.version, e.type, e.data::text, e.metadata::text, e.occurred_at, s.version, s.state::text
 from unnest($3::text[]) as wanted(id)
 left join lateral (
     select version, state from snapshots where aggregate = $1 and id = wanted.id and tag = $2

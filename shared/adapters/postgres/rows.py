@@ -36,8 +36,12 @@ class RowMapping(Generic[R]):
             f"new.{name}::jsonb" if isinstance(type_, JSONB) else f"new.{name}"
             for name, type_ in zip(self._fields, types, strict=True)
         )
-        self.load_statement = f"select {columns} from {table.name} where id = any($1::text[])"
-        self.select = f"select {columns} from {table.name}"
+        read = ", ".join(
+            f"{name}::text" if isinstance(type_, JSONB) else name
+            for name, type_ in zip(self._fields, types, strict=True)
+        )
+        self.select = f"select {read} from {table.name}"
+        self.load_statement = f"{self.select} where id = any($1::text[])"
         self.insert_statement = (
             f"insert into {table.name} ({columns}) select {values} from unnest({arrays}) as new({columns})"
         )
@@ -49,7 +53,9 @@ class RowMapping(Generic[R]):
 
     def to_entity(self, row: Sequence[Any]) -> R:
         """The entity in a row of `select`."""
-        return self._cls(**{name: read(row[i]) for i, (name, read) in enumerate(zip(self._fields, self._readers))})
+        return self._cls(
+            **{name: read(row[i]) for i, (name, read) in enumerate(zip(self._fields, self._readers, strict=True))}
+        )
 
     def to_arrays(self, entities: Sequence[R]) -> list[list[Any]]:
         """The entities column by column."""
