@@ -1,11 +1,22 @@
 """Types of the API's parameters and bodies, with the limits that every service has."""
 
 import hashlib
-from typing import Annotated
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Header, Path, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
 
 from shared.core.values import Address
 from shared.idempotency import IdempotencyKey
@@ -25,7 +36,6 @@ Quantity = Annotated[int, Field(ge=1, le=10_000, strict=True)]
 """How many of a dish."""
 
 
-
 def _canonical_uuid(value: str) -> str:
     if len(value) != 36:
         raise ValueError("is not a UUID")
@@ -37,6 +47,26 @@ def _canonical_uuid(value: str) -> str:
 
 UuidText = Annotated[str, AfterValidator(_canonical_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
 """An id of ours, as canonical text."""
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def _rfc_3339(value: Any) -> Any:
+    # pydantic alone would also take dates and numbers of seconds.
+    if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
+        raise ValueError("is not a time as in RFC 3339, with its offset from UTC")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is not a time between the years 1 and 9999 in UTC") from None
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_rfc_3339), AfterValidator(_in_utc)]
+"""A point in time, in UTC whatever offset it was given with."""
 
 IdInPath = Annotated[UuidText, Path(alias="id")]
 """The id in `/api/…/{id}`."""
