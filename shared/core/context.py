@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,13 +13,16 @@ class Cause:
     """What is being handled.
 
     `correlation_id` is the same for all that follows from a first request, `id` is the request's or message's own, and
-    `causation_id` is the id of what caused it. `traceparent` is its place in a trace (W3C Trace Context).
+    `causation_id` is the id of what caused it. `traceparent` is its place in a trace (W3C Trace Context). An event of
+    another service has a `sequence`, its aggregate's version, and an `occurred_at`: what projections go by.
     """
 
     correlation_id: str
     id: str
     causation_id: str
     traceparent: str | None = None
+    sequence: int | None = None
+    occurred_at: datetime | None = None
 
 
 NO_CAUSE = Cause("", "", "")

@@ -274,6 +274,8 @@ def _cause(envelope: Envelope, traceparent: str | None) -> Cause:
         id=envelope.id,
         causation_id=envelope.causation_id,
         traceparent=traceparent or envelope.traceparent,
+        sequence=envelope.sequence,
+        occurred_at=envelope.time,
     )
 
 
