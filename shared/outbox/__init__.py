@@ -2,6 +2,9 @@
 
 from datetime import timedelta
 
+PUBLICATION = "ftgo_outbox"
+"""What PostgreSQL calls the inserts of an outbox, for the relay to follow."""
+
 LONGEST_TRANSACTION = timedelta(seconds=60)
-"""`transaction_timeout` of the connections that write to an outbox: how far back the relay has to look for rows that
-were committed after a checkpoint."""
+"""No transaction that writes to an outbox is open for longer (`transaction_timeout`): so far back the relay looks for
+rows that were committed after a checkpoint."""

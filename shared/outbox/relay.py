@@ -39,6 +39,7 @@ from shared.adapters.postgres.relay_database import (
 from shared.adapters.postgres.replication import DatabaseUnavailable, LogStream, Snapshot
 from shared.core.backoff import Backoff
 from shared.core.clock import utc_now
+from shared.core.errors import TechnicalFault
 from shared.messaging.broker import Broker, BrokerConnection, BrokerUnavailable, LogReader, Publication, subject_of
 from shared.messaging.envelope import partition_of
 from shared.outbox import LONGEST_TRANSACTION
@@ -93,7 +94,7 @@ class Republished:
     rows: int
 
 
-class Stalled(Exception):
+class Stalled(TechnicalFault):
     """The process did not run for so long that another relay may have taken its place."""
 
 
@@ -125,8 +126,8 @@ class Relay:
         while not self._stopping.is_set():
             try:
                 await self._relay(backoff)
-            except (DatabaseUnavailable, BrokerUnavailable, UnexpectedMessage, Stalled) as fault:
-                self.status.waiting(fault)
+            except (TechnicalFault, UnexpectedMessage) as fault:
+                self.status.waiting(_reason(fault))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(backoff.pause()):
                         await self._stopping.wait()
@@ -313,3 +314,13 @@ class Relay:
             return True
         await database.thin_checkpoints(self._options.stream_max_age)
         return False
+
+
+def _reason(fault: Exception) -> str:
+    match fault:
+        case DatabaseUnavailable():
+            return f"PostgreSQL: {fault}"
+        case BrokerUnavailable():
+            return f"NATS: {fault}"
+        case _:
+            return str(fault)

@@ -43,9 +43,8 @@ class RelayStatus:
         self.waiting_for = None
         self._connected.set(1)
 
-    def waiting(self, fault: Exception) -> None:
+    def waiting(self, reason: str) -> None:
         """It can't publish; tried again and again, so each reason is logged once, whatever numbers are in it."""
-        reason = str(fault) or type(fault).__name__
         if self.waiting_for is None:
             self._behind_since = self._behind_since or utc_now()
         kind = re.sub(r"\d+", "#", reason)

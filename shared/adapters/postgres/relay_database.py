@@ -10,7 +10,7 @@ import asyncpg
 
 from shared.adapters.postgres.pgoutput import OutboxRow, parse_lsn
 from shared.adapters.postgres.replication import DatabaseUnavailable, Snapshot
-from shared.adapters.postgres.schema import PUBLICATION
+from shared.outbox import PUBLICATION
 
 CONNECT_SECONDS = 5.0
 COMMAND_SECONDS = 60.0

@@ -17,7 +17,8 @@ from psycopg2 import errors
 from psycopg2.extras import LogicalReplicationConnection, ReplicationCursor
 
 from shared.adapters.postgres.pgoutput import Committed, Decoder, OutboxRow, UnexpectedMessage, parse_lsn
-from shared.adapters.postgres.schema import PUBLICATION
+from shared.core.errors import TechnicalFault
+from shared.outbox import PUBLICATION
 
 BUFFER_ROWS = 5000
 """Rows read ahead. Beyond it the log waits in PostgreSQL."""
@@ -28,7 +29,7 @@ NETWORK_TIMEOUT_SECONDS = 30
 T = TypeVar("T")
 
 
-class DatabaseUnavailable(Exception):
+class DatabaseUnavailable(TechnicalFault):
     """PostgreSQL can't be reached, or doesn't yet have what the relay needs. Passes by waiting."""
 
 

@@ -1,0 +1,158 @@
+"""The composition root of the relay process: a relay for each database, and an HTTP server that tells how they are."""
+
+import argparse
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+import structlog
+import uvicorn
+import uvloop
+from dependency_injector import containers, providers
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import PostgresDsn, ValidationError, create_model
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from shared.adapters.nats.broker import NatsBroker
+from shared.adapters.nats.connection import NatsAddress
+from shared.adapters.nats.stream import StreamLimits
+from shared.outbox.relay import Relay, RelayOptions
+from shared.runtime.settings import RelaySettings, Settings
+from shared.runtime.topology import SERVICES
+from shared.telemetry.logs import configure_logging
+
+log = structlog.get_logger(__name__)
+
+PUBLISHING = tuple(service.name for service in SERVICES if service.publishes)
+
+
+def relay_urls(services: Sequence[str]) -> dict[str, str]:
+    """Where each service's database is, from FTGO_RELAY_URL_<NAME>. Raises pydantic's ValidationError."""
+    names = {service: f"relay_url_{service}" for service in services}
+    model = create_model("RelayUrls", __base__=Settings, **dict.fromkeys(names.values(), (PostgresDsn, ...)))  # type: ignore[call-overload]
+    found = model()
+    return {service: str(getattr(found, name)) for service, name in names.items()}
+
+
+def make_broker(settings: RelaySettings) -> NatsBroker:
+    """The relay makes the stream, so it knows the stream's limits."""
+    password = settings.nats_password.get_secret_value() if settings.nats_password else None
+    return NatsBroker(
+        NatsAddress(settings.nats_url, settings.nats_user, password),
+        settings.partitions,
+        StreamLimits(settings.stream_max_age_seconds, settings.stream_max_bytes),
+    )
+
+
+def make_relays(urls: Mapping[str, str], broker: NatsBroker, settings: RelaySettings) -> dict[str, Relay]:
+    """One relay for each database, by service."""
+    options = RelayOptions(
+        partitions=settings.partitions,
+        outbox_retention=timedelta(seconds=settings.outbox_retention_seconds),
+        stream_max_age=timedelta(seconds=settings.stream_max_age_seconds),
+        wal_sender_timeout=settings.wal_sender_timeout_seconds,
+    )
+    return {service: Relay(service, url, broker, options) for service, url in urls.items()}
+
+
+def make_app(relays: Mapping[str, Relay]) -> Starlette:
+    """`/ping`, `/readyz` and `/metrics`."""
+
+    async def ping(_: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def readyz(_: Request) -> Response:
+        waiting = {service: relay.status.waiting_for for service, relay in relays.items() if relay.status.waiting_for}
+        if not waiting:
+            return JSONResponse({"status": "ready"})
+        detail = "; ".join(f"{service}: {reason}" for service, reason in waiting.items())
+        problem = {"type": "about:blank", "title": "Service Unavailable", "status": 503, "detail": detail}
+        return JSONResponse(problem | {"databases": waiting}, 503, media_type="application/problem+json")
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(routes=[Route("/ping", ping), Route("/readyz", readyz), Route("/metrics", metrics)])
+
+
+class Container(containers.DeclarativeContainer):
+    """What a relay process is made of."""
+
+    services = providers.Dependency(instance_of=tuple)
+    settings = providers.Singleton(RelaySettings)
+    urls = providers.Singleton(relay_urls, services)
+    broker = providers.Singleton(make_broker, settings)
+    relays = providers.Singleton(make_relays, urls, broker, settings)
+    app = providers.Singleton(make_app, relays)
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to us: the relays end first."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(relays: Sequence[Relay], app: Starlette, listener: socket.socket, shutdown_seconds: float) -> int:
+    """Run until SIGTERM or SIGINT, then end in good order and return 0; 1 if something ended by itself."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    server = _Server(
+        uvicorn.Config(app, lifespan="off", ws="none", log_config=None, access_log=False, server_header=False)
+    )
+    told_to_stop = asyncio.create_task(stopping.wait())
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    relaying = [asyncio.create_task(relay.run()) for relay in relays]
+
+    await asyncio.wait([told_to_stop, serving, *relaying], return_when=asyncio.FIRST_COMPLETED)
+    for relay in relays:
+        relay.stop()
+    _, late = await asyncio.wait(relaying, timeout=shutdown_seconds)
+    for task in late:
+        task.cancel()
+    server.should_exit = True
+    ends = await asyncio.gather(serving, *relaying, return_exceptions=True)
+    for fault in ends:
+        if isinstance(fault, Exception):
+            log.critical("the relay process ends", reason=str(fault), exc_info=fault)
+    return 0 if stopping.is_set() and not any(isinstance(end, Exception) for end in ends) else 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0 after a signal, 1 after a fault, 2 for what is wrong with arguments or settings."""
+    parser = argparse.ArgumentParser(
+        prog="python -m cdc",
+        description="Publish the outboxes of these services' databases (FTGO_RELAY_URL_<SERVICE>) to NATS.",
+    )
+    parser.add_argument("services", nargs="*", help=f"of: {', '.join(PUBLISHING)}; all of them by default")
+    services = tuple(parser.parse_args(arguments).services) or PUBLISHING
+    if unknown := set(services) - set(PUBLISHING):
+        parser.error(f"no such service, or it publishes nothing: {', '.join(sorted(unknown))}")
+
+    container = Container(services=services)
+    try:
+        settings = container.settings()
+        container.urls()
+    except ValidationError as invalid:
+        for error in invalid.errors():
+            name = "FTGO_" + "_".join(map(str, error["loc"])).upper()
+            print(f"{name}: {error['msg']}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        return 2
+    configure_logging("relay", settings.log_level, settings.log_format)
+    try:
+        listener = socket.create_server((settings.host, settings.port))
+    except OSError as fault:
+        log.critical("can't listen", host=settings.host, port=settings.port, reason=fault.strerror)
+        return 1
+    with listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        relays = tuple(container.relays().values())
+        return runner.run(serve(relays, container.app(), listener, settings.shutdown_seconds))
