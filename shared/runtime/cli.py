@@ -86,11 +86,14 @@ def status(
         time.sleep(0.3)
     if state is None:
         raise LaunchError("nothing runs: ./ftgo up starts the system")
-    table = Table("", "state", "where", "pid", "memory", "restarts", box=None, header_style="dim")
+    table = Table(box=None, header_style="dim")
+    for column in ("", "where", "pid", "memory", "restarts"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("state")
     for name, part in state["parts"].items():
         shown = "[green]ready[/]" if not reasons[name] else f"[red]{escape(reasons[name])}[/]"
         pid = part["pid"]
-        table.add_row(name, shown, part["url"], str(pid or ""), _memory(pid) if pid else "", str(part["restarts"]))
+        table.add_row(name, part["url"], str(pid or ""), _memory(pid) if pid else "", str(part["restarts"]), shown)
     console.print(table)
     if not ready:
         raise typer.Exit(1)

@@ -28,7 +28,10 @@ _LOCK = 0x4654474F
 
 
 class ProvisionSettings(BaseSettings):
-    """What makes the databases needs to know."""
+    """What making the databases takes, from the environment or from files such as /run/secrets/ftgo_role_password.
+
+    The simplest is one FTGO_ROLE_PASSWORD for all roles; FTGO_ROLE_PASSWORDS gives single roles their own.
+    """
 
     model_config = Settings.model_config
 

@@ -95,7 +95,7 @@ class Child:
         """Return the last line that it has written, for an error message."""
         with contextlib.suppress(OSError):
             lines = self.log.read_bytes()[-4096:].decode(errors="replace").split("\n")
-            return next((line.strip() for line in reversed(lines) if line.strip()), "it wrote nothing")
+            return next((summary(line.strip())[1] for line in reversed(lines) if line.strip()), "it wrote nothing")
         return "it wrote nothing"
 
 
@@ -154,6 +154,8 @@ class Supervisor:
         for child in self._children.values():
             require_free_port(child.part.port, child.part.name, child.part.host)
         self._logs.mkdir(exist_ok=True)
+        for child in self._children.values():  # what an earlier run has written was told then
+            child.scanned = child.log.stat().st_size if child.log.exists() else 0
         self._watcher = asyncio.create_task(self._watch_logs())
         for group in self._groups:
             if group.prepare is not None:
@@ -189,7 +191,6 @@ class Supervisor:
     async def _spawn(self, child: Child) -> None:
         program = child.program = child.part.program()
         with child.log.open("ab") as output:
-            child.scanned = output.tell()
             child.process = await asyncio.create_subprocess_exec(
                 *program.argv,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -402,8 +403,8 @@ def summary(line: str) -> tuple[str, str]:
     """Return level and text of a log line, short enough for a terminal."""
     try:
         entry = json.loads(line)
-        level, text = entry["level"], str(entry["event"])
-        details = entry.get("error") or str(entry.get("exception", "")).strip().split("\n")[-1]
+        level, text = entry["level"], str(entry["message"])
+        details = entry.get("error") or entry.get("reason") or str(entry.get("exception", "")).strip().split("\n")[-1]
     except (ValueError, KeyError, TypeError):
         return "error", line[:300]
     return level, f"{text}: {details}"[:300] if details else text[:300]

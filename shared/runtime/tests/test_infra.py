@@ -10,7 +10,8 @@ import pytest
 from psycopg2 import errors
 from psycopg2.extras import LogicalReplicationConnection
 
-from shared.runtime.provision import Database, provision, roles_of
+from shared.runtime.process import free_port
+from shared.runtime.provision import Database, main, provision, roles_of
 from shared.runtime.topology import BY_NAME, SERVICES, ServiceInfo
 from shared.testing.infra import PASSWORD, Infra, NatsServer
 
@@ -62,6 +63,23 @@ def test_all_services_get_a_database(infra: Infra) -> None:
     made = provision(infra.admin_url, passwords)
     assert made.keys() == BY_NAME.keys()
     assert query(made["order"].url, "select current_database(), current_user") == [("ordering", "ordering_service")]
+
+
+def test_provisioning_runs_as_a_program(infra: Infra, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTGO_ADMIN_URL", infra.admin_url)
+    monkeypatch.setenv("FTGO_ROLE_PASSWORD", PASSWORD)
+    assert main() == 0
+    monkeypatch.delenv("FTGO_ROLE_PASSWORD")
+    assert main() == 1
+
+
+def test_provisioning_waits_with_one_line(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("FTGO_ADMIN_URL", f"postgresql://admin:none@127.0.0.1:{free_port()}/postgres")
+    monkeypatch.setenv("FTGO_WAIT_SECONDS", "0.5")
+    with caplog.at_level("INFO", logger="ftgo.provision"):
+        assert main() == 1
+    assert [record.levelname for record in caplog.records] == ["INFO", "ERROR"]
+    assert "Connection refused" in caplog.text
 
 
 def test_the_write_ahead_log_is_logical(infra: Infra) -> None:

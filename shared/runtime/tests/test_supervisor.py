@@ -192,10 +192,10 @@ async def test_large_logs_are_moved_aside(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("line", "shown"),
     [
-        ('{"level": "error", "event": "lost", "error": "connection"}', ("error", "lost: connection")),
-        ('{"level": "warning", "event": "slow"}', ("warning", "slow")),
+        ('{"level": "error", "message": "lost", "error": "connection"}', ("error", "lost: connection")),
+        ('{"level": "warning", "message": "slow"}', ("warning", "slow")),
         (
-            '{"level": "error", "event": "bug", "exception": "Traceback\\n  x\\nValueError: no"}',
+            '{"level": "error", "message": "bug", "exception": "Traceback\\n  x\\nValueError: no"}',
             ("error", "bug: ValueError: no"),
         ),
         ("[7] [FTL] no disk", ("error", "[7] [FTL] no disk")),
