@@ -1,6 +1,6 @@
 """`python -m consumer`: runs the service."""
 
-from consumer.main import Container
+from consumer.main import container
 from shared.runtime.container import run
 
-run(Container())
+run(container())

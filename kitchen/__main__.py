@@ -1,6 +1,6 @@
 """`python -m kitchen`: runs the service."""
 
-from kitchen.main import Container
+from kitchen.main import container
 from shared.runtime.container import run
 
-run(Container())
+run(container())

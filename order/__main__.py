@@ -1,6 +1,6 @@
 """`python -m order`: runs the service."""
 
-from order.main import Container
+from order.main import container
 from shared.runtime.container import run
 
-run(Container())
+run(container())

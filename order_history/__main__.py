@@ -1,6 +1,6 @@
 """`python -m order_history`: runs the service."""
 
-from order_history.main import Container
+from order_history.main import container
 from shared.runtime.container import run
 
-run(Container())
+run(container())

@@ -1,6 +1,6 @@
 """`python -m restaurant`: runs the service."""
 
-from restaurant.main import Container
+from restaurant.main import container
 from shared.runtime.container import run
 
-run(Container())
+run(container())

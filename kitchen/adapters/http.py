@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import AwareDatetime, BaseModel, Field
 
 from kitchen.application import queries
@@ -20,9 +20,11 @@ from kitchen.domain.ticket import TicketStatus
 from shared.core.values import LineItem, OrderId, RestaurantId, TicketId
 from shared.messaging.commands import Commands
 from shared.unit_of_work import Units
-from shared.web.paging import Limit, Next, next_page
+from shared.web.paging import DEFAULT_LIMIT, Cursors, Limit
 from shared.web.parameters import Body, IdAnswer, IdInPath, UuidText
 from shared.web.problems import problems
+
+_cursors = Cursors[TicketId](UuidText)
 
 
 class Acceptance(Body):
@@ -62,8 +64,8 @@ def routes(commands: Commands[KitchenUnitOfWork], units: Units[KitchenUnitOfWork
 
     @router.get("/tickets", tags=["tickets"], responses=problems())
     async def find_tickets(
-        limit: Limit,
-        before: Next[TicketId],
+        before: Annotated[TicketId | None, Depends(_cursors)],
+        limit: Limit = DEFAULT_LIMIT,
         order_id: UuidText | None = None,
         restaurant_id: UuidText | None = None,
         status: Annotated[TicketStatus | None, Query()] = None,
@@ -78,7 +80,7 @@ def routes(commands: Commands[KitchenUnitOfWork], units: Units[KitchenUnitOfWork
                 before=before,
                 limit=limit,
             )
-        return TicketsAnswer(tickets=[TicketAnswer.of(view) for view in page], next=next_page(following))
+        return TicketsAnswer(tickets=[TicketAnswer.of(view) for view in page], next=_cursors.encode(following))
 
     @router.get("/tickets/{id}", tags=["tickets"], responses=problems(TicketNotFound))
     async def get_ticket(id_: IdInPath) -> TicketAnswer:

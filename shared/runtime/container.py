@@ -30,10 +30,11 @@ from shared.saga.saga import Saga
 from shared.telemetry.logs import configure_logging
 from shared.telemetry.metrics import count_events
 from shared.telemetry.traces import configure_traces
-from shared.unit_of_work import Database, Transaction, UnitOfWork, Units
+from shared.unit_of_work import Database, UnitOfWork, Units
 from shared.web.app import create_app
 
-MakeUnitOfWork = Callable[[Transaction, Clock, Policy], UnitOfWork]
+# On a transaction of the database's kind, which only the adapter knows.
+MakeUnitOfWork = Callable[[Any, Clock, Policy], UnitOfWork]
 
 
 def _policy(settings: ServiceSettings) -> Policy:
@@ -126,17 +127,21 @@ def _count_nothing(_events: Sequence[Event]) -> None:
 
 
 class ServiceContainer(containers.DeclarativeContainer):
-    """What a service is made of. A service derives its own with `@containers.copy(ServiceContainer)` and gives `info`,
-    `description`, `handlers`, `unit_of_work`, `tables` and `api`; tests override `database` and `clock`."""
+    """What a service is made of. A service's `main` gives what is its own; tests override `database`, `clock`, …
+
+    `unit_of_work` makes a unit of work from a transaction, the clock and the policy; `api` makes the routes from the
+    commands and the units; `tables` says where rows are kept; `sagas` are those whose replies come here; `counters`
+    is told of every event that was committed.
+    """
 
     info: providers.Provider[ServiceInfo] = providers.Dependency(instance_of=ServiceInfo)
     description: providers.Provider[str] = providers.Dependency(instance_of=str)
     handlers: providers.Provider[Handlers] = providers.Dependency(instance_of=Handlers)
     unit_of_work: providers.Provider[MakeUnitOfWork] = providers.Dependency()
-    tables: providers.Provider[Mapping[type[Entity], Table]] = providers.Object({})
-    sagas: providers.Provider[Sequence[type[Saga]]] = providers.Object(())
-    counters: providers.Provider[Callable[[Sequence[Event]], None]] = providers.Object(_count_nothing)
     api: providers.Provider[Callable[[Commands[Any], Units[Any]], APIRouter]] = providers.Dependency()
+    tables: providers.Provider[Mapping[type[Entity], Table]] = providers.Dependency(default={})
+    sagas: providers.Provider[Sequence[type[Saga]]] = providers.Dependency(default=())
+    counters: providers.Provider[Callable[[Sequence[Event]], None]] = providers.Dependency(default=_count_nothing)
 
     settings = providers.Singleton(ServiceSettings)
     clock: providers.Provider[Clock] = providers.Object(utc_now)

@@ -50,7 +50,7 @@ class MemoryService:
     def __init__(self, name: str, broker: MemoryBroker, clock: Clock) -> None:
         self.name = name
         self.database = MemoryDatabase(name, clock)
-        self.container: ServiceContainer = importlib.import_module(f"{name}.main").Container()
+        self.container: ServiceContainer = importlib.import_module(f"{name}.main").container()
         self._replace(name, clock)
         self._broker = broker
         self._published = 0

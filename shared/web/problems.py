@@ -97,7 +97,9 @@ def install(app: FastAPI) -> None:
         errors = error.errors()
         if any(found["type"] == "json_invalid" for found in errors):
             return problem(400, _EXAMPLES[400])
-        return problem(422, "; ".join(f"{_place(found['loc'])}: {found['msg']}" for found in errors))
+        return problem(
+            422, "; ".join(f"{_place(found['loc'])}: {found['msg'].removeprefix('Value error, ')}" for found in errors)
+        )
 
     @app.exception_handler(TechnicalFault)
     async def unavailable(_request: Request, error: TechnicalFault) -> JSONResponse:
