@@ -87,15 +87,17 @@ def status(
     if state is None:
         raise LaunchError("nothing runs: ./ftgo up starts the system")
     table = Table(box=None, header_style="dim")
-    for column in ("", "where", "pid", "memory", "restarts"):
+    for column in ("", "state", "where", "pid", "memory", "restarts"):
         table.add_column(column, no_wrap=True)
-    table.add_column("state")
     for name, part in state["parts"].items():
-        shown = "[green]ready[/]" if not reasons[name] else f"[red]{escape(reasons[name])}[/]"
+        shown = "[red]not ready[/]" if reasons[name] else "[green]ready[/]"
         pid = part["pid"]
-        table.add_row(name, part["url"], str(pid or ""), _memory(pid) if pid else "", str(part["restarts"]), shown)
+        table.add_row(name, shown, part["url"], str(pid or ""), _memory(pid) if pid else "", str(part["restarts"]))
     console.print(table)
     if not ready:
+        for name, reason in reasons.items():
+            if reason:
+                console.print(f"[red]{name}:[/] {escape(reason)}", soft_wrap=True)
         raise typer.Exit(1)
 
 

@@ -113,6 +113,7 @@ class Supervisor:
         }
         self._held = contextlib.ExitStack()
         self._watcher: asyncio.Task[None] | None = None
+        self._ready = False
         self._stopping = False
         self._forced = False
 
@@ -170,6 +171,8 @@ class Supervisor:
             if group.finish is not None:
                 await asyncio.to_thread(group.finish)
         await asyncio.gather(*(self._until_ready(child) for child in self._children.values()))
+        self._scan_logs()
+        self._ready = True
 
     async def stop(self) -> None:
         """Stop everything in good order: the last group first, the first one last."""
@@ -251,22 +254,26 @@ class Supervisor:
         """Repeat the children's warnings on the terminal, and keep their logs from growing for ever."""
         while True:
             await asyncio.sleep(0.5)
-            for child in self._children.values():
-                if child.log.exists():
-                    for level, text in self._warnings(child):
+            self._scan_logs()
+
+    def _scan_logs(self) -> None:
+        for child in self._children.values():
+            if child.log.exists():
+                for level, text in self._warnings(child):
+                    # While all start at once they wait for each other, and say so.
+                    if self._ready or level != "warning":
                         self._say(text, child.part.name, level)
-                    self._rotate(child)
+                self._rotate(child)
 
     def _warnings(self, child: Child, most: int = 5) -> Iterator[tuple[str, str]]:
-        """Yield (level, text) of the warnings written since the last time, `most` at once."""
+        """Yield (level, text) of the different warnings written since the last time, `most` at once."""
         with child.log.open("rb") as file:
             file.seek(child.scanned)
             written = file.read(1 << 20)
         whole = written[: written.rfind(b"\n") + 1]
         child.scanned += len(whole) or (len(written) if len(written) == 1 << 20 else 0)
-        found = [line for line in (line_at(whole, match.start()) for match in _WARNING.finditer(whole)) if line]
-        for line in found[:most]:
-            yield summary(line)
+        found = list(dict.fromkeys(summary(line_at(whole, match.start())) for match in _WARNING.finditer(whole)))
+        yield from found[:most]
         if len(found) > most:
             yield "warning", f"and {len(found) - most} more: see {child.log}"
 

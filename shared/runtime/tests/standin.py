@@ -41,5 +41,5 @@ if (folder / f"{name}.broken").exists():
 server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
 signal.signal(signal.SIGTERM, end)
 note(f"+{name}")
-print('{"level": "warning", "message": "a warning", "error": "of ' + name + '"}', flush=True)
+print('{"level": "error", "message": "an error", "error": "of ' + name + '"}', flush=True)
 server.serve_forever()

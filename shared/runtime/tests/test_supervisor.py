@@ -144,9 +144,9 @@ def test_it_waits_for_what_is_not_ready(start: Start, tmp_path: Path) -> None:
     running.wait_ready()
 
 
-def test_warnings_of_children_are_repeated(start: Start) -> None:
+def test_errors_of_children_are_repeated(start: Start) -> None:
     running = start().wait_ready()
-    wait_until(lambda: all(f"a warning: of {name}" in running.said() for name in NAMES))
+    wait_until(lambda: all(f"an error: of {name}" in running.said() for name in NAMES))
 
 
 async def test_a_server_that_fails_ends_the_start_with_its_last_words(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ async def test_large_logs_are_moved_aside(tmp_path: Path, monkeypatch: pytest.Mo
             await asyncio.to_thread(wait_until, old.exists)
         finally:
             await running.stop()
-    assert "a warning" in old.read_text()
+    assert "an error" in old.read_text()
     assert log.read_text() == ""
 
 
