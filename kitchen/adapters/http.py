@@ -1,11 +1,11 @@
 """The kitchen service's HTTP API."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from kitchen.application import queries
 from kitchen.application.commands import AcceptTicket, FinishPreparation, PickUpTicket, StartPreparation
@@ -21,7 +21,7 @@ from shared.core.values import LineItem, OrderId, RestaurantId, TicketId
 from shared.messaging.commands import Commands
 from shared.unit_of_work import Units
 from shared.web.paging import DEFAULT_LIMIT, Cursors, Limit
-from shared.web.parameters import Body, IdAnswer, IdInPath, UuidText
+from shared.web.parameters import Body, IdAnswer, IdInPath, Moment, UuidText
 from shared.web.problems import problems
 
 _cursors = Cursors[TicketId](UuidText)
@@ -30,7 +30,7 @@ _cursors = Cursors[TicketId](UuidText)
 class Acceptance(Body):
     """Until when the dish will be ready."""
 
-    ready_by: AwareDatetime
+    ready_by: Moment
 
 
 class TicketAnswer(BaseModel):
@@ -96,7 +96,7 @@ def routes(commands: Commands[KitchenUnitOfWork], units: Units[KitchenUnitOfWork
     )
     async def accept_ticket(id_: IdInPath, body: Acceptance) -> IdAnswer:
         """The restaurant will cook it."""
-        await commands.execute(AcceptTicket(ticket_id=TicketId(id_), ready_by=body.ready_by.astimezone(UTC)))
+        await commands.execute(AcceptTicket(ticket_id=TicketId(id_), ready_by=body.ready_by))
         return IdAnswer(id=id_)
 
     @router.post("/tickets/{id}/preparing", status_code=202, tags=["tickets"], responses=refusals)

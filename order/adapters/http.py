@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import AfterValidator, AwareDatetime, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from order.application import queries
 from order.application.commands import CancelOrder, CreateOrder, OrderStatus, ReviseOrder
@@ -25,6 +25,7 @@ from shared.web.parameters import (
     Body,
     IdAnswer,
     IdInPath,
+    Moment,
     Name,
     OptionalIdempotencyKey,
     Quantity,
@@ -46,7 +47,7 @@ class NewOrder(Body):
 
     consumer_id: UuidText
     restaurant_id: UuidText
-    delivery_time: Annotated[AwareDatetime, AfterValidator(_not_past)]
+    delivery_time: Annotated[Moment, AfterValidator(_not_past)]
     delivery_address: AddressBody
     line_items: dict[Name, Quantity] = Field(min_length=1, max_length=100, examples=[{"chicken-vindaloo": 2}])
 
@@ -83,7 +84,7 @@ def routes(commands: Commands[OrderUnitOfWork], units: Units[OrderUnitOfWork]) -
             consumer_id=ConsumerId(body.consumer_id),
             restaurant_id=RestaurantId(body.restaurant_id),
             quantities={MenuItemId(id_): quantity for id_, quantity in body.line_items.items()},
-            deliver_at=body.delivery_time.astimezone(UTC),
+            deliver_at=body.delivery_time,
             deliver_to=body.delivery_address.to_value(),
         )
         return IdAnswer(id=(await commands.execute(command, key)).id)

@@ -139,7 +139,6 @@ def serve(app: FastAPI, host: str, port: int, shutdown_seconds: float) -> None:
         server_header=False,
         timeout_keep_alive=75,  # longer than the pools of clients keep a connection
         timeout_graceful_shutdown=int(shutdown_seconds),
-        h11_max_incomplete_event_size=32768,
     )
 
 

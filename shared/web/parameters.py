@@ -37,12 +37,13 @@ Quantity = Annotated[int, Field(ge=1, le=10_000, strict=True)]
 
 
 def _canonical_uuid(value: str) -> str:
-    if len(value) != 36:
-        raise ValueError("is not a UUID")
     try:
-        return str(UUID(value))
+        canonical = str(UUID(value))
     except ValueError:
-        raise ValueError("is not a UUID") from None
+        canonical = ""
+    if canonical != value.lower():  # Python's UUID also takes braces, and hyphens anywhere
+        raise ValueError("is not a UUID")
+    return canonical
 
 
 UuidText = Annotated[str, AfterValidator(_canonical_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
