@@ -1,0 +1,62 @@
+"""The delivery service's HTTP API."""
+
+from fastapi import APIRouter
+from pydantic import BaseModel, StrictBool
+
+from delivery.application import queries
+from delivery.application.commands import DeliverOrder, SetCourierAvailability
+from delivery.application.ports import DeliveryUnitOfWork
+from delivery.domain.errors import CourierNotFound, DeliveryNotFound, DeliveryStateDoesNotAllowAction
+from shared.core.values import CourierId, OrderId
+from shared.messaging.commands import Commands
+from shared.unit_of_work import Units
+from shared.web.parameters import Body, IdAnswer, IdInPath
+from shared.web.problems import problems
+
+
+class Availability(Body):
+    """Whether the courier takes deliveries."""
+
+    available: StrictBool
+
+
+class AvailabilityAnswer(BaseModel):
+    """Whether the courier takes deliveries from now on."""
+
+    available: bool
+
+
+def routes(commands: Commands[DeliveryUnitOfWork], units: Units[DeliveryUnitOfWork]) -> APIRouter:
+    """The routes of the API."""
+    router = APIRouter(prefix="/api")
+
+    @router.post("/couriers/{id}/availability", status_code=201, tags=["couriers"], responses=problems(body=True))
+    async def set_courier_availability(id_: IdInPath, body: Availability) -> AvailabilityAnswer:
+        """The courier goes on or off duty, and is made known by the first time. Off duty, the plan stays to be done."""
+        await commands.execute(SetCourierAvailability(courier_id=CourierId(id_), available=body.available))
+        return AvailabilityAnswer(available=body.available)
+
+    @router.get("/couriers/{id}", tags=["couriers"], responses=problems(CourierNotFound))
+    async def get_courier(id_: IdInPath) -> queries.CourierView:
+        """The courier, and where to be next."""
+        async with units.begin() as uow:
+            return await queries.get_courier(CourierId(id_), uow)
+
+    @router.get("/deliveries/{id}", tags=["deliveries"], responses=problems(DeliveryNotFound))
+    async def get_delivery(id_: IdInPath) -> queries.DeliveryView:
+        """The delivery as it is now. Its id is its order's; it is made shortly after the order."""
+        async with units.begin() as uow:
+            return await queries.get_delivery(OrderId(id_), uow)
+
+    @router.post(
+        "/deliveries/{id}/delivered",
+        status_code=202,
+        tags=["deliveries"],
+        responses=problems(DeliveryNotFound, DeliveryStateDoesNotAllowAction),
+    )
+    async def deliver_order(id_: IdInPath) -> IdAnswer:
+        """The consumer has it. Its courier is free for another."""
+        await commands.execute(DeliverOrder(order_id=OrderId(id_)))
+        return IdAnswer(id=id_)
+
+    return router

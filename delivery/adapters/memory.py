@@ -1,0 +1,44 @@
+"""The delivery service's lines in memory."""
+
+from delivery.application.ports import DeliveryUnitOfWork
+from delivery.domain.courier import Courier
+from delivery.domain.delivery import Delivery
+from shared.adapters.memory import MemoryTransaction
+from shared.core.clock import Clock
+from shared.core.policy import Policy
+from shared.core.values import CourierId, OrderId
+
+
+class MemoryLines:
+    """See `ports.Lines`."""
+
+    def __init__(self, transaction: MemoryTransaction) -> None:
+        self._tables = transaction.database.tables
+
+    async def lock(self) -> None:
+        """Nothing to do: a memory database has one transaction at a time."""
+
+    async def first_of_both(self) -> tuple[OrderId, CourierId] | None:
+        """See `ports.Lines`."""
+        waiting = min(
+            (
+                (row.accepted_at, row.order_id)
+                for row in self._tables[Delivery].values()
+                if isinstance(row, Delivery) and row.waits_for_courier and row.accepted_at is not None
+            ),
+            default=None,
+        )
+        free = min(
+            (
+                (row.free_since, row.courier_id)
+                for row in self._tables[Courier].values()
+                if isinstance(row, Courier) and row.free_since is not None
+            ),
+            default=None,
+        )
+        return None if waiting is None or free is None else (waiting[1], free[1])
+
+
+def unit_of_work(transaction: MemoryTransaction, clock: Clock, policy: Policy) -> DeliveryUnitOfWork:
+    """The delivery service's unit of work on a memory database."""
+    return DeliveryUnitOfWork(transaction, clock, policy, MemoryLines(transaction))

@@ -1,0 +1,93 @@
+"""Where the delivery service keeps its rows in PostgreSQL, and who is first in its lines."""
+
+from sqlalchemy import Boolean, Column, Integer, MetaData, Table, Text, literal, select, text, true
+from sqlalchemy.dialects.postgresql import JSONB
+
+from delivery.application.ports import DeliveryUnitOfWork
+from delivery.domain.courier import Courier
+from delivery.domain.delivery import Delivery, DeliveryStatus
+from delivery.domain.restaurant import Restaurant
+from shared.adapters.postgres.database import PostgresTransaction
+from shared.adapters.postgres.tables import Timestamp
+from shared.core.clock import Clock
+from shared.core.policy import Policy
+from shared.core.values import CourierId, OrderId
+from shared.eventsourcing.aggregate import Entity
+
+_metadata = MetaData()
+
+_restaurants = Table(
+    "restaurants",
+    _metadata,
+    Column("id", Text, primary_key=True),
+    Column("version", Integer),
+    Column("address", JSONB),
+)
+_couriers = Table(
+    "couriers",
+    _metadata,
+    Column("id", Text, primary_key=True),
+    Column("version", Integer),
+    Column("available", Boolean),
+    Column("plan", JSONB),
+    Column("free_since", Timestamp),
+)
+_deliveries = Table(
+    "deliveries",
+    _metadata,
+    Column("id", Text, primary_key=True),
+    Column("version", Integer),
+    Column("sequence", Integer),
+    Column("status", Text),
+    Column("pickup_address", JSONB),
+    Column("delivery_address", JSONB),
+    Column("accepted_at", Timestamp),
+    Column("ready_by", Timestamp),
+    Column("courier_id", Text),
+)
+
+TABLES: dict[type[Entity], Table] = {Restaurant: _restaurants, Courier: _couriers, Delivery: _deliveries}
+
+_LOCK = text("select pg_advisory_xact_lock(hashtext('delivery'), hashtext('lines'))")
+
+# Written into the statement, not sent beside it: only so is the partial index certain to be used.
+_PENDING = literal(DeliveryStatus.PENDING.value, literal_execute=True)
+_waiting = (
+    select(_deliveries.c.id)
+    .where(_deliveries.c.status == _PENDING, _deliveries.c.accepted_at.is_not(None))
+    .order_by(_deliveries.c.accepted_at, _deliveries.c.id)
+    .limit(1)
+    .subquery("waiting")
+)
+_free = (
+    select(_couriers.c.id)
+    .where(_couriers.c.free_since.is_not(None))
+    .order_by(_couriers.c.free_since, _couriers.c.id)
+    .limit(1)
+    .subquery("free")
+)
+_FIRST_OF_BOTH = select(_waiting.c.id, _free.c.id).join_from(_waiting, _free, true())
+
+
+class PostgresLines:
+    """See `ports.Lines`."""
+
+    def __init__(self, transaction: PostgresTransaction) -> None:
+        self._connection = transaction.connection
+        self._locked = False
+
+    async def lock(self) -> None:
+        """See `ports.Lines`. What is asked after it sees all that was committed before it."""
+        if not self._locked:
+            await self._connection.execute(_LOCK)
+            self._locked = True
+
+    async def first_of_both(self) -> tuple[OrderId, CourierId] | None:
+        """See `ports.Lines`."""
+        row = (await self._connection.execute(_FIRST_OF_BOTH)).first()
+        return None if row is None else (OrderId(row[0]), CourierId(row[1]))
+
+
+def unit_of_work(transaction: PostgresTransaction, clock: Clock, policy: Policy) -> DeliveryUnitOfWork:
+    """The delivery service's unit of work on PostgreSQL."""
+    return DeliveryUnitOfWork(transaction, clock, policy, PostgresLines(transaction))

@@ -1,0 +1,110 @@
+"""The delivery: how an order gets from its restaurant to its consumer."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from delivery.contracts import DeliveryCancelled, DeliveryDelivered, DeliveryPickedUp, DeliveryScheduled
+from delivery.domain.courier import Action, ActionKind, Courier
+from delivery.domain.errors import DeliveryAlreadyExists, DeliveryStateDoesNotAllowAction
+from shared.core.values import Address, CourierId, OrderId
+from shared.eventsourcing.aggregate import RecordingEntity
+
+RIDE = timedelta(minutes=30)
+"""What a courier is given from the restaurant's door to the consumer's."""
+
+
+class DeliveryStatus(StrEnum):
+    """Where a delivery is in its life."""
+
+    NEW = "NEW"
+    """Something has happened to an order that we have not been told of yet."""
+    PENDING = "PENDING"
+    SCHEDULED = "SCHEDULED"
+    PICKED_UP = "PICKED_UP"
+    DELIVERED = "DELIVERED"
+    CANCELLED = "CANCELLED"
+
+
+_AT_THE_RESTAURANT = (DeliveryStatus.NEW, DeliveryStatus.PENDING, DeliveryStatus.SCHEDULED)
+
+
+@dataclass(kw_only=True)
+class Delivery(RecordingEntity):
+    """A delivery; its id is its order's.
+
+    It is told what happened to the order and its ticket, in whatever order the news arrives: what comes before the
+    order itself is kept until `create`. News can't be refused, so what no longer matters changes nothing.
+    """
+
+    status: DeliveryStatus = DeliveryStatus.NEW
+    pickup_address: Address | None = None
+    delivery_address: Address | None = None
+    accepted_at: datetime | None = None
+    ready_by: datetime | None = None
+    courier_id: CourierId | None = None
+
+    @property
+    def order_id(self) -> OrderId:
+        """Whose delivery it is: that is its id."""
+        return OrderId(self.id)
+
+    @property
+    def created(self) -> bool:
+        """Whether the order itself has arrived: before that it is nobody's business."""
+        return self.pickup_address is not None
+
+    @property
+    def waits_for_courier(self) -> bool:
+        """Whether the restaurant has accepted, and nobody has been found to bring it."""
+        return self.status is DeliveryStatus.PENDING and self.accepted_at is not None
+
+    def create(self, pickup_address: Address, delivery_address: Address) -> None:
+        """An order was placed. One that was cancelled or picked up before we were told of it stays so."""
+        if self.created:
+            raise DeliveryAlreadyExists
+        self.pickup_address, self.delivery_address = pickup_address, delivery_address
+        if self.status is DeliveryStatus.NEW:
+            self.status = DeliveryStatus.PENDING
+
+    def accept(self, accepted_at: datetime, ready_by: datetime) -> None:
+        """The restaurant cooks: a courier is needed by the time it is ready."""
+        if self.status in (DeliveryStatus.NEW, DeliveryStatus.PENDING) and self.accepted_at is None:
+            self.accepted_at, self.ready_by = accepted_at, ready_by
+
+    def schedule(self, courier: Courier) -> None:
+        """A free courier will bring it."""
+        pickup_address, delivery_address, ready_by = self.pickup_address, self.delivery_address, self.ready_by
+        if not self.waits_for_courier or pickup_address is None or delivery_address is None or ready_by is None:
+            raise DeliveryStateDoesNotAllowAction
+        pickup = Action(delivery_id=self.order_id, action=ActionKind.PICKUP, address=pickup_address, when=ready_by)
+        dropoff = Action(
+            delivery_id=self.order_id, action=ActionKind.DROPOFF, address=delivery_address, when=ready_by + RIDE
+        )
+        courier.take_on((pickup, dropoff))
+        self.status, self.courier_id = DeliveryStatus.SCHEDULED, courier.courier_id
+        self.record(DeliveryScheduled(order_id=self.order_id, courier_id=courier.courier_id, ready_by=ready_by))
+
+    def pick_up(self) -> None:
+        """It has left the restaurant, with the courier or, if none was found in time, without one of ours."""
+        if self.status in _AT_THE_RESTAURANT:
+            self.status = DeliveryStatus.PICKED_UP
+            self.record(DeliveryPickedUp(order_id=self.order_id, courier_id=self.courier_id))
+
+    def deliver(self) -> CourierId | None:
+        """It is at the consumer's. Answers the courier who has brought it."""
+        if self.status is not DeliveryStatus.PICKED_UP:
+            raise DeliveryStateDoesNotAllowAction
+        self.status = DeliveryStatus.DELIVERED
+        self.record(DeliveryDelivered(order_id=self.order_id, courier_id=self.courier_id))
+        return self.courier_id
+
+    def cancel(self) -> CourierId | None:
+        """Nobody need bring it; what has left the restaurant can't be called back. Answers the courier, if one was to
+        come."""
+        if self.status not in _AT_THE_RESTAURANT:
+            return None
+        courier_id, self.courier_id = self.courier_id, None
+        self.status = DeliveryStatus.CANCELLED
+        self.record(DeliveryCancelled(order_id=self.order_id))
+        return courier_id
