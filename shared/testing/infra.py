@@ -1,6 +1,8 @@
 """Real PostgreSQL and NATS for tests: started once a session from the wheels, on free ports, in a temporary folder."""
 
 import contextlib
+import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -41,11 +43,21 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it answers. RuntimeError with its last lines when it ends instead."""
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Start it without waiting: several that start at the same time are ready sooner."""
+        assert self._process is None, f"{self._program.name} runs already"
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 self._program.argv, stdout=output, stderr=subprocess.STDOUT, **self._program.options()
             )
-        wait_until(lambda: self._process is None or self._process.poll() is not None or self._ready(), seconds=60)
+
+    def wait_until_ready(self) -> None:
+        """Wait until it answers. RuntimeError with its last lines when it ends instead."""
+        assert self._process is not None, f"{self._program.name} is not running"
+        wait_until(lambda: self._process is None or self._process.poll() is not None or self._ready(), seconds=120)
         if self._process.poll() is not None:
             lines = self.log.read_text(errors="replace").splitlines()[-5:]
             raise RuntimeError(f"{self._program.name} did not start: {' | '.join(lines)}")
@@ -57,6 +69,14 @@ class Server:
     def kill(self) -> None:
         """End it at once, as a crash would."""
         self._end(kill=True)
+
+    def pause(self) -> None:
+        """Let it stand still, as a machine that is overloaded or suspended would."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on where it was paused."""
+        os.kill(self.pid, signal.SIGCONT)
 
     def restart(self) -> None:
         """Stop and start it."""

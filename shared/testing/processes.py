@@ -1,0 +1,131 @@
+"""The whole system as real processes on the session's PostgreSQL: for tests that speak to it over HTTP and break it.
+
+with running_system(infra) as system:
+    httpx.get(f"{system.urls['order']}/api/orders/...")
+    system.kill("kitchen")
+    system.start("kitchen")
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import httpx
+
+from shared.runtime.process import Program, free_port
+from shared.runtime.provision import Database
+from shared.runtime.topology import BY_NAME
+from shared.testing.infra import Infra, NatsServer, Server
+
+ROOT = Path(__file__).resolve().parents[2]
+RELAY = "relay"
+
+# What a service waits for before it gives up, short enough for a test.
+QUICK: Mapping[str, str] = {"FTGO_GRACE_SECONDS": "1", "FTGO_RETRY_SECONDS": "0.1"}
+
+_numbers = count(1)
+
+
+@dataclass
+class RunningSystem:
+    """Services and their relay, by name; each has a database of its own, and they have a broker of their own.
+
+    `urls` are the base addresses of the services and of the relay (`"relay"`).
+    """
+
+    urls: Mapping[str, str]
+    databases: Mapping[str, Database]
+    nats: NatsServer
+    folder: Path
+    servers: Mapping[str, Server]
+
+    def kill(self, name: str) -> None:
+        """End a process at once, as a crash would."""
+        self.servers[name].kill()
+
+    def stop(self, name: str) -> None:
+        """End a process in good order."""
+        self.servers[name].stop()
+
+    def start(self, name: str) -> None:
+        """Start a process that was killed or stopped, and wait until it is ready."""
+        self.servers[name].start()
+
+    def restart(self, name: str) -> None:
+        """Stop and start a process."""
+        self.servers[name].restart()
+
+    def pause(self, name: str) -> None:
+        """Let a process stand still; its connections stay open."""
+        self.servers[name].pause()
+
+    def resume(self, name: str) -> None:
+        """Let a process go on that was paused."""
+        self.servers[name].resume()
+
+    def log(self, name: str) -> str:
+        """What a process has written so far."""
+        return self.servers[name].log.read_text(errors="replace")
+
+    def client(self, service: str) -> httpx.AsyncClient:
+        """A client of the service's HTTP API, to be closed by the caller."""
+        return httpx.AsyncClient(base_url=self.urls[service], trust_env=False, timeout=30)
+
+
+@contextlib.contextmanager
+def running_system(
+    infra: Infra, names: Iterable[str] = tuple(BY_NAME), settings: Mapping[str, str] = QUICK
+) -> Iterator[RunningSystem]:
+    """Start the services named and one relay for all of them; stop them and drop their databases afterwards.
+
+    `settings` are environment variables for each process.
+    """
+    services = [BY_NAME[name] for name in names]
+    folder = infra.folder / f"system-{next(_numbers)}"
+    folder.mkdir()
+    with contextlib.ExitStack() as stack:
+        databases = {each.name: stack.enter_context(infra.database(each)) for each in services}
+        nats = stack.enter_context(infra.nats())
+        ports = dict(zip([RELAY, *databases], _free_ports(len(databases) + 1), strict=True))
+        publishing = [each.name for each in services if each.publishes]
+        variables = {name: {"FTGO_PORT": str(port)} for name, port in ports.items()}
+        for name, database in databases.items():
+            variables[name] |= {"FTGO_DATABASE_URL": database.url, "FTGO_MIGRATIONS_URL": database.migrations_url}
+        variables[RELAY] |= {f"FTGO_RELAY_URL_{name.upper()}": databases[name].relay_url for name in publishing}
+        # A developer's own settings are not for the tests' processes.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("FTGO_")}
+        common = {**inherited, **settings, "FTGO_NATS_URL": nats.url, "PYTHONUNBUFFERED": "1"}
+        modules = {name: (name,) for name in databases} | {RELAY: ("cdc", *publishing)}
+        servers: dict[str, Server] = {}
+        for name, port in ports.items():
+            program = Program(name, (sys.executable, "-m", *modules[name]), {**common, **variables[name]}, ROOT)
+            servers[name] = Server(program, _probe(f"http://127.0.0.1:{port}/readyz"), folder / f"{name}.log")
+            # The relay is the first to start and the last to stop: what services publish on their way out goes out.
+            stack.callback(servers[name].stop)
+        for server in servers.values():
+            server.launch()
+        for server in servers.values():
+            server.wait_until_ready()
+        urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+        yield RunningSystem(urls, databases, nats, folder, servers)
+
+
+def _probe(url: str) -> Callable[[], bool]:
+    def ready() -> bool:
+        try:
+            return httpx.get(url, trust_env=False, timeout=5).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    return ready
+
+
+def _free_ports(number: int) -> list[int]:
+    ports: set[int] = set()
+    while len(ports) < number:
+        ports.add(free_port())
+    return sorted(ports)
