@@ -57,6 +57,10 @@ class PostgresDatabase:
                     "idle_in_transaction_session_timeout": _milliseconds(idle_seconds),
                     "transaction_timeout": _milliseconds(TRANSACTION_SECONDS),
                     "tcp_user_timeout": _milliseconds(TRANSACTION_SECONDS),
+                    # What is run here looks a few rows up by their keys: never worth reading a whole table for.
+                    "enable_hashjoin": "off",
+                    "enable_mergejoin": "off",
+                    "random_page_cost": "1.1",
                     "jit": "off",
                 },
             },

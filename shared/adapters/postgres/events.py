@@ -6,15 +6,17 @@ from typing import Any
 from shared.eventsourcing.store import History, Metadata, Snapshot, StoredEvent
 from shared.serialization import from_json, to_json
 
+# `offset 0` keeps each lateral a look-up by key. Flattened into a join, it would read the whole table once it looks small
+# to the planner, which it does until the first analyze.
 _LOAD = """
 select wanted.id, e.version, e.type, e.data::text, e.metadata::text, e.occurred_at, s.version, s.state::text
 from unnest($3::text[]) as wanted(id)
 left join lateral (
-    select version, state from snapshots where aggregate = $1 and id = wanted.id and tag = $2
+    select version, state from snapshots where aggregate = $1 and id = wanted.id and tag = $2 offset 0
 ) s on true
 left join lateral (
     select version, type, data, metadata, occurred_at from events
-    where aggregate = $1 and id = wanted.id and version > coalesce(s.version, 0)
+    where aggregate = $1 and id = wanted.id and version > coalesce(s.version, 0) offset 0
 ) e on true
 where coalesce(e.version, s.version) is not null
 order by wanted.id, e.version
