@@ -41,7 +41,7 @@ class MemoryDatabase:
         self.outbox: list[Publication] = []
         self.waiting: dict[int, SetAside] = {}
         self.positions: dict[int, Mark] = {}
-        self.checkpoints: dict[int, list[Mark]] = defaultdict(list)
+        self.checkpoints: dict[int, list[Mark]] = {}
         self.holders: dict[int, tuple[int, datetime]] = {}
         self.alive: set[int] = set()
         self.sequence = count(1)
@@ -242,10 +242,12 @@ class _Positions:
             _put(self._database.positions, partition, mark, self._undo)
 
     async def add_checkpoint(self, partition: int, mark: Mark) -> None:
-        _append(self._database.checkpoints[partition], mark, self._undo)
+        earlier = self._database.checkpoints.get(partition, ())
+        others = [checkpoint for checkpoint in earlier if checkpoint.position != mark.position]
+        _put(self._database.checkpoints, partition, [mark, *others], self._undo)
 
     async def checkpoints(self, partition: int) -> Sequence[Mark]:
-        return self._database.checkpoints[partition][::-1]
+        return self._database.checkpoints.get(partition, [])
 
 
 class _SagaTimers:

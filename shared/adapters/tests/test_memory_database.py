@@ -1,0 +1,24 @@
+"""The database in memory."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from shared.adapters.memory import MemoryDatabase
+from shared.testing.database_suite import Databases, DatabaseSuite, OpenDatabase
+
+
+@asynccontextmanager
+async def _empty() -> AsyncIterator[MemoryDatabase]:
+    yield MemoryDatabase()
+
+
+class TestMemoryDatabase(DatabaseSuite):
+    @pytest.fixture
+    def databases(self) -> Databases:
+        return _empty
+
+    async def outbox(self, database: OpenDatabase) -> list[str]:
+        assert isinstance(database, MemoryDatabase)
+        return [publication.headers["ce-id"] for publication in database.outbox]

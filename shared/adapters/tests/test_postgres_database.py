@@ -1,0 +1,361 @@
+"""The database on PostgreSQL: what every database does, and what only a server can do to us."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, closing
+
+import asyncpg
+import psycopg2
+import pytest
+from asyncpg.transaction import Transaction
+from sqlalchemy import Boolean, Column, Integer, MetaData, Table, Text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from shared.adapters.postgres.database import PostgresDatabase
+from shared.adapters.postgres.errors import DatabaseUnavailable
+from shared.adapters.postgres.rows import RowMapping
+from shared.adapters.postgres.tables import Timestamp
+from shared.core.errors import Conflict, TechnicalFault
+from shared.messaging.inbox import Claim
+from shared.runtime.migrations import migrate
+from shared.runtime.process import free_port
+from shared.runtime.provision import Database
+from shared.runtime.topology import BY_NAME
+from shared.testing.database_suite import HOUR, Databases, DatabaseSuite, OpenDatabase, Parcel, event, parcel
+from shared.testing.infra import Infra
+
+PARCELS = Table(
+    "parcels",
+    MetaData(),
+    Column("id", Text, primary_key=True),
+    Column("version", Integer),
+    Column("size", Text),
+    Column("weight", Integer),
+    Column("fragile", Boolean),
+    Column("contents", JSONB),
+    Column("labels", JSONB),
+    Column("note", Text),
+    Column("sent_at", Timestamp),
+    Column("insured", JSONB(none_as_null=True)),
+)
+_CREATE = """
+create table parcels (
+    id text primary key, version int not null, size text not null, weight int not null, fragile boolean not null,
+    contents jsonb not null, labels jsonb not null, note text, sent_at timestamptz, insured jsonb
+);
+grant all on parcels to ordering_service
+"""
+_EMPTY = (
+    "truncate parcels, events, snapshots, outbox, inbox, subscriptions, subscription_checkpoints, set_aside, sagas,"
+    " idempotency_keys"
+)
+
+
+def run_sql(url: str, statement: str) -> None:
+    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+@pytest.fixture(scope="module")
+def migrated(infra: Infra) -> Iterator[Database]:
+    """One database for the whole module: it's emptied before each test."""
+    with infra.database("order") as database:
+        migrate(database.service, database.migrations_url)
+        run_sql(database.migrations_url, _CREATE)
+        yield database
+
+
+@pytest.fixture
+def provisioned(migrated: Database) -> Database:
+    run_sql(migrated.migrations_url, _EMPTY)
+    return migrated
+
+
+@pytest.fixture
+def databases(provisioned: Database) -> Databases:
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[PostgresDatabase]:
+        database = PostgresDatabase(provisioned.url, {Parcel: PARCELS})
+        try:
+            yield database
+        finally:
+            await database.close()
+
+    return opened
+
+
+class TestPostgresDatabase(DatabaseSuite):
+    async def outbox(self, database: OpenDatabase) -> list[str]:
+        assert isinstance(database, PostgresDatabase)
+        async with database.transaction() as tx:
+            return [
+                json.loads(headers)["ce-id"]
+                for (headers,) in await tx.driver.fetch("select headers from outbox order by id")
+            ]
+
+
+@asynccontextmanager
+async def opened(database: Database, pool_size: int = 4) -> AsyncIterator[PostgresDatabase]:
+    found = PostgresDatabase(database.url, {Parcel: PARCELS}, pool_size=pool_size)
+    try:
+        yield found
+    finally:
+        await found.close()
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    while not await condition():
+        await asyncio.sleep(0.01)
+
+
+async def terminate_all(infra: Infra, database: Database) -> None:
+    """What a restart of the server does to its sessions."""
+    admin = await asyncpg.connect(infra.admin_url)
+    try:
+        await admin.execute(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = $1", database.name
+        )
+    finally:
+        await admin.close()
+
+
+async def test_a_session_that_is_terminated_in_a_transaction_is_a_fault_of_the_surroundings(
+    infra: Infra, provisioned: Database
+) -> None:
+    async with opened(provisioned) as database:
+        with pytest.raises(DatabaseUnavailable):
+            async with database.transaction() as tx:
+                await tx.inbox.add([Claim(message_id="a", row_id="r")])
+                await terminate_all(infra, provisioned)
+                await tx.inbox.find(["a"])
+        async with database.transaction() as tx:
+            assert await tx.inbox.find(["a"]) == {}
+
+
+async def test_a_session_that_is_terminated_before_the_commit_is_a_fault_of_the_surroundings(
+    infra: Infra, provisioned: Database
+) -> None:
+    async with opened(provisioned) as database:
+        with pytest.raises(DatabaseUnavailable):
+            async with database.transaction() as tx:
+                await tx.inbox.add([Claim(message_id="a", row_id="r")])
+                await terminate_all(infra, provisioned)
+
+
+async def test_pooled_connections_that_have_died_are_replaced(infra: Infra, provisioned: Database) -> None:
+    async with opened(provisioned, pool_size=2) as database:
+        async with database.transaction(), database.transaction():
+            pass  # now the pool has two
+        await terminate_all(infra, provisioned)
+        for _ in range(3):
+            async with database.transaction() as tx:
+                assert await tx.inbox.find(["a"]) == {}
+
+
+async def test_a_connection_that_is_left_in_a_transaction_is_not_used_again(
+    provisioned: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cancelled_once_more(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    async with opened(provisioned, pool_size=1) as database:
+        with monkeypatch.context() as during, pytest.raises(asyncio.CancelledError):
+            during.setattr(Transaction, "__aexit__", cancelled_once_more)
+            async with database.transaction() as tx:
+                await tx.inbox.add([Claim(message_id="a", row_id="r")])
+        async with database.transaction() as tx:
+            assert await tx.inbox.find(["a"]) == {}
+
+
+async def test_a_cancelled_transaction_is_undone_and_its_connection_of_use(provisioned: Database) -> None:
+    async with opened(provisioned, pool_size=1) as database:
+        inside = asyncio.Event()
+
+        async def work() -> None:
+            async with database.transaction() as tx:
+                await tx.inbox.add([Claim(message_id="a", row_id="r")])
+                inside.set()
+                await tx.driver.execute("select pg_sleep(30)")
+
+        task = asyncio.create_task(work())
+        await inside.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with database.transaction() as tx:
+            assert await tx.inbox.find(["a"]) == {}
+
+
+async def test_a_server_that_is_away_is_a_fault_of_the_surroundings() -> None:
+    database = PostgresDatabase(f"postgresql://nobody@127.0.0.1:{free_port()}/nothing")
+    with pytest.raises(DatabaseUnavailable):
+        async with database.transaction():
+            pytest.fail("there is no server")
+    with pytest.raises(DatabaseUnavailable):
+        async with database.session(1):
+            pytest.fail("there is no server")
+
+
+async def test_a_server_that_has_no_room_is_a_fault_of_the_surroundings(infra: Infra, provisioned: Database) -> None:
+    run_sql(infra.admin_url, "alter role ordering_service connection limit 0")
+    try:
+        async with opened(provisioned) as database:
+            with pytest.raises(DatabaseUnavailable, match="too many connections"):
+                async with database.transaction():
+                    pytest.fail("there is no room")
+    finally:
+        run_sql(infra.admin_url, "alter role ordering_service connection limit -1")
+
+
+async def test_a_value_that_its_column_cannot_hold_is_no_fault_of_the_surroundings(provisioned: Database) -> None:
+    """Or it would be tried for ever."""
+    async with opened(provisioned) as database:
+        for broken in (parcel("a", weight=1 << 40), parcel("a", note="\x00")):
+            with pytest.raises(Exception) as error:  # noqa: PT011 - whatever it is, but not that
+                async with database.transaction() as tx:
+                    await tx.rows(Parcel).insert([broken])
+            assert not isinstance(error.value, TechnicalFault)
+
+
+async def test_two_transactions_that_append_the_same_version_at_once_conflict(provisioned: Database) -> None:
+    async with opened(provisioned) as database, database.transaction() as slow:
+        await slow.events.append([event("a", 1)], [])
+
+        async def fast() -> None:
+            async with database.transaction() as tx:
+                await tx.events.append([event("a", 1)], [])
+
+        second = asyncio.create_task(fast())
+        await eventually(lambda: _waits_for_a_lock(database))
+        await slow.driver.execute("commit; begin")
+        with pytest.raises(Conflict):
+            await second
+
+
+async def test_two_transactions_that_update_a_row_at_once_conflict(provisioned: Database) -> None:
+    async with opened(provisioned) as database:
+        async with database.transaction() as tx:
+            await tx.rows(Parcel).insert([parcel("a")])
+        async with database.transaction() as slow:
+            await slow.rows(Parcel).update([(parcel("a", 2, weight=8), 1)])
+
+            async def fast() -> None:
+                async with database.transaction() as tx:
+                    await tx.rows(Parcel).update([(parcel("a", 2, weight=9), 1)])
+
+            second = asyncio.create_task(fast())
+            await eventually(lambda: _waits_for_a_lock(database))
+        with pytest.raises(Conflict):
+            await second
+        async with database.transaction() as tx:
+            assert await tx.rows(Parcel).load(["a"]) == [parcel("a", 2, weight=8)]
+
+
+async def test_a_deadlock_is_a_conflict_of_one_of_the_two(provisioned: Database) -> None:
+    async with opened(provisioned) as database:
+        async with database.transaction() as tx:
+            await tx.rows(Parcel).insert([parcel("a"), parcel("b")])
+        met = asyncio.Barrier(2)
+
+        async def update(first: str, second: str) -> str:
+            try:
+                async with database.transaction() as tx:
+                    await tx.rows(Parcel).update([(parcel(first, 2), 1)])
+                    await met.wait()
+                    await tx.rows(Parcel).update([(parcel(second, 2), 1)])
+            except Conflict:
+                return "conflict"
+            return "done"
+
+        assert sorted(await asyncio.gather(update("a", "b"), update("b", "a"))) == ["conflict", "done"]
+
+
+async def test_a_holder_whose_session_has_died_is_replaced_at_once(infra: Infra, provisioned: Database) -> None:
+    async with opened(provisioned) as database, database.session(2) as two:
+        with pytest.raises(DatabaseUnavailable):
+            async with database.session(1) as one:
+                async with one.transaction() as tx:
+                    assert await tx.positions.take(0, 1, HOUR)
+                    pid = await tx.driver.fetchval("select pg_backend_pid()")
+                async with two.transaction() as tx:
+                    assert not await tx.positions.take(0, 2, HOUR)
+                run_sql(infra.admin_url, f"select pg_terminate_backend({pid}, 5000)")
+                async with two.transaction() as tx:
+                    assert await tx.positions.take(0, 2, HOUR)
+                async with one.transaction() as tx:
+                    await tx.positions.advance(0, 1, None, HOUR)
+
+
+async def test_a_holder_that_has_ended_its_session_is_replaced(provisioned: Database) -> None:
+    async with opened(provisioned) as database:
+        async with database.session(1) as one, one.transaction() as tx:
+            assert await tx.positions.take(0, 1, HOUR)
+        async with database.session(2) as two:
+
+            async def taken() -> bool:
+                async with two.transaction() as tx:
+                    return await tx.positions.take(0, 2, HOUR)
+
+            await eventually(taken)
+
+
+async def test_a_stopped_process_does_not_hold_its_successor_up(provisioned: Database) -> None:
+    database = PostgresDatabase(provisioned.url, idle_seconds=0.1)
+    try:
+        with pytest.raises(DatabaseUnavailable):
+            async with database.transaction() as tx:
+                await tx.inbox.add([Claim(message_id="a", row_id="r")])
+                await eventually(lambda: _is_free(provisioned, "a"))
+                await tx.inbox.find(["a"])
+    finally:
+        await database.close()
+
+
+async def _is_free(database: Database, message_id: str) -> bool:
+    """Whether no open transaction has claimed the message."""
+    connection = await asyncpg.connect(database.url)
+    try:
+        await connection.execute("set lock_timeout = '20ms'")
+        await connection.execute("insert into inbox (message_id, row_id) values ($1, 'r')", message_id)
+    except asyncpg.LockNotAvailableError:
+        return False
+    finally:
+        await connection.close()
+    return True
+
+
+async def _waits_for_a_lock(database: PostgresDatabase) -> bool:
+    async with database.transaction() as tx:
+        waiting = (
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        )
+        return bool(await tx.driver.fetchval(waiting))
+
+
+def test_migrations_can_be_run_again_and_by_several_at_once(infra: Infra) -> None:
+    program = "import sys; from shared.runtime import migrations, topology; "
+    program += "migrations.migrate(topology.BY_NAME['accounting'], sys.argv[1])"
+    with infra.database("accounting") as database:
+        replicas = [subprocess.Popen([sys.executable, "-c", program, database.migrations_url]) for _ in range(2)]
+        assert [replica.wait(60) for replica in replicas] == [0, 0]
+        migrate(database.service, database.migrations_url)
+        run_sql(database.url, "insert into inbox (message_id, row_id) values ('a', 'b')")
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            run_sql(database.url, "alter table inbox add column mine int")
+
+
+def test_a_class_and_its_table_must_agree() -> None:
+    with pytest.raises(TypeError, match="weight"):
+        RowMapping(
+            Parcel,
+            Table("p", MetaData(), *(Column(column.name) for column in PARCELS.columns if column.name != "weight")),
+        )
+
+
+def test_every_service_starts_from_an_empty_database(infra: Infra) -> None:
+    for service in BY_NAME.values():
+        with infra.database(service) as database:
+            migrate(service, database.migrations_url)
