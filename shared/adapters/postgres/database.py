@@ -76,19 +76,31 @@ class PostgresDatabase:
     async def transaction(self) -> AsyncIterator["PostgresTransaction"]:
         """See `unit_of_work.Database`."""
         with translated_errors():
-            async with self._engine.connect() as connection, _begun(connection, self._mappings) as transaction:
+            async with self._connected() as connection, _begun(connection, self._mappings) as transaction:
                 yield transaction
 
     @asynccontextmanager
     async def session(self, holder: int) -> AsyncIterator["PostgresSession"]:
         """See `subscription.Sessions`: an advisory lock on `holder` lives as long as the connection."""
         with translated_errors():
-            async with self._engine.connect() as connection:
+            async with self._connected() as connection:
                 driver = await _driver(connection)
                 try:
                     await driver.execute("select pg_advisory_lock($1)", holder)
                     yield PostgresSession(connection, self._mappings)
                 finally:
+                    await connection.invalidate()
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        """A connection that works. SQLAlchemy can't see what asyncpg does on it: we tell its pool which ones don't."""
+        async with self._engine.connect() as connection:
+            while (driver := await _driver(connection)).is_closed():
+                await connection.invalidate()
+            try:
+                yield connection
+            finally:
+                if driver.is_closed() or driver.is_in_transaction():
                     await connection.invalidate()
 
     async def close(self) -> None:
