@@ -127,8 +127,9 @@ class UnitOfWork:
     def attempt(self, cause: Cause | None = None) -> Iterator[None]:
         """What the block does is kept together, or dropped when it raises.
 
-        `cause` is what is being handled: its ids go with every event and message that the block leads to. Raises
-        AlreadyWritten from the block's error when a part has been flushed.
+        `cause` is what is being handled: its ids go with every event and message that the block leads to. When a part
+        has been flushed, raises AlreadyWritten from the block's error, unless that says itself that the transaction
+        has to go: a TechnicalFault or a cancellation.
         """
         self._seal()
         mark = len(self._journal)
@@ -139,9 +140,10 @@ class UnitOfWork:
             except BaseException as error:
                 for repository in self._repositories:
                     repository.reset()
-                if self._journal.written > mark:
+                if self._journal.written <= mark:
+                    self._journal.back_to(mark)
+                elif isinstance(error, Exception) and not isinstance(error, TechnicalFault):
                     raise AlreadyWritten(str(error)) from error
-                self._journal.back_to(mark)
                 raise
 
     def send(self, envelope: Envelope) -> None:
