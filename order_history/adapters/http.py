@@ -1,0 +1,92 @@
+"""The order history's HTTP API."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, Field
+
+from order_history import history
+from order_history.history import Criteria, DeliveryStatus, OrderHistoryUnitOfWork, OrderNotFound, OrderStatus, Place
+from shared.core.values import ConsumerId, LineItem, Money, OrderId, RestaurantId
+from shared.messaging.commands import Commands
+from shared.unit_of_work import Units
+from shared.web.paging import DEFAULT_LIMIT, Cursors, Limit
+from shared.web.parameters import IdInPath, Moment, Text, UuidText
+from shared.web.problems import problems
+
+_cursors = Cursors[Place](tuple[Moment, UuidText])
+
+
+class OrderAnswer(BaseModel):
+    """An order with what has become of it."""
+
+    order_id: OrderId
+    status: OrderStatus
+    restaurant_id: RestaurantId
+    restaurant_name: str
+    order_total: Money
+    line_items: tuple[LineItem, ...]
+    delivery_status: DeliveryStatus
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, order: history.OrderRecord) -> "OrderAnswer":
+        """The record without what is of the database."""
+        assert order.created_at is not None, "it has been found by its consumer"
+        return cls(
+            order_id=OrderId(order.id),
+            status=order.status,
+            restaurant_id=order.restaurant_id,
+            restaurant_name=order.restaurant_name,
+            order_total=order.order_total,
+            line_items=order.line_items,
+            delivery_status=order.delivery_status,
+            created_at=order.created_at,
+            updated_at=order.updated_at,
+        )
+
+
+class OrdersAnswer(BaseModel):
+    """A page of orders, the newest first. `next` leads to the next page; it is "" on the last."""
+
+    orders: Sequence[OrderAnswer]
+    next: str = Field(examples=[""])
+
+
+def routes(_commands: Commands[Any], units: Units[OrderHistoryUnitOfWork]) -> APIRouter:
+    """The routes of the API."""
+    router = APIRouter(prefix="/api", tags=["orders"])
+
+    @router.get("/orders", responses=problems())
+    async def find_orders(
+        before: Annotated[Place | None, Depends(_cursors)],
+        consumer_id: Annotated[UuidText, Query(alias="consumerID", description="Whose orders.")],
+        since: Annotated[Moment | None, Query(alias="filter[since]", description="Created then or later.")] = None,
+        status: Annotated[OrderStatus | None, Query(alias="filter[status]", description="In this state now.")] = None,
+        keywords: Annotated[
+            Sequence[Text],
+            Query(
+                alias="filter[keywords]",
+                description="Words of the restaurant's and the items' names, in any case; all have to match.",
+            ),
+        ] = (),
+        limit: Limit = DEFAULT_LIMIT,
+    ) -> OrdersAnswer:
+        """A consumer's orders that fit every given filter."""
+        criteria = Criteria(
+            consumer_id=ConsumerId(consumer_id), since=since, status=status, words=history.words_of(*keywords)
+        )
+        async with units.begin() as uow:
+            page, following = await history.find_orders(criteria, uow, before=before, limit=limit)
+        return OrdersAnswer(orders=[OrderAnswer.of(order) for order in page], next=_cursors.encode(following))
+
+    @router.get("/orders/{id}", responses=problems(OrderNotFound))
+    async def get_order(id_: IdInPath) -> OrderAnswer:
+        """The order with what has become of it."""
+        async with units.begin() as uow:
+            return OrderAnswer.of(await history.get_order(OrderId(id_), uow))
+
+    return router

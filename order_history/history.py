@@ -1,0 +1,173 @@
+"""The order history: what is kept of each order, and how consumers search their orders."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from itertools import chain
+from typing import Protocol
+
+from shared.core.clock import Clock
+from shared.core.errors import NotFound
+from shared.core.policy import Policy
+from shared.core.values import ConsumerId, LineItem, MenuItemId, Money, OrderId, RestaurantId, with_quantities
+from shared.eventsourcing.aggregate import Entity
+from shared.unit_of_work import Transaction, UnitOfWork
+
+LONGEST_WORD = 100
+"""Longer words are told apart by their beginnings only: an index does not take words of any length."""
+
+_WORD = re.compile(r"\w+")
+
+
+class OrderNotFound(NotFound):
+    text = "order not found"
+
+
+class OrderStatus(StrEnum):
+    """Where an order is in its life."""
+
+    APPROVAL_PENDING = "ApprovalPending"
+    APPROVED = "Approved"
+    REJECTED = "Rejected"
+    CANCEL_PENDING = "CancelPending"
+    CANCELLED = "Cancelled"
+    REVISION_PENDING = "RevisionPending"
+
+
+class DeliveryStatus(StrEnum):
+    """Where an order's delivery is; PENDING until something else is heard."""
+
+    PENDING = "PENDING"
+    SCHEDULED = "SCHEDULED"
+    PICKED_UP = "PICKED_UP"
+    DELIVERED = "DELIVERED"
+    CANCELLED = "CANCELLED"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revision:
+    """Other quantities, and what the order has cost since. `version` is the order's at that event."""
+
+    version: int
+    quantities: dict[MenuItemId, int]
+    order_total: Money
+
+
+@dataclass(kw_only=True)
+class OrderRecord(Entity):
+    """What has been heard of an order. It is nobody's until OrderCreated is in, and not shown.
+
+    The same events make the same record in whatever order they come, and however often: OrderCreated comes once, the
+    revisions are kept by their version, and a status stays until one of a later version comes.
+    """
+
+    order_version: int = 0
+    status: OrderStatus = OrderStatus.APPROVAL_PENDING
+    delivery_version: int = 0
+    delivery_status: DeliveryStatus = DeliveryStatus.PENDING
+    consumer_id: ConsumerId | None = None
+    restaurant_id: RestaurantId = RestaurantId("")
+    restaurant_name: str = ""
+    ordered_items: tuple[LineItem, ...] = ()
+    ordered_total: Money = Money(0)
+    revisions: tuple[Revision, ...] = ()
+    words: str = ""
+    created_at: datetime | None = None
+    updated_at: datetime
+
+    @property
+    def line_items(self) -> tuple[LineItem, ...]:
+        """What is ordered now."""
+        items = self.ordered_items
+        for revision in self.revisions:
+            items = with_quantities(items, revision.quantities)
+        return items
+
+    @property
+    def order_total(self) -> Money:
+        """What it costs now."""
+        return self.revisions[-1].order_total if self.revisions else self.ordered_total
+
+    def order_became(self, status: OrderStatus, version: int) -> None:
+        """The order has that status since that version."""
+        if version > self.order_version:
+            self.status, self.order_version = status, version
+
+    def delivery_became(self, status: DeliveryStatus, version: int) -> None:
+        """The delivery has that status since that version."""
+        if version > self.delivery_version:
+            self.delivery_status, self.delivery_version = status, version
+
+    def revise(self, revision: Revision) -> None:
+        """Other quantities were confirmed."""
+        known = {known.version: known for known in self.revisions}
+        self.revisions = tuple(revision for _, revision in sorted({**known, revision.version: revision}.items()))
+
+    def index_words(self) -> None:
+        """Makes it found by the names that it has now."""
+        self.words = " ".join(sorted(words_of(self.restaurant_name, *(item.name for item in self.line_items))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Criteria:
+    """Which of a consumer's orders are wanted; what is None or empty fits all. `words` are as from `words_of`."""
+
+    consumer_id: ConsumerId
+    since: datetime | None = None
+    status: OrderStatus | None = None
+    words: frozenset[str] = frozenset()
+
+
+Place = tuple[datetime, OrderId]
+"""A place in a consumer's orders: when the order was created, and which one it is."""
+
+
+class OrderSearch(Protocol):
+    """Finds orders."""
+
+    async def find(self, criteria: Criteria, *, before: Place | None, limit: int) -> Sequence[OrderRecord]:
+        """The newest first, those older than `before` only."""
+
+
+class OrderHistoryUnitOfWork(UnitOfWork):
+    """Orders, and how they are searched."""
+
+    def __init__(self, transaction: Transaction, clock: Clock, policy: Policy, search: OrderSearch) -> None:
+        super().__init__(transaction, clock, policy)
+        self.orders = self.entities(OrderRecord, OrderId, OrderNotFound)
+        self.search = search
+
+
+async def get_order(order_id: OrderId, uow: OrderHistoryUnitOfWork) -> OrderRecord:
+    """Raises OrderNotFound, also while OrderCreated has not come."""
+    order = await uow.orders.get(order_id)
+    if order.created_at is None:
+        raise OrderNotFound
+    return order
+
+
+async def find_orders(
+    criteria: Criteria, uow: OrderHistoryUnitOfWork, *, before: Place | None, limit: int
+) -> tuple[Sequence[OrderRecord], Place | None]:
+    """A page of orders, the newest first, and where the next one begins; None after the last."""
+    found = await uow.search.find(criteria, before=before, limit=limit + 1)
+    page = found[:limit]
+    if len(found) <= limit:
+        return page, None
+    last = page[-1]
+    assert last.created_at is not None
+    return page, (last.created_at, OrderId(last.id))
+
+
+def words_of(*texts: str) -> frozenset[str]:
+    """The words in the texts, in lower case as far as Unicode knows it.
+
+    A word is a run of letters and digits: `O'Brien's fish & chips` has o, brien, s, fish, & and chips. A sign that
+    stands alone is a word too, so that looking for it does not find everything.
+    """
+    pieces = chain.from_iterable(unicodedata.normalize("NFKC", text).casefold().split() for text in texts)
+    words = chain.from_iterable(_WORD.findall(piece) or [piece] for piece in pieces)
+    return frozenset(word[:LONGEST_WORD] for word in words)

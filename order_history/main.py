@@ -1,0 +1,19 @@
+"""The order history's composition root."""
+
+from order_history import projection
+from order_history.adapters import http, postgres
+from shared.messaging.handlers import Handlers
+from shared.runtime.container import ServiceContainer
+from shared.runtime.topology import BY_NAME
+
+
+def container() -> ServiceContainer:
+    """What the order history is made of."""
+    return ServiceContainer(
+        info=BY_NAME["order_history"],
+        description="Shows consumers their orders and what has become of them.",
+        handlers=Handlers.of(projection),
+        unit_of_work=postgres.unit_of_work,
+        tables=postgres.TABLES,
+        api=http.routes,
+    )
