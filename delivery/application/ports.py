@@ -37,7 +37,7 @@ class DeliveryUnitOfWork(UnitOfWork):
         self._lines = lines
 
     async def next_to_assign(self) -> tuple[Delivery, Courier] | None:
-        """A delivery that waits and a courier that is free, if there are both. What was got before is to be got again.
+        """The first delivery that waits and the first courier that is free, if there are both.
 
         Raises Conflict when one of them was read before another transaction changed it.
         """
