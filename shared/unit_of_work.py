@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from shared.core.clock import Clock, utc_now
 from shared.core.context import Cause, current_cause, handling
-from shared.core.errors import NotFound, TechnicalFault
+from shared.core.errors import DomainError, NotFound, TechnicalFault
 from shared.core.messages import Event, Message
 from shared.core.policy import Policy
 from shared.eventsourcing.aggregate import Aggregate, Entity
@@ -62,7 +62,7 @@ class Database(Protocol):
 
 
 class AlreadyWritten(TechnicalFault):
-    """A handler failed after a part of its work had been written: the whole transaction has to go."""
+    """A handler refused after a part of its work had been written: the whole transaction has to go."""
 
 
 class UnitOfWork:
@@ -73,6 +73,7 @@ class UnitOfWork:
         self.clock = clock
         self.policy = policy or Policy()
         self._journal = Journal()
+        self._attempts = 0
         self._repositories: list[Repository[Any] | Rows[Any]] = []
         self._by_id_type: dict[Any, Repository[Any] | Rows[Any]] = {}
         self._tables: dict[type[Entity], Rows[Any]] = {}
@@ -127,24 +128,31 @@ class UnitOfWork:
     def attempt(self, cause: Cause | None = None) -> Iterator[None]:
         """What the block does is kept together, or dropped when it raises.
 
-        `cause` is what is being handled: its ids go with every event and message that the block leads to. When a part
-        has been flushed, raises AlreadyWritten from the block's error, unless that says itself that the transaction
-        has to go: a TechnicalFault or a cancellation.
+        `cause` is what is being handled: its ids go with every event and message that the block leads to. Attempts may
+        be nested: what the outer one has in hand is taken back with what the inner one did. Raises AlreadyWritten from
+        a DomainError when a part has been flushed, as that can't be dropped alone; any other error takes the whole
+        transaction with it anyway.
         """
         self._seal()
+        outermost = self._attempts == 0
+        if outermost:
+            self._release()
         mark = len(self._journal)
+        self._attempts += 1
         with handling(cause or current_cause()):
             try:
                 yield
                 self._seal()
             except BaseException as error:
-                for repository in self._repositories:
-                    repository.reset()
                 if self._journal.written <= mark:
-                    self._journal.back_to(mark)
-                elif isinstance(error, Exception) and not isinstance(error, TechnicalFault):
+                    self._take_back_to(mark)
+                elif isinstance(error, DomainError):
                     raise AlreadyWritten(str(error)) from error
                 raise
+            finally:
+                self._attempts -= 1
+                if outermost:
+                    self._release()
 
     def send(self, envelope: Envelope) -> None:
         """A message that goes out when all this is committed."""
@@ -210,6 +218,15 @@ class UnitOfWork:
     def _seal(self) -> None:
         for repository in self._repositories:
             repository.seal()
+
+    def _take_back_to(self, mark: int) -> None:
+        self._journal.back_to(mark)
+        for repository in self._repositories:
+            repository.reset()
+
+    def _release(self) -> None:
+        for repository in self._repositories:
+            repository.release()
 
 
 class Units(Generic[U]):

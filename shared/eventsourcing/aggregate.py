@@ -70,6 +70,11 @@ class Entity:
     id: str
     version: int = 0
 
+    def __copy__(self) -> Self:
+        copied = object.__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        return copied
+
 
 @dataclass(kw_only=True)
 class RecordingEntity(Entity):
@@ -97,7 +102,6 @@ class RecordingEntity(Entity):
         return recorded
 
     def __copy__(self) -> Self:
-        copied = object.__new__(type(self))
-        copied.__dict__.update(self.__dict__)
+        copied = super().__copy__()
         copied._recorded = list(self._recorded)
         return copied

@@ -1,7 +1,8 @@
 """Repositories: where handlers get aggregates and rows from. What changed is found out by the unit of work.
 
-Both kinds hand out each object once a unit of work, journal what has happened to the objects when a handler is
-through (`seal`), and take the objects back to that point when it is not (`reset`).
+Both kinds hand out one object for an id while a handler runs, journal what has happened to the objects when it is
+through or something has to be written (`seal`), take the same objects back to that point when it fails (`reset`), and
+forget which ones were handed out when it has ended (`release`).
 """
 
 from collections.abc import Callable, Iterable
@@ -10,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from shared.core.clock import Clock
 from shared.core.context import current_cause
-from shared.core.errors import NotFound
+from shared.core.errors import Conflict, NotFound
 from shared.core.ids import new_id
 from shared.core.messages import Event
 from shared.eventsourcing.aggregate import Aggregate, Entity, RecordingEntity
@@ -87,19 +88,24 @@ class Repository(Generic[A]):
 
     def seal(self) -> None:
         """Journals what the handed-out aggregates have recorded, under the cause that is being handled."""
-        for aggregate in self._touched.values():
+        for id_, aggregate in self._touched.items():
             events = aggregate.take_recorded()
+            if not events:
+                continue
+            self._live[id_] = aggregate
             for version, event in enumerate(events, start=aggregate.version - len(events) + 1):
                 self._journal_event(aggregate, version, event)
-            if events and self._on_change is not None:
+            if self._on_change is not None:
                 self._on_change(aggregate, aggregate.version - len(events))
-        self._touched.clear()
 
     def reset(self) -> None:
-        """Forgets what the handed-out aggregates have recorded since they were sealed."""
+        """Takes the handed-out aggregates back to where they were sealed."""
         for id_, aggregate in self._touched.items():
             if aggregate.recorded:
                 self._fold(id_)
+
+    def release(self) -> None:
+        """What was handed out is in nobody's hands any more."""
         self._touched.clear()
 
     def _journal_event(self, aggregate: A, version: int, event: Event) -> None:
@@ -116,15 +122,19 @@ class Repository(Generic[A]):
     def _fold(self, id_: str) -> None:
         history = self._histories[id_]
         sealed = self._sealed.get(id_, ())
-        if history is _NOTHING and not sealed:
-            self._live.pop(id_, None)
-            return
+        in_hand = self._touched.get(id_) or self._live.pop(id_, None)
         aggregate = self._cls(id=id_) if history.snapshot is None else self._snapshots.restore(history.snapshot)
         for stored in history.events:
             aggregate.replay(self._upcasters.decode(stored.type, stored.metadata.schema, stored.data))
         for event in sealed:
             aggregate.replay(event)
-        self._live[id_] = aggregate
+        if in_hand is not None:  # whoever holds it is to see it taken back
+            in_hand.__dict__ = aggregate.__dict__
+            aggregate = in_hand
+        if history is _NOTHING and not sealed:
+            self._live.pop(id_, None)
+        else:
+            self._live[id_] = aggregate
 
 
 class Rows(Generic[R]):
@@ -158,6 +168,8 @@ class Rows(Generic[R]):
 
     async def add(self, row: R) -> R:
         """A new entity, under an id that nothing else has: two transactions that add the same are a Conflict."""
+        if self._touched.get(row.id) is not None or self._sealed.get(row.id) is not None:
+            raise Conflict(f"{type(row).__name__} {row.id} exists already")
         self._stored.setdefault(row.id, 0)
         self._sealed.setdefault(row.id, None)
         self._touched[row.id] = row
@@ -188,11 +200,19 @@ class Rows(Generic[R]):
                     record(self._journal, row.aggregate_name, id_, sequence, event, self._clock)
             if row != self._sealed[id_]:
                 row.version = self._stored[id_] + 1
-                self._seal(row)
-        self._touched.clear()
+                self._seal(copy(row))
 
     def reset(self) -> None:
-        """Forgets the changes of the handed-out entities since they were sealed."""
+        """Takes the handed-out entities back to where they were sealed."""
+        for id_, row in list(self._touched.items()):
+            sealed = self._sealed.get(id_)
+            if sealed is None:
+                del self._touched[id_]
+            elif row != sealed:
+                row.__dict__.update(copy(sealed).__dict__)
+
+    def release(self) -> None:
+        """What was handed out is in nobody's hands any more."""
         self._touched.clear()
 
     async def write(self, rows: Iterable[R]) -> None:
@@ -207,10 +227,13 @@ class Rows(Generic[R]):
         self._stored.update((row.id, row.version) for row in latest.values())
 
     def _seal(self, row: R) -> None:
-        before = self._sealed.get(row.id)
+        known, before = row.id in self._sealed, self._sealed.get(row.id)
 
         def undo() -> None:
-            self._sealed[row.id] = before
+            if known:
+                self._sealed[row.id] = before
+            else:  # it has not been read: whether there is one is not known
+                del self._sealed[row.id]
 
         self._sealed[row.id] = row
         self._journal.append(RowChanged(row, undo))
