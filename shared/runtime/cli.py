@@ -18,6 +18,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from shared.runtime.demo.command import demo
+from shared.runtime.explain import explain
 from shared.runtime.process import LaunchError, Program, require_free_port
 from shared.runtime.provision import ProvisionSettings
 from shared.runtime.settings import RelaySettings, ServiceSettings
@@ -205,6 +207,10 @@ def relay(names: Annotated[list[str] | None, typer.Argument(help="Whose database
     system = _attached_system()
     require_free_port(system.relay_port, RELAY, system.settings.host)
     _become_program(system.relay_program(services))
+
+
+app.command()(demo)
+app.command()(explain)
 
 
 @app.command(

@@ -1,0 +1,1 @@
+"""`./ftgo demo`: orders live their whole life, on a running system."""

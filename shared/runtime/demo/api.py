@@ -1,0 +1,113 @@
+"""The HTTP API of all services, as the demo uses it."""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+import httpx
+
+T = TypeVar("T")
+
+IDEMPOTENCY_KEY = "Idempotency-Key"
+PATIENCE = 30.0
+"""How many seconds anything may take at most."""
+
+
+class Unexpected(Exception):
+    """Something didn't happen, or not as it should. Its text is the end of a sentence about an order."""
+
+
+class Api:
+    """Calls services by their names. `pause` is called between the looks at something that is expected to happen."""
+
+    def __init__(
+        self,
+        clients: Mapping[str, httpx.AsyncClient],
+        pause: Callable[[], Awaitable[None]],
+        patience: float = PATIENCE,
+    ) -> None:
+        self._clients = clients
+        self._pause = pause
+        self._patience = patience
+
+    async def get(self, service: str, path: str) -> dict[str, Any] | None:
+        """Return what is there, None while nothing is."""
+        response = await self._send(service, "GET", path, None, {})
+        return None if response.status_code == httpx.codes.NOT_FOUND else _body(response)
+
+    async def post(
+        self, service: str, path: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Ask for something. Unexpected when it's refused."""
+        return _body(await self._send(service, "POST", path, body, headers or {}))
+
+    async def put(
+        self, service: str, path: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Ask for a change. Unexpected when it's refused."""
+        return _body(await self._send(service, "PUT", path, body, headers or {}))
+
+    async def until(
+        self,
+        look: Callable[[], Awaitable[T]],
+        good: Callable[[T], bool],
+        complain: Callable[[T], str],
+        meanwhile: Callable[[], Awaitable[None]] | None = None,
+    ) -> T:
+        """Look again and again until it's good, and return what was seen; `meanwhile` is called after each look that
+        isn't. Unexpected, with the complaint about what was seen last, when the patience ends."""
+        give_up = time.monotonic() + self._patience
+        while not good(seen := await look()):
+            if time.monotonic() >= give_up:
+                raise Unexpected(f"{complain(seen)} after {self._patience:g} s")
+            if meanwhile is not None:
+                await meanwhile()
+            await self._pause()
+        return seen
+
+    async def until_there(self, service: str, path: str) -> dict[str, Any]:
+        """Wait until something is known to a service that learns it from messages."""
+        found = await self.until(
+            lambda: self.get(service, path), lambda body: body is not None, lambda _: f"{service} has no {path}"
+        )
+        assert found is not None
+        return found
+
+    async def _send(
+        self, service: str, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]
+    ) -> httpx.Response:
+        """Send it again while the service starts or is busy, as it has done nothing yet then, and when the connection
+        broke and sending it twice does no harm."""
+        repeatable = method == "GET" or IDEMPOTENCY_KEY in headers
+        give_up = time.monotonic() + self._patience
+        while True:
+            reason = ""
+            try:
+                response = await self._clients[service].request(method, path, json=body, headers=dict(headers))
+                if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                    return response
+                reason = _problem(response)
+            except httpx.ConnectError:
+                reason = "it does not answer"
+            except httpx.TransportError as error:
+                reason = f"{type(error).__name__} {error}".rstrip()
+                if not repeatable:
+                    raise Unexpected(f"{method} {path} failed: {reason}") from None
+            if time.monotonic() >= give_up:
+                raise Unexpected(f"{service} could not be asked to {method} {path}: {reason}")
+            await self._pause()
+
+
+def _body(response: httpx.Response) -> dict[str, Any]:
+    request = response.request
+    if not response.is_success:
+        raise Unexpected(f"{request.method} {request.url.path} was answered with {_problem(response)}")
+    body: dict[str, Any] = response.json()
+    return body
+
+
+def _problem(response: httpx.Response) -> str:
+    try:
+        return f"{response.status_code}: {response.json()['detail']}"
+    except (ValueError, KeyError, TypeError):
+        return f"{response.status_code}"

@@ -1,0 +1,94 @@
+"""The messages that were sent, read from the stream by time: for people who want to know what happened."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from nats.js.manager import JetStreamManager
+
+from shared.adapters.nats.connection import NatsAddress, connect
+from shared.adapters.nats.reader import read
+from shared.adapters.nats.stream import stored_message, stream_bounds
+from shared.messaging.broker import BrokerUnavailable
+from shared.messaging.envelope import Envelope, Received
+
+SUBJECTS = tuple(f"ftgo.*.{kind}.>" for kind in ("event", "command", "reply"))
+"""All partitions, without the replays for read models that are rebuilt."""
+CLOCKS_DIFFER = timedelta(seconds=5)
+"""How far the clocks of services and broker may be apart."""
+EVER_SINCE = datetime(1970, 1, 1, tzinfo=UTC)
+
+_BATCH = 400
+
+
+class MessageLog(Protocol):
+    """Where messages can be read again."""
+
+    def since(self, moment: datetime) -> AsyncGenerator[Envelope]:
+        """The messages sent since that moment until now. Raises BrokerUnavailable."""
+        ...
+
+    def follow(self, moment: datetime) -> AsyncGenerator[Envelope]:
+        """The same, and then those that come, for ever. It survives that the broker is away."""
+        ...
+
+
+class NatsLog:
+    """See `MessageLog`."""
+
+    def __init__(self, address: NatsAddress) -> None:
+        """Name where NATS is; each reading makes a connection of its own."""
+        self._address = address
+
+    async def since(self, moment: datetime) -> AsyncGenerator[Envelope]:
+        """See `MessageLog`."""
+        async with connect(self._address) as connection:
+            after = await position_before(connection.jetstream, moment - CLOCKS_DIFFER)
+            async with read(connection, after, SUBJECTS) as feed:
+                left = feed.pending
+                while left > 0:
+                    batch = await feed.take(min(_BATCH, left), wait=5)
+                    left -= len(batch)
+                    for received in batch:
+                        if envelope := _envelope(received):
+                            yield envelope
+
+    async def follow(self, moment: datetime) -> AsyncGenerator[Envelope]:
+        """See `MessageLog`."""
+        after: int | None = None
+        while True:
+            try:
+                async with connect(self._address) as connection:
+                    if after is None:
+                        after = await position_before(connection.jetstream, moment)
+                    async with read(connection, after, SUBJECTS) as feed:
+                        while True:
+                            for received in await feed.take(_BATCH, wait=5):
+                                after = received.position
+                                if envelope := _envelope(received):
+                                    yield envelope
+            except BrokerUnavailable:
+                await asyncio.sleep(0.5)
+
+
+async def position_before(jetstream: JetStreamManager, moment: datetime) -> int:
+    """Return the position of the last message stored before that moment, by bisection."""
+    bounds = await stream_bounds(jetstream)
+    low, high = bounds.first, bounds.last + 1
+    while low < high:
+        middle = (low + high) // 2
+        mark = await stored_message(jetstream, middle)
+        # Where nothing is stored any more, going back is what can't miss anything.
+        if mark is not None and mark.at < moment:
+            low = middle + 1
+        else:
+            high = middle
+    return low - 1
+
+
+def _envelope(received: Received) -> Envelope | None:
+    try:
+        return Envelope.from_headers(received.headers, received.data)
+    except ValueError:  # not one of ours: whoever subscribes to it parks it
+        return None
