@@ -17,6 +17,15 @@ from shared.testing.infra import Infra, NatsServer, running_infra
 TIME_LIMIT = 60.0
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare what the features can run on. Here, since pytest must know options before it finds their folder."""
+    group = parser.getgroup("ftgo", "the features")
+    group.addoption(
+        "--real", action="store_true", help="run them on real processes, PostgreSQL and NATS instead of in memory"
+    )
+    group.addoption("--url-base", metavar="URL", help="run them against a running system, such as http://127.0.0.1")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker."""
     config.addinivalue_line("markers", "time_limit(seconds): how long an async test may take, instead of 60 s")

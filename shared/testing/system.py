@@ -120,6 +120,8 @@ class MemorySystem:
         self.clock = clock or VirtualClock()
         self.broker = MemoryBroker(self.clock)
         self.services = {name: MemoryService(name, self.broker, self.clock) for name in names}
+        self.away: set[str] = set()
+        """Services that do nothing at present. What they have committed before is published all the same."""
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -147,18 +149,21 @@ class MemorySystem:
                 continue
             due = [
                 service.partition.next_due
-                for service in self.services.values()
+                for service in self._working()
                 if service.partition.next_due is not None and service.partition.next_due <= deadline
             ]
             if not due:
                 return
             self.clock.now = max(self.clock.now, min(due))
 
+    def _working(self) -> list[MemoryService]:
+        return [service for name, service in self.services.items() if name not in self.away]
+
     async def _step(self) -> bool:
         moved = 0
         for service in self.services.values():
             moved += service.publish()
-        for service in self.services.values():
+        for service in self._working():
             batch = service.arrived()
             moved += len(batch)
             if batch:
