@@ -1,0 +1,135 @@
+"""What the scenarios run on: the whole system in this process, or one that is reached over HTTP."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import httpx
+
+from shared.runtime.topology import SERVICES
+from shared.testing.processes import RunningSystem
+from shared.testing.system import MemorySystem
+
+DEADLINE_SECONDS = 20.0
+_POLL_SECONDS = 0.02
+
+
+class Backend(Protocol):
+    """A system, and how long it takes to do what follows from a request.
+
+    `patience` is for how many seconds a condition may still come true. With `shared` there are traces of other
+    scenarios in the system: whoever leaves a courier on duty there stands in their way.
+    """
+
+    patience: float
+    shared: bool
+
+    def now(self) -> datetime:
+        """The system's time."""
+
+    def client(self, service: str) -> httpx.AsyncClient:
+        """A client of the service's HTTP API."""
+
+    def time_passes(self) -> None:
+        """One thing happens after the other, not at the same moment."""
+
+    async def settle(self) -> None:
+        """Give messages the chance to travel."""
+
+    def away(self, service: str) -> None:
+        """The service does nothing until it is back."""
+
+    def back(self, service: str) -> None:
+        """The service goes on with what has come in meanwhile."""
+
+
+class MemoryBackend:
+    """All services in this process, in memory. Messages travel when they are told to, all of them, so nothing that has
+    not come true by then ever will."""
+
+    patience = 0.0
+    shared = False
+
+    def __init__(self, system: MemorySystem) -> None:
+        self._system = system
+
+    def now(self) -> datetime:
+        """See `Backend`."""
+        return self._system.clock.now
+
+    def client(self, service: str) -> httpx.AsyncClient:
+        """See `Backend`."""
+        assert service not in self._system.away, f"the {service} service is away: the scenario can't talk to it"
+        return self._system.client(service)
+
+    def time_passes(self) -> None:
+        """See `Backend`."""
+        self._system.clock.advance(timedelta(milliseconds=1))
+
+    async def settle(self) -> None:
+        """See `Backend`. Services wait this long for what they do not know yet, and try failed steps again."""
+        await self._system.settle(patience=timedelta(seconds=10))
+
+    def away(self, service: str) -> None:
+        """See `Backend`."""
+        self._system.away.add(service)
+
+    def back(self, service: str) -> None:
+        """See `Backend`."""
+        self._system.away.remove(service)
+
+
+class HttpBackend:
+    """A running system. Only one that we have started ourselves can be interfered with."""
+
+    patience = DEADLINE_SECONDS
+    shared = True
+
+    def __init__(self, urls: Mapping[str, str], system: RunningSystem | None = None) -> None:
+        self._system = system
+        self._clients = {
+            name: httpx.AsyncClient(base_url=url, trust_env=False, timeout=DEADLINE_SECONDS)
+            for name, url in urls.items()
+        }
+
+    def now(self) -> datetime:
+        """See `Backend`."""
+        return datetime.now(UTC)
+
+    def client(self, service: str) -> httpx.AsyncClient:
+        """See `Backend`."""
+        return self._clients[service]
+
+    def time_passes(self) -> None:
+        """See `Backend`. Real time does."""
+
+    async def settle(self) -> None:
+        """See `Backend`. The system does it by itself."""
+        await asyncio.sleep(_POLL_SECONDS)
+
+    def away(self, service: str) -> None:
+        """See `Backend`."""
+        assert self._system is not None, "a system of somebody else is not ours to stop"
+        self._system.pause(service)
+
+    def back(self, service: str) -> None:
+        """See `Backend`."""
+        assert self._system is not None
+        self._system.resume(service)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for client in self._clients.values():
+            await client.aclose()
+
+
+def urls_at(base: str) -> dict[str, str]:
+    """Where the services of a system are whose host is `base`: each at its own port."""
+    return {service.name: f"{base.rstrip('/')}:{service.port}" for service in SERVICES}
+
+
+def give_up_at(backend: Backend) -> float:
+    """When a condition that has not come true by then counts as false."""
+    return time.monotonic() + backend.patience

@@ -1,0 +1,93 @@
+"""What the scenarios run on, and which of them can run there.
+
+pytest features                       all services in this process, in memory
+pytest features --real                the real processes on PostgreSQL and NATS
+pytest features --url-base URL        a system that runs already: each service at its own port of that host
+"""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from pytest_bdd.parser import Feature, Scenario, Step
+
+from features.backends import HttpBackend, MemoryBackend, urls_at
+from features.world import World
+from shared.testing.infra import Infra
+from shared.testing.processes import running_system
+from shared.testing.system import MemorySystem
+
+STEPS = ("outcomes", "consumer", "accounting", "restaurant", "order", "kitchen", "delivery", "order_history")
+TAGS = {
+    "consumer": "of the consumer service",
+    "accounting": "of the accounting service",
+    "restaurant": "of the restaurant service",
+    "kitchen": "of the kitchen service",
+    "order": "of the order service",
+    "delivery": "of the delivery service",
+    "order_history": "of the order history",
+    "command": "somebody wants something done",
+    "query": "somebody wants to know something",
+    "saga": "several services agree on something, or undo what they have begun",
+    "policy": "one thing follows from another by itself",
+    "own_system": "needs a system that nobody else uses: it stops services, or knows all couriers",
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the tags, and make the steps known: they are fixtures, so their modules are plugins."""
+    for tag, meaning in TAGS.items():
+        config.addinivalue_line("markers", f"{tag}: {meaning}")
+    for name in STEPS:
+        config.pluginmanager.import_plugin(f"features.steps.{name}")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what can't run on somebody else's system; pytest counts it as deselected."""
+    if config.getoption("url_base"):
+        out = [item for item in items if item.get_closest_marker("own_system")]
+        items[:] = [item for item in items if item not in out]
+        config.hook.pytest_deselected(items=out)
+
+
+@pytest.fixture(scope="session")
+def runner() -> Iterator[asyncio.Runner]:
+    """The event loop of all scenarios."""
+    with asyncio.Runner() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def shared_system(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[HttpBackend]:
+    """The one running system for all scenarios: theirs, or started for them."""
+    base: str | None = request.config.getoption("url_base")
+    if base is not None:
+        backend = HttpBackend(urls_at(base))
+        yield backend
+        runner.run(backend.close())
+        return
+    infra: Infra = request.getfixturevalue("infra")
+    with running_system(infra) as system:
+        backend = HttpBackend(system.urls, system)
+        yield backend
+        runner.run(backend.close())
+
+
+@pytest.fixture
+def world(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[World]:
+    """A scenario's world: in memory with a system of its own."""
+    if request.config.getoption("real") or request.config.getoption("url_base"):
+        world = World(request.getfixturevalue("shared_system"), runner)
+        yield world
+        world.leave()
+        return
+    system = MemorySystem()
+    runner.run(system.__aenter__())
+    yield World(MemoryBackend(system), runner)
+    runner.run(system.__aexit__(None, None, None))
+
+
+def pytest_bdd_after_step(request: pytest.FixtureRequest, feature: Feature, scenario: Scenario, step: Step) -> None:
+    """A scenario that ends with a refusal has to say so."""
+    if step is scenario.steps[-1]:
+        request.getfixturevalue("world").require_no_refusal()

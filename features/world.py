@@ -1,0 +1,205 @@
+"""The world that a scenario takes place in: what its names stand for, and how its steps reach the system.
+
+Steps are synchronous (pytest-bdd awaits nothing), so the world runs what is asynchronous on an event loop of its own.
+It speaks to the services through their HTTP APIs only.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from features.backends import Backend, give_up_at
+
+T = TypeVar("T")
+
+INVALID = 422
+"""The status of what is refused because it is not well formed; its text is of the framework's."""
+
+# What the domain's texts are answered with.
+STATUS_OF = {
+    "cannot register a consumer without a name": 400,
+    "consumer not found": 404,
+    "account not found": 404,
+    "restaurant not found": 404,
+    "order not found": 404,
+    "ticket not found": 404,
+    "delivery not found": 404,
+    "courier not found": 404,
+    "menu item not found": 404,
+    "address with that identifier does not exist": 404,
+    "address with that identifier already exists": 409,
+    "account is disabled": 409,
+    "account is enabled": 409,
+    "order state does not allow action": 409,
+    "ticket state does not allow action": 409,
+    "delivery state does not allow action": 409,
+    "readyBy is in the past": 400,
+    "order total does not meet the minimum": 400,
+    "the idempotency key was used for another request": INVALID,
+}
+
+
+class Refused(Exception):
+    """The system does not do what it was asked to."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{message} ({status})")
+        self.status = status
+        self.message = message
+
+
+class Names(dict[str, str]):
+    """What the names of one kind of thing stand for."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self._kind = kind
+
+    def __missing__(self, name: str) -> str:
+        raise AssertionError(f"the scenario has not said who or what the {self._kind} {name!r} is")
+
+    def stranger(self, name: str) -> None:
+        """The name of something that the system has never heard of."""
+        self[name] = str(uuid4())
+
+    def of(self, id_: str) -> str:
+        """The name of an id; the id itself if it has none here."""
+        return next((name for name, known in self.items() if known == id_), id_)
+
+
+class World:
+    """One scenario's. `refusal` is why the last action was refused: the next step has to be about it."""
+
+    def __init__(self, backend: Backend, runner: asyncio.Runner) -> None:
+        self._backend = backend
+        self._runner = runner
+        self._away: set[str] = set()
+        self._refusal: Refused | None = None
+        self.consumers = Names("consumer")
+        self.restaurants = Names("restaurant")
+        self.orders = Names("order")
+        self.couriers = Names("courier")
+        self.keys = Names("key")
+        self.notes: dict[str, Any] = {}
+        """What one step leaves for a later one."""
+
+    def now(self) -> datetime:
+        """The system's time."""
+        return self._backend.now()
+
+    def later(self, minutes: float) -> str:
+        """A time from now, or before it, as the API takes it."""
+        return (self.now() + timedelta(minutes=minutes)).isoformat()
+
+    def act(
+        self,
+        service: str,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        success: int = 200,
+        **arguments: Any,
+    ) -> Any:
+        """Ask a service to do something; returns its answer. A refusal is kept for the next step, and None returned.
+
+        `success` is the status of success; further arguments are those of httpx.
+        """
+        self.require_no_refusal()
+        self._backend.time_passes()
+        try:
+            return self._request(service, method, path, success, json=body, **arguments)
+        except Refused as refusal:
+            self._refusal = refusal
+            return None
+
+    def look_up(self, service: str, path: str, params: Mapping[str, Any] | None = None) -> Any:
+        """`act` for a question: one whose answer, or refusal, the next step is about."""
+        return self.act(service, "GET", path, params=params)
+
+    def get(self, service: str, path: str, params: Mapping[str, Any] | None = None) -> Any:
+        """What a service answers to a question. Raises Refused."""
+        return self._request(service, "GET", path, 200, params=params)
+
+    def eventually(self, check: Callable[[], T]) -> T:
+        """Returns what `check` does once it raises neither AssertionError nor Refused."""
+        self.require_no_refusal()
+        give_up = give_up_at(self._backend)
+        while True:
+            self._run(self._backend.settle())
+            try:
+                return check()
+            except (AssertionError, Refused):
+                if time.monotonic() >= give_up:
+                    raise
+
+    def take_refusal(self) -> Refused:
+        """Why the action of the step before was refused."""
+        refusal, self._refusal = self._refusal, None
+        assert refusal is not None, "it was not refused"
+        return refusal
+
+    def require_no_refusal(self) -> None:
+        """What the scenario has not said is refused is not to be."""
+        if self._refusal is not None:
+            raise AssertionError(f"unexpectedly refused: {self._refusal}") from self._refusal
+
+    def service_goes_away(self, service: str) -> None:
+        """The service does nothing until it is back. What is under way is finished first."""
+        self._run(self._backend.settle())
+        self._backend.away(service)
+        self._away.add(service)
+
+    def service_is_back(self, service: str) -> None:
+        """The service goes on with what has come in meanwhile."""
+        self._backend.back(service)
+        self._away.remove(service)
+
+    def leave(self) -> None:
+        """In a system that other scenarios use as well: nobody of this one stays behind to get in their way."""
+        for service in tuple(self._away):
+            self.service_is_back(service)
+        self._refusal = None
+        if not self._backend.shared:
+            return
+        for courier in self.couriers.values():
+            self._request("delivery", "POST", f"/couriers/{courier}/availability", 201, json={"available": False})
+        for order in self.orders.values():
+            self._finish(order)
+
+    def _finish(self, order: str) -> None:
+        """Let the kitchen hand over what it has accepted: a delivery that waits would take the next courier."""
+        (ticket, *_) = self.get("kitchen", "/tickets", {"order_id": order})["tickets"] or [None]
+        if ticket is None:
+            return
+        doing = {"Accepted": 0, "Preparing": 1, "ReadyForPickup": 2}
+        for action in ("preparing", "ready", "picked-up")[doing.get(ticket["status"], 3) :]:
+            self._request("kitchen", "POST", f"/tickets/{ticket['id']}/{action}", 202)
+
+        def on_its_way() -> None:
+            assert self.get("delivery", f"/deliveries/{order}")["status"] not in ("PENDING", "SCHEDULED")
+
+        if ticket["status"] in doing:
+            with suppress(Refused):
+                self.eventually(on_its_way)
+
+    def _request(self, service: str, method: str, path: str, success: int, **arguments: Any) -> Any:
+        client = self._backend.client(service)
+        response = self._run(client.request(method, f"/api{path}", **arguments))
+        if response.status_code == success:
+            return response.json() if response.content else None
+        what = f"{method} {path} of the {service} service answered {response.status_code}: {response.text}"
+        assert 400 <= response.status_code < 500, what
+        assert response.headers["content-type"] == "application/problem+json", what
+        problem = response.json()
+        assert problem["title"], what
+        assert problem["status"] == response.status_code, what
+        assert problem["message"] == problem["detail"], what
+        raise Refused(response.status_code, problem["message"])
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(work)
