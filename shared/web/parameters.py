@@ -40,7 +40,7 @@ def _canonical_uuid(value: str) -> str:
     try:
         canonical = str(UUID(value))
     except ValueError:
-        canonical = ""
+        raise ValueError("is not a UUID") from None
     if canonical != value.lower():  # Python's UUID also takes braces, and hyphens anywhere
         raise ValueError("is not a UUID")
     return canonical

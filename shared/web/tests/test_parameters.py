@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from shared.web.parameters import Moment
+from shared.web.parameters import Moment, UuidText
 
 moment: TypeAdapter[datetime] = TypeAdapter(Moment)
+uuid: TypeAdapter[str] = TypeAdapter(UuidText)
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,25 @@ def test_a_moment_is_in_utc(text: str, expected: datetime) -> None:
 def test_what_is_no_moment_is_refused(value: object) -> None:
     with pytest.raises(ValidationError):
         moment.validate_python(value)
+
+
+def test_an_id_is_in_lower_case() -> None:
+    assert uuid.validate_python("0197F3A0-0000-7000-8000-00000000000C") == "0197f3a0-0000-7000-8000-00000000000c"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "42",
+        "0197f3a0000070008000000000000001",
+        "{0197f3a0-0000-7000-8000-00000000001}",
+        "urn:uuid:0197f3a0-0000-7000-8000-000000000001",
+        "0197f3a0-0000-7000-8000-000000000001\n",
+        "0197f3a0-0000-7000-80000-00000000001",
+        42,
+    ],
+)
+def test_what_is_no_id_is_refused(value: object) -> None:
+    with pytest.raises(ValidationError):
+        uuid.validate_python(value)
