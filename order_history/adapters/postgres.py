@@ -13,6 +13,7 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
+    func,
     literal_column,
     select,
     tuple_,
@@ -45,9 +46,8 @@ _orders = Table(
     Column("created_at", Timestamp),
     Column("updated_at", Timestamp),
 )
-# Exactly what the migration indexes. The consumer is one of the terms, so that the index alone finds the few orders
-# that a consumer has among the many with a common word.
-_terms = literal_column("string_to_array(consumer_id || ' ' || words, ' ')", ARRAY(Text))
+# Exactly what the migration indexes.
+_terms = literal_column("string_to_array(consumer_id || ' ' || status || ' ' || words, ' ')", ARRAY(Text))
 
 TABLES: dict[type[Entity], Table] = {OrderRecord: _orders}
 
@@ -68,17 +68,25 @@ class PostgresOrderSearch:
 
     async def find(self, criteria: Criteria, *, before: Place | None, limit: int) -> Sequence[OrderRecord]:
         """See `history.OrderSearch`."""
-        if criteria.words:
-            ids = await self._ids(_among_the_newest(criteria, before, limit))
-            if len(ids) < limit:
-                ids = await self._ids(_by_their_words(criteria, before, limit))
-        else:
-            ids = await self._ids(_newest(_orders, criteria, before, limit))
+        ids = (
+            await self._with_words(criteria, before, limit)
+            if criteria.words
+            else await self._any(criteria, before, limit)
+        )
         found = {order.id: order for order in await self._transaction.rows(OrderRecord).load(ids)}
         return [found[id_] for id_ in ids]
 
-    async def _ids(self, statement: Select[Any]) -> Sequence[str]:
-        return list(await self._transaction.connection.scalars(statement))
+    async def _any(self, criteria: Criteria, before: Place | None, limit: int) -> Sequence[str]:
+        return list(await self._transaction.connection.scalars(_newest(_orders, criteria, before, limit)))
+
+    async def _with_words(self, criteria: Criteria, before: Place | None, limit: int) -> Sequence[str]:
+        connection = self._transaction.connection
+        looked_through = limit * LOOKED_THROUGH
+        rows = (await connection.execute(_among_the_newest(criteria, before, limit, looked_through))).all()
+        ids = [row.id for row in rows if row.fits]
+        if len(ids) == limit or not rows or rows[-1].number < looked_through:
+            return ids
+        return list(await connection.scalars(_by_their_words(criteria, before, limit)))
 
 
 def unit_of_work(transaction: PostgresTransaction, clock: Clock, policy: Policy) -> OrderHistoryUnitOfWork:
@@ -95,17 +103,23 @@ def _newest(orders: FromClause, criteria: Criteria, before: Place | None, limit:
         newest = newest.where(columns.status == criteria.status)
     if before is not None:
         newest = newest.where(tuple_(columns.created_at, columns.id) < before)
-    return newest.order_by(columns.created_at.desc(), columns.id.desc()).limit(limit)
+    return newest.order_by(*_newest_first(orders)).limit(limit)
 
 
-def _among_the_newest(criteria: Criteria, before: Place | None, limit: int) -> Select[Any]:
-    looked_through = (
-        _newest(_orders, criteria, before, limit * LOOKED_THROUGH)
-        .add_columns(_orders.c.created_at, _fits(criteria).label("fits"))
+def _newest_first(orders: FromClause) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    return orders.c.created_at.desc(), orders.c.id.desc()
+
+
+def _among_the_newest(criteria: Criteria, before: Place | None, limit: int, looked_through: int) -> Select[Any]:
+    # The last one that was looked through is in the answer, fit or not: it tells whether there may be more behind it.
+    number = func.row_number().over(order_by=_newest_first(_orders))
+    newest = (
+        _newest(_orders, criteria, before, looked_through)
+        .add_columns(_orders.c.created_at, _fits(criteria).label("fits"), number.label("number"))
         .subquery()
     )
-    newest_first = (looked_through.c.created_at.desc(), looked_through.c.id.desc())
-    return select(looked_through.c.id).where(looked_through.c.fits).order_by(*newest_first).limit(limit)
+    wanted = newest.c.fits | (newest.c.number == looked_through)
+    return select(newest).where(wanted).order_by(*_newest_first(newest)).limit(limit)
 
 
 def _by_their_words(criteria: Criteria, before: Place | None, limit: int) -> Select[Any]:
@@ -115,4 +129,5 @@ def _by_their_words(criteria: Criteria, before: Place | None, limit: int) -> Sel
 
 
 def _fits(criteria: Criteria) -> ColumnElement[bool]:
-    return _terms.contains([criteria.consumer_id, *sorted(criteria.words)])
+    status = [] if criteria.status is None else [criteria.status]
+    return _terms.contains([criteria.consumer_id, *status, *sorted(criteria.words)])

@@ -15,9 +15,9 @@ def upgrade() -> None:
     schema.upgrade_1(BY_NAME["order_history"])
 
 
-# With room in the pages, a change of the delivery touches no index. The consumer is one of the terms, so that one index
-# finds the few orders that a consumer has among the many with a common word; its pending list is read by every search,
-# so it may not become long.
+# With room in the pages, a change of the delivery touches no index. The terms are more than the words, so
+# that one index finds the few orders of a consumer in a state among the many with a common word; no word has a capital
+# or a hyphen, as states and ids have. Its pending list is read by every search, so it may not become long.
 _ORDERS = """
 create table orders (
     id                text        primary key,
@@ -41,6 +41,6 @@ create index orders_of_consumer on orders (consumer_id, created_at desc, id desc
 
 create index orders_by_status on orders (consumer_id, status, created_at desc, id desc);
 
-create index orders_by_terms on orders using gin (string_to_array(consumer_id || ' ' || words, ' '))
+create index orders_by_terms on orders using gin (string_to_array(consumer_id || ' ' || status || ' ' || words, ' '))
     with (gin_pending_list_limit = 1024)
 """
