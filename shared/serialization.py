@@ -32,7 +32,7 @@ def from_json(type_: type[T], text: str | bytes) -> T:
         decoder = _decoders[type_] = msgspec.json.Decoder(type_)
     try:
         decoded: T = decoder.decode(text)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError, RecursionError) as error:
         raise Undecodable(f"not a {getattr(type_, '__name__', type_)}: {error}") from None
     return decoded
 
