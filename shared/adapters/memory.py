@@ -20,7 +20,7 @@ from shared.eventsourcing.store import History, Snapshot, StoredEvent
 from shared.messaging.broker import Mark, Publication, subject_of
 from shared.messaging.envelope import Envelope, partition_of
 from shared.messaging.inbox import Claim, KeptReply
-from shared.messaging.set_aside import PutAside, PutBack, SetAside, SetAsideChange, TakenUp
+from shared.messaging.set_aside import Line, PutAside, PutBack, SetAside, SetAsideChange, TakenUp
 from shared.saga.instance import SagaInstance
 
 R = TypeVar("R", bound=Entity)
@@ -174,8 +174,8 @@ class _WaitingRoom:
         self._waiting = database.waiting
         self._undo = undo
 
-    async def blocked(self, keys: Sequence[str]) -> set[str]:
-        return {message.key for message in self._waiting.values()} & set(keys)
+    async def blocked(self, lines: Sequence[Line]) -> set[Line]:
+        return {message.line for message in self._waiting.values()} & set(lines)
 
     async def heads(self, partition: int, now: datetime, limit: int) -> Sequence[SetAside]:
         due = [head for head in self._heads(partition) if head.parked_at is None and head.retry_at <= now]
@@ -196,21 +196,21 @@ class _WaitingRoom:
                     _remove(self._waiting, message.seq, self._undo)
 
     async def parked(self) -> Sequence[SetAside]:
-        keys = {message.key for message in self._waiting.values() if message.parked_at is not None}
-        return [message for _, message in sorted(self._waiting.items()) if message.key in keys]
+        lines = {message.line for message in self._waiting.values() if message.parked_at is not None}
+        return [message for _, message in sorted(self._waiting.items()) if message.line in lines]
 
-    async def redrive(self, key: str, now: datetime) -> int:
-        waiting = [message for message in self._waiting.values() if message.key == key]
+    async def redrive(self, line: Line, now: datetime) -> int:
+        waiting = [message for message in self._waiting.values() if message.line == line]
         for message in waiting:
             renewed = replace(message, parked_at=None, retry_at=now, set_aside_at=now, attempts=0)
             _put(self._waiting, message.seq, renewed, self._undo)
         return len(waiting)
 
     def _heads(self, partition: int) -> list[SetAside]:
-        heads: dict[str, SetAside] = {}
+        heads: dict[Line, SetAside] = {}
         for _, message in sorted(self._waiting.items()):
             if message.partition == partition:
-                heads.setdefault(message.key, message)
+                heads.setdefault(message.line, message)
         return list(heads.values())
 
 

@@ -1,7 +1,7 @@
 """The dispatcher: what becomes of messages that arrive. All that wait are handled in one unit of work.
 
 - Handled before: nothing, but a command that its sender has sent again gets the kept reply again.
-- Behind a message of its key that was set aside: set aside too.
+- Behind a message of its line (same key, same sender) that was set aside: set aside too.
 - Handled: its inbox row and its reply are written with what its handler changed.
 - Refused (`DomainError` for a command): the same, but only the refusal stays.
 - Not yet (`NotYet`): set aside until the grace period ends.
@@ -25,7 +25,7 @@ from shared.core.policy import Policy
 from shared.messaging.envelope import Envelope, Received
 from shared.messaging.handlers import Handlers
 from shared.messaging.inbox import Claim, KeptReply
-from shared.messaging.set_aside import PutAside, PutBack, SetAside, TakenUp
+from shared.messaging.set_aside import Line, PutAside, PutBack, SetAside, TakenUp
 from shared.serialization import Undecodable, decode_message, to_json
 from shared.telemetry import metrics
 from shared.telemetry.traces import message_span
@@ -53,8 +53,9 @@ class _Arrival:
         return self.envelope.id if self.envelope else self.received.headers.get("ce-id", self.received.row_id)
 
     @property
-    def key(self) -> str:
-        return self.envelope.key if self.envelope else self.received.headers.get("ce-partitionkey", "")
+    def line(self) -> Line:
+        headers = self.received.headers
+        return Line(headers.get("ce-partitionkey", ""), headers.get("ce-source", "").removeprefix("/"))
 
 
 class Dispatcher(Generic[U]):
@@ -70,7 +71,7 @@ class Dispatcher(Generic[U]):
         arrivals = [_understand(received) for received in batch]
         claims = dict(await uow.transaction.inbox.find([arrival.id for arrival in arrivals]))
         fresh = [arrival for arrival in arrivals if arrival.id not in claims]
-        blocked = await uow.transaction.waiting_room.blocked(list({arrival.key for arrival in fresh}))
+        blocked = await uow.transaction.waiting_room.blocked(list({arrival.line for arrival in fresh}))
         await self._load_what_is_named(uow, fresh)
         for arrival in arrivals:
             claim = claims.get(arrival.id)
@@ -127,19 +128,19 @@ class Dispatcher(Generic[U]):
         if saga_ids:
             await uow.saga_instances.load(saga_ids)
 
-    async def _handle_or_set_aside(self, uow: U, arrival: _Arrival, partition: int, blocked: set[str]) -> Claim:
+    async def _handle_or_set_aside(self, uow: U, arrival: _Arrival, partition: int, blocked: set[Line]) -> Claim:
         reply = None
-        if arrival.key in blocked:
+        if arrival.line in blocked:
             uow.set_aside(PutAside(self._waiting(arrival, partition)))
         else:
             try:
                 reply = await self._answer(uow, arrival)
             except NotYet as error:
                 uow.set_aside(PutAside(self._not_yet(self._waiting(arrival, partition), error)))
-                blocked.add(arrival.key)
+                blocked.add(arrival.line)
             except Unhandleable as error:
                 uow.set_aside(PutAside(self._failed(self._waiting(arrival, partition), error)))
-                blocked.add(arrival.key)
+                blocked.add(arrival.line)
         claim = Claim(message_id=arrival.id, row_id=arrival.received.row_id, reply=reply)
         uow.claim(claim)
         return claim
@@ -215,7 +216,7 @@ class Dispatcher(Generic[U]):
         now = self._clock()
         return SetAside(
             partition=partition,
-            key=arrival.key,
+            line=arrival.line,
             message_id=arrival.id,
             received=arrival.received,
             set_aside_at=now,
@@ -239,7 +240,7 @@ class Dispatcher(Generic[U]):
             "message parked" if gives_up else "message set aside",
             type=waiting.received.headers.get("ce-type"),
             message_id=waiting.message_id,
-            key=waiting.key,
+            key=waiting.line.key,
             attempts=attempts,
             error=repr(error),
         )

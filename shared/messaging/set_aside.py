@@ -1,7 +1,8 @@
 """Messages that could not be handled when they came: set aside in order, so that the others go on.
 
-The later messages of the same key wait behind the first. One that fails too often is parked for an operator, and its
-key waits with it.
+What the same sender says later of the same key waits in line behind it. What others say of that key goes on: it has
+never been in a certain order with this, and may be just what a message waits for. A message that fails too often is
+parked for an operator, and its line waits with it.
 """
 
 from collections.abc import Sequence
@@ -12,13 +13,21 @@ from typing import Protocol
 from shared.messaging.envelope import Received
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What one sender says of one key: its messages keep their order."""
+
+    key: str
+    source: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SetAside:
     """A waiting message. `attempts` counts its failures, waiting for something unknown not included."""
 
     seq: int = 0
     partition: int
-    key: str
+    line: Line
     message_id: str
     received: Received
     attempts: int = 0
@@ -55,11 +64,11 @@ SetAsideChange = PutAside | PutBack | TakenUp
 class WaitingRoom(Protocol):
     """The set-aside messages of one database, in one transaction."""
 
-    async def blocked(self, keys: Sequence[str]) -> set[str]:
-        """Those of the keys that have a message waiting."""
+    async def blocked(self, lines: Sequence[Line]) -> set[Line]:
+        """Those of the lines that have a message waiting."""
 
     async def heads(self, partition: int, now: datetime, limit: int) -> Sequence[SetAside]:
-        """The first message of each key, where it is due and not parked; the longest due first."""
+        """The first message of each line, where it is due and not parked; the longest due first."""
 
     async def next_due(self, partition: int) -> datetime | None:
         """When the next head is due."""
@@ -70,5 +79,5 @@ class WaitingRoom(Protocol):
     async def parked(self) -> Sequence[SetAside]:
         """What waits for an operator, in order."""
 
-    async def redrive(self, key: str, now: datetime) -> int:
-        """Makes a parked key due again from its first message; answers how many messages of it wait."""
+    async def redrive(self, line: Line, now: datetime) -> int:
+        """Makes a parked line due again from its first message; answers how many messages of it wait."""

@@ -19,7 +19,8 @@ _AT_ONCE = 5000
 
 _GAUGES = text("""
 select
-    (select count(*) from set_aside where key in (select key from set_aside where parked_at is not null)),
+    (select count(*) from set_aside
+        where (key, source) in (select key, source from set_aside where parked_at is not null)),
     (select count(*) from sagas where stuck),
     (select coalesce(extract(epoch from now() - min(started_at)), 0) from sagas where due_at is not null or stuck)
 """)

@@ -18,7 +18,7 @@ from shared.idempotency import KeptAnswer
 from shared.messaging.broker import Mark
 from shared.messaging.envelope import Envelope, Received
 from shared.messaging.inbox import Claim, KeptReply
-from shared.messaging.set_aside import PutAside, PutBack, SetAside, TakenUp
+from shared.messaging.set_aside import Line, PutAside, PutBack, SetAside, TakenUp
 from shared.messaging.subscription import Sessions
 from shared.saga.instance import SagaInstance
 from shared.saga.machine import Phase
@@ -115,12 +115,17 @@ def envelope(id_: str, key: str = "k") -> Envelope:
     )
 
 
+def line(key: str, source: str = "tests") -> Line:
+    """What a sender says of a key."""
+    return Line(key, source)
+
+
 def waiting(id_: str, key: str = "a", retry_at: datetime = NOON, partition: int = 0) -> SetAside:
     """A message to be set aside."""
     headers = {"ce-id": id_, "ce-type": "order.OrderCreated"}
     received = Received(position=9, row_id=f"row-{id_}", received_at=NOON, headers=headers, data='{"x":1}')
     return SetAside(
-        partition=partition, key=key, message_id=id_, received=received, set_aside_at=NOON, retry_at=retry_at
+        partition=partition, line=line(key), message_id=id_, received=received, set_aside_at=NOON, retry_at=retry_at
     )
 
 
@@ -319,11 +324,11 @@ class DatabaseSuite:
             async with database.transaction() as tx:
                 await tx.waiting_room.write([PutAside(waiting("1", "a")), PutAside(waiting("2", "b"))])
             async with database.transaction() as tx:
-                assert await tx.waiting_room.blocked(["a", "b", "c"]) == {"a", "b"}
+                assert await tx.waiting_room.blocked([line("a"), line("b"), line("c")]) == {line("a"), line("b")}
                 (first, _) = await tx.waiting_room.heads(0, NOON, 10)
                 await tx.waiting_room.write([TakenUp(first)])
             async with database.transaction() as tx:
-                assert await tx.waiting_room.blocked(["a", "b", "c"]) == {"b"}
+                assert await tx.waiting_room.blocked([line("a"), line("b"), line("c")]) == {line("b")}
 
     async def test_a_message_waits_as_it_arrived(self, databases: Databases) -> None:
         message = replace(waiting("1"), attempts=3, error="Zoë's", retry_at=NOON + SECOND)
@@ -388,10 +393,10 @@ class DatabaseSuite:
             async with database.transaction() as tx:
                 assert await tx.waiting_room.heads(0, NOON, 10) == []
                 assert await tx.waiting_room.next_due(0) == NOON + HOUR
-                assert await tx.waiting_room.blocked(["a"]) == {"a"}
+                assert await tx.waiting_room.blocked([line("a"), line("a", "another")]) == {line("a")}
                 assert ids(await tx.waiting_room.parked()) == ["a1", "a2"]
-                assert await tx.waiting_room.redrive("a", NOON + SECOND) == 2
-                assert await tx.waiting_room.redrive("nobody", NOON) == 0
+                assert await tx.waiting_room.redrive(line("a"), NOON + SECOND) == 2
+                assert await tx.waiting_room.redrive(line("a", "another"), NOON) == 0
             async with database.transaction() as tx:
                 assert await tx.waiting_room.parked() == []
                 assert await tx.waiting_room.heads(0, NOON, 10) == []

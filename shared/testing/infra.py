@@ -7,10 +7,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import IO
 
 import psutil
 import psycopg2
@@ -23,6 +25,8 @@ from shared.runtime.topology import BY_NAME, ServiceInfo
 
 PASSWORD = "test"
 _numbers = count(1)
+# A process dies with the thread that started it, not with that thread's process: so one thread starts them all.
+_starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="starter")
 
 
 class Server:
@@ -50,9 +54,10 @@ class Server:
         """Start it without waiting: several that start at the same time are ready sooner."""
         assert self._process is None, f"{self._program.name} runs already"
         with self.log.open("ab") as output:
-            self._process = subprocess.Popen(
-                self._program.argv, stdout=output, stderr=subprocess.STDOUT, **self._program.options()
-            )
+            self._process = _starter.submit(self._popen, output).result()
+
+    def _popen(self, output: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self._program.argv, stdout=output, stderr=subprocess.STDOUT, **self._program.options())
 
     def wait_until_ready(self) -> None:
         """Wait until it answers. RuntimeError with its last lines when it ends instead."""

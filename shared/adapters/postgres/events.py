@@ -6,8 +6,8 @@ from typing import Any
 from shared.eventsourcing.store import History, Metadata, Snapshot, StoredEvent
 from shared.serialization import from_json, to_json
 
-# `offset 0` keeps each lateral a look-up by key. Flattened into a join, it would read the whole table once it looks small
-# to the planner, which it does until the first analyze.
+# `offset 0` keeps each lateral a look-up by key. Flattened into a join, it would read the whole table while that looks
+# small to the planner, which it does until the first analyze.
 _LOAD = """
 select wanted.id, e.version, e.type, e.data::text, e.metadata::text, e.occurred_at, s.version, s.state::text
 from unnest($3::text[]) as wanted(id)

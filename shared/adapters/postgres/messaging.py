@@ -6,7 +6,7 @@ from typing import Any
 
 from shared.messaging.envelope import Envelope, Received
 from shared.messaging.inbox import Claim, KeptReply
-from shared.messaging.set_aside import PutAside, PutBack, SetAside, SetAsideChange, TakenUp
+from shared.messaging.set_aside import Line, PutAside, PutBack, SetAside, SetAsideChange, TakenUp
 from shared.serialization import from_json, to_json
 
 
@@ -63,23 +63,28 @@ class PostgresOutbox:
         )
 
 
-_HEADS = """
-select seq, partition, key, message_id, row_id, headers, data, attempts, set_aside_at, retry_at, parked_at, error
-from (select distinct on (key) * from set_aside where partition = $1 order by key, seq) heads
+_COLUMNS = """
+seq, partition, key, source, message_id, row_id, headers, data,
+attempts, set_aside_at, retry_at, parked_at, error
+"""
+_HEADS = f"""
+select {_COLUMNS}
+from (select distinct on (key, source) * from set_aside where partition = $1 order by key, source, seq) heads
 where parked_at is null
 """
 _PUT_ASIDE = """
 insert into set_aside
-    (partition, key, message_id, row_id, headers, data, attempts, set_aside_at, retry_at, parked_at, error)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+    (partition, key, source, message_id, row_id, headers, data, attempts, set_aside_at, retry_at, parked_at, error)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 """
 _PUT_BACK = "update set_aside set attempts = $2, retry_at = $3, parked_at = $4, error = $5 where seq = $1"
-_PARKED = """
-select seq, partition, key, message_id, row_id, headers, data, attempts, set_aside_at, retry_at, parked_at, error
-from set_aside where key in (select key from set_aside where parked_at is not null) order by key, seq
+_PARKED = f"""
+select {_COLUMNS}
+from set_aside where (key, source) in (select key, source from set_aside where parked_at is not null) order by seq
 """
 _REDRIVE = """
-update set_aside set parked_at = null, retry_at = $2, set_aside_at = $2, attempts = 0 where key = $1
+update set_aside set parked_at = null, retry_at = $2, set_aside_at = $2, attempts = 0
+where key = $1 and source = $3
 """
 
 
@@ -89,10 +94,15 @@ class PostgresWaitingRoom:
     def __init__(self, driver: Any) -> None:
         self._driver = driver
 
-    async def blocked(self, keys: Sequence[str]) -> set[str]:
+    async def blocked(self, lines: Sequence[Line]) -> set[Line]:
         """See `set_aside.WaitingRoom`."""
-        rows = await self._driver.fetch("select distinct key from set_aside where key = any($1::text[])", keys)
-        return {key for (key,) in rows}
+        rows = await self._driver.fetch(
+            "select distinct key, source from set_aside join unnest($1::text[], $2::text[]) as line(key, source) "
+            "using (key, source)",
+            [line.key for line in lines],
+            [line.source for line in lines],
+        )
+        return {Line(key, source) for key, source in rows}
 
     async def heads(self, partition: int, now: datetime, limit: int) -> Sequence[SetAside]:
         """See `set_aside.WaitingRoom`."""
@@ -113,7 +123,8 @@ class PostgresWaitingRoom:
                     await self._driver.execute(
                         _PUT_ASIDE,
                         message.partition,
-                        message.key,
+                        message.line.key,
+                        message.line.source,
                         message.message_id,
                         message.received.row_id,
                         to_json(dict(message.received.headers)),
@@ -135,14 +146,28 @@ class PostgresWaitingRoom:
         """See `set_aside.WaitingRoom`."""
         return [_set_aside(row) for row in await self._driver.fetch(_PARKED)]
 
-    async def redrive(self, key: str, now: datetime) -> int:
+    async def redrive(self, line: Line, now: datetime) -> int:
         """See `set_aside.WaitingRoom`."""
-        status: str = await self._driver.execute(_REDRIVE, key, now)
+        status: str = await self._driver.execute(_REDRIVE, line.key, now, line.source)
         return int(status.rpartition(" ")[2])
 
 
 def _set_aside(row: Sequence[Any]) -> SetAside:
-    seq, partition, key, message_id, row_id, headers, data, attempts, set_aside_at, retry_at, parked_at, error = row
+    (
+        seq,
+        partition,
+        key,
+        source,
+        message_id,
+        row_id,
+        headers,
+        data,
+        attempts,
+        set_aside_at,
+        retry_at,
+        parked_at,
+        error,
+    ) = row
     # Its place in the stream is of no interest any more: what is set aside is behind the position.
     received = Received(
         position=0, row_id=row_id, received_at=set_aside_at, headers=from_json(dict[str, str], headers), data=data
@@ -150,7 +175,7 @@ def _set_aside(row: Sequence[Any]) -> SetAside:
     return SetAside(
         seq=seq,
         partition=partition,
-        key=key,
+        line=Line(key, source),
         message_id=message_id,
         received=received,
         attempts=attempts,

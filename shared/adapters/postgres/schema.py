@@ -96,6 +96,7 @@ create table set_aside (
     seq           bigint      generated always as identity primary key,
     partition     integer     not null,
     key           text        not null,
+    source        text        not null,
     message_id    text        not null,
     row_id        text        not null,
     headers       text        not null,
@@ -106,7 +107,7 @@ create table set_aside (
     parked_at     timestamptz,
     error         text        not null default ''
 );
-create index set_aside_by_key on set_aside (partition, key, seq);
+create index set_aside_by_key on set_aside (key, source, seq);
 
 create table sagas (
     id             text        primary key,
