@@ -8,6 +8,7 @@ import importlib
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
 
@@ -60,9 +61,6 @@ class MemoryService:
         self.partition: HeldPartition[Any] = HeldPartition(
             lease, self.container.units(), self.container.dispatcher(), clock
         )
-        self.client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(self.container.app(), raise_app_exceptions=False), base_url=f"http://{name}"
-        )
 
     def _replace(self, name: str, clock: Clock) -> None:
         memory = None
@@ -84,6 +82,12 @@ class MemoryService:
         self.container.service.override(providers.Singleton(_InMemory, self.container.commands))
         if memory is not None:
             self.container.unit_of_work.override(providers.Object(memory.unit_of_work))
+
+    @cached_property
+    def client(self) -> httpx.AsyncClient:
+        """A client of its API. That is what takes longest to make, so it is made only where it is used."""
+        transport = httpx.ASGITransport(self.container.app(), raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url=f"http://{self.name}")
 
     async def take_partition(self) -> None:
         """Makes this process the holder."""
@@ -127,7 +131,6 @@ class MemorySystem:
     async def __aenter__(self) -> Self:
         for service in self.services.values():
             await service.take_partition()
-            await self._stack.enter_async_context(service.client)
             await self._stack.enter_async_context(_running(service.container.commands()))
         return self
 
