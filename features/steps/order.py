@@ -36,6 +36,7 @@ def orders(world: World, consumer: str, restaurant: str, datatable: Table) -> No
     _place(world, consumer, THE_ORDER, restaurant, quantities(datatable))
 
 
+@given(step('"{consumer:Name}" has just ordered "{order:Name}" at "{restaurant:Name}":'))
 @when(step('"{consumer:Name}" orders "{order:Name}" at "{restaurant:Name}":'))
 def orders_named(world: World, consumer: str, order: str, restaurant: str, datatable: Table) -> None:
     _place(world, consumer, order, restaurant, quantities(datatable))
@@ -61,9 +62,21 @@ def orders_with_key(world: World, consumer: str, restaurant: str, key: str, data
     _place(world, consumer, THE_ORDER, restaurant, quantities(datatable), key=key)
 
 
+@given(step('"{consumer:Name}" has ordered at "{restaurant:Name}" with the key "{key:Name}":'))
+def has_ordered_with_key(world: World, consumer: str, restaurant: str, key: str, datatable: Table) -> None:
+    orders_with_key(world, consumer, restaurant, key, datatable)
+    is_in_state(world, THE_ORDER, "Approved")
+
+
 @given(step('"{consumer:Name}" has cancelled {order:Order}'))
 def has_cancelled(world: World, consumer: str, order: str) -> None:
     cancels(world, consumer, order)
+    is_in_state(world, order, "Cancelled")
+
+
+@given(step('"{consumer:Name}" has cancelled {order:Order} with the key "{key:Name}"'))
+def has_cancelled_with_key(world: World, consumer: str, order: str, key: str) -> None:
+    cancels_with_key(world, consumer, order, key)
     is_in_state(world, order, "Cancelled")
 
 
@@ -90,6 +103,12 @@ def has_revised(world: World, consumer: str, order: str, datatable: Table) -> No
     is_in_state(world, order, "Approved")
 
 
+@given(step('"{consumer:Name}" has revised {order:Order} with the key "{key:Name}" to:'))
+def has_revised_with_key(world: World, consumer: str, order: str, key: str, datatable: Table) -> None:
+    _revise(world, order, quantities(datatable), key)
+    is_in_state(world, order, "Approved")
+
+
 @when(step('"{consumer:Name}" revises {order:Order} with the key "{key:Name}" to:'))
 def revises_with_key(world: World, consumer: str, order: str, key: str, datatable: Table) -> None:
     _revise(world, order, quantities(datatable), key)
@@ -98,7 +117,10 @@ def revises_with_key(world: World, consumer: str, order: str, key: str, datatabl
 @when("the same request is sent again")
 def sends_again(world: World) -> None:
     world.notes["first answer"] = world.notes[_ANSWER]
-    _send(world, *world.notes[_REQUEST])
+    method, path, body, key = world.notes[_REQUEST]
+    answer = _send(world, method, path, body, key)
+    if method == "POST" and answer is not None:
+        world.orders.setdefault(THE_ORDER, answer["id"])
 
 
 @when(step("{order:Order} is looked up"))
