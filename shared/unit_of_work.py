@@ -135,8 +135,7 @@ class UnitOfWork:
         """
         self._seal()
         outermost = self._attempts == 0
-        if outermost:
-            self._release()
+        in_hand = [repository.in_hand() for repository in self._repositories] if outermost else []
         mark = len(self._journal)
         self._attempts += 1
         with handling(cause or current_cause()):
@@ -152,7 +151,8 @@ class UnitOfWork:
             finally:
                 self._attempts -= 1
                 if outermost:
-                    self._release()
+                    for repository, before in zip(self._repositories, in_hand, strict=True):
+                        repository.release(before)
 
     def send(self, envelope: Envelope) -> None:
         """A message that goes out when all this is committed."""
@@ -195,6 +195,10 @@ class UnitOfWork:
         """Every event recorded in it."""
         return [entry.event for entry in self._journal.entries() if isinstance(entry, EventRecorded)]
 
+    def sent(self) -> Sequence[Envelope]:
+        """Every command and reply sent in it."""
+        return [entry for entry in self._journal.entries() if isinstance(entry, Envelope)]
+
     def next_due(self) -> datetime | None:
         """When the first message or saga that waits because of it is due."""
         due = [entry.message.retry_at for entry in self._journal.entries() if isinstance(entry, PutAside | PutBack)]
@@ -223,10 +227,6 @@ class UnitOfWork:
         self._journal.back_to(mark)
         for repository in self._repositories:
             repository.reset()
-
-    def _release(self) -> None:
-        for repository in self._repositories:
-            repository.release()
 
 
 class Units(Generic[U]):

@@ -2,7 +2,7 @@
 
 Both kinds hand out one object for an id while a handler runs, journal what has happened to the objects when it is
 through or something has to be written (`seal`), take the same objects back to that point when it fails (`reset`), and
-forget which ones were handed out when it has ended (`release`).
+forget which ones it was handed when it has ended (`release`).
 """
 
 from collections.abc import Callable, Iterable
@@ -104,9 +104,14 @@ class Repository(Generic[A]):
             if aggregate.recorded:
                 self._fold(id_)
 
-    def release(self) -> None:
-        """What was handed out is in nobody's hands any more."""
-        self._touched.clear()
+    def in_hand(self) -> int:
+        """How many are handed out."""
+        return len(self._touched)
+
+    def release(self, before: int) -> None:
+        """What was handed out since there were `before` of them is in nobody's hands any more."""
+        for id_ in list(self._touched)[before:]:
+            del self._touched[id_]
 
     def _journal_event(self, aggregate: A, version: int, event: Event) -> None:
         id_ = aggregate.id
@@ -211,9 +216,14 @@ class Rows(Generic[R]):
             elif row != sealed:
                 row.__dict__.update(copy(sealed).__dict__)
 
-    def release(self) -> None:
-        """What was handed out is in nobody's hands any more."""
-        self._touched.clear()
+    def in_hand(self) -> int:
+        """How many are handed out."""
+        return len(self._touched)
+
+    def release(self, before: int) -> None:
+        """What was handed out since there were `before` of them is in nobody's hands any more."""
+        for id_ in list(self._touched)[before:]:
+            del self._touched[id_]
 
     async def write(self, rows: Iterable[R]) -> None:
         """Brings the last state of each of the rows to the database."""

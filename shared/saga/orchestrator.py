@@ -36,11 +36,11 @@ class Sagas:
         self._uow = unit_of_work
 
     async def start(self, saga: Saga) -> None:
-        """Starts a saga, once for the message or request that is being handled.
+        """Starts a saga, once for the message or request that is being handled and the saga's key.
 
         Raises the DomainError of a first step that is local: then nothing has begun.
         """
-        id_ = derived_id(saga.type_name, current_cause().id)
+        id_ = instance_id(saga, current_cause().id)
         if await self._uow.saga_instances.find(id_) is not None:
             return
         start = saga.machine.start()
@@ -102,6 +102,15 @@ class Sagas:
         await self._run(instance, self._load(instance))
         return True
 
+    async def put_off(self, id_: str, error: BaseException) -> None:
+        """Waking it has failed, and not because something refused: it pauses, and is stuck after a number of tries.
+
+        A reply that comes meanwhile to the command it waits for is still taken.
+        """
+        instance = await self._uow.saga_instances.get(id_)
+        instance.error = repr(error)
+        self._pause_or_give_up(instance)
+
     def _load(self, instance: SagaInstance) -> Saga:
         return from_json(saga_type(instance.type), instance.data)
 
@@ -134,21 +143,24 @@ class Sagas:
             instance.move_to(position)
             return True
         instance.wait_for_nothing()
+        self._pause_or_give_up(instance)
+        return False
+
+    def _pause_or_give_up(self, instance: SagaInstance) -> None:
+        now = self._uow.clock()
         instance.attempts += 1
-        if instance.attempts < self._uow.policy.saga_attempts:
-            instance.due_at = self._uow.clock() + self._uow.policy.retry_after(instance.attempts)
-        else:
-            instance.stuck = True
+        instance.stuck = instance.attempts >= self._uow.policy.saga_attempts
+        instance.due_at = None if instance.stuck else now + self._uow.policy.retry_after(instance.attempts)
+        instance.updated_at = now
         log.warning(
-            "saga is stuck" if instance.stuck else "saga step refused: it will be tried again",
+            "saga is stuck" if instance.stuck else "saga step failed: it will be tried again",
             saga=instance.id,
             type=instance.type,
             step=instance.step,
             phase=instance.phase,
             attempts=instance.attempts,
-            reason=reason,
+            reason=instance.error,
         )
-        return False
 
     def _send(self, instance: SagaInstance, saga: Saga, message_id: str) -> None:
         request: Any = _action(saga.table[instance.step], instance.position)
@@ -178,6 +190,11 @@ class Sagas:
     def _store(self, instance: SagaInstance, saga: Saga) -> None:
         instance.data = Json(to_json(saga))
         instance.updated_at = self._uow.clock()
+
+
+def instance_id(saga: Saga, cause_id: str) -> str:
+    """The id of the saga that a message or request starts: the same whenever it is handled."""
+    return derived_id(saga.type_name, cause_id, saga.key)
 
 
 def _action(step: Step, position: Position) -> Any:

@@ -510,3 +510,29 @@ async def test_an_empty_unit_of_work_writes_nothing() -> None:
         assert uow.events() == []
         assert uow.next_due() is None
     assert service.sent() == []
+
+
+async def test_what_was_got_before_an_attempt_can_be_changed_after_it() -> None:
+    service = WalletService()
+    await service.open("w")
+    async with service.units.begin() as uow:
+        wallet, owner = await uow.wallets.get("w"), await uow.owners.add(Owner(id="o", name="Ada"))
+        with uow.attempt(CAUSE):
+            (await uow.wallets.get("w")).deposit(1)
+            await uow.tallies.add(Tally(id="t"))
+        wallet.deposit(10)
+        owner.name = "Grace"
+    assert await service.balance("w") == 11
+    assert service.database.tables[Owner]["o"] == Owner(id="o", version=1, name="Grace")
+
+
+async def test_a_handler_keeps_nothing_of_the_one_before() -> None:
+    """Or each seal of a batch would look at all that the batch has touched."""
+    service = WalletService()
+    await service.open("a", "b")
+    async with service.units.begin() as uow:
+        for id_ in ("a", "b"):
+            with uow.attempt(CAUSE):
+                (await uow.wallets.get(id_)).deposit(1)
+                await uow.owners.add(Owner(id=id_, name="Ada"))
+                assert (uow.wallets.in_hand(), uow.owners.in_hand()) == (1, 1)
