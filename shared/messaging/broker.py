@@ -92,7 +92,8 @@ class Publisher(Protocol):
 
         A repeat within the broker's window gets the position of the first. None stands for a message that this broker
         will never accept, however often it is tried (too large, not a valid subject or header). Raises
-        BrokerUnavailable when any acknowledgement is missing: then any of the messages may or may not be stored.
+        BrokerUnavailable when any acknowledgement is missing: then any of the messages may or may not be stored. No
+        messages: asks only whether the connection still stands.
         """
         ...
 

@@ -269,11 +269,10 @@ class Relay:
     async def _publish(self, rows: Sequence[OutboxRow], broker: BrokerConnection) -> list[int | None]:
         """Publish rows in this order; returns their places, None for those that the broker will never accept.
 
+        Without rows it still asks the broker: a relay that has nothing to publish must notice that it has restarted.
         Passing over such a row is the lesser evil: waiting would stop everything behind it, for ever.
         """
         self._check_clock()
-        if not rows:
-            return []
         messages = [self._publication(row) for row in rows]
         stored = iter(await broker.publish([message for message in messages if message is not None]))
         positions = [None if message is None else next(stored) for message in messages]

@@ -172,5 +172,7 @@ class BrokerSuite:
         with pytest.raises(BrokerUnavailable):
             await log.publish(publications([1]))
         with pytest.raises(BrokerUnavailable):
+            await log.publish([])
+        with pytest.raises(BrokerUnavailable):
             async with log.read(0, after=0, filters=[CREATED]) as feed:
                 await feed.take(1, 10)

@@ -52,6 +52,7 @@ class NatsPublisher:
 
     async def publish(self, messages: Sequence[Publication]) -> list[int | None]:
         """See `broker.Publisher`. One call at a time."""
+        self._check()
         positions: list[int | None] = []
         for start in range(0, len(messages), WINDOW):
             positions += await self._publish_window(messages[start : start + WINDOW])
@@ -91,8 +92,7 @@ class NatsPublisher:
                     self._changed.clear()
         except TimeoutError:
             self._fail(f"{len(self._awaited)} acknowledgements are missing after {ACK_SECONDS:g} s")
-        if self._fault is not None:
-            raise BrokerUnavailable(self._fault)
+        self._check()
         return self._positions
 
     async def _send(self, index: int, message: Publication) -> None:
@@ -111,6 +111,10 @@ class NatsPublisher:
             )
         except BadHeaderError:
             del self._awaited[token]
+
+    def _check(self) -> None:
+        if self._fault is not None:
+            raise BrokerUnavailable(self._fault)
 
     def _lost(self, reason: asyncio.Future[str]) -> None:
         self._fail(f"connection lost: {reason.result()}")
