@@ -4,14 +4,17 @@ A released function here never changes: a later change of these tables is a furt
 migration of each service.
 """
 
+from typing import TYPE_CHECKING
+
 from alembic import op
 
-from shared.runtime.topology import ServiceInfo
+if TYPE_CHECKING:
+    from shared.runtime.topology import ServiceInfo
 
 PUBLICATION = "ftgo_outbox"
 
 
-def upgrade_1(service: ServiceInfo) -> None:
+def upgrade_1(service: "ServiceInfo") -> None:
     """Event store, outbox, inbox, subscriptions, set-aside messages, sagas and idempotency keys; the roles' rights."""
     for statement in filter(None, (part.strip() for part in _TABLES.split(";"))):
         op.execute(statement)
@@ -23,7 +26,7 @@ def upgrade_1(service: ServiceInfo) -> None:
         op.execute(f"grant select, insert, delete on relay_checkpoints to {service.relay_role}")
 
 
-def grant_tables(service: ServiceInfo) -> None:
+def grant_tables(service: "ServiceInfo") -> None:
     """Let the service use every table made so far, and change none of their definitions."""
     op.execute(f"grant select, insert, update, delete on all tables in schema public to {service.service_role}")
 
