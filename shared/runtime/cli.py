@@ -22,9 +22,10 @@ from shared.runtime.demo.command import demo
 from shared.runtime.explain import explain
 from shared.runtime.process import LaunchError, Program, require_free_port
 from shared.runtime.provision import ProvisionSettings
+from shared.runtime.repair import parked, sagas
 from shared.runtime.settings import RelaySettings, ServiceSettings
 from shared.runtime.supervisor import http_probe, local_client, read_state
-from shared.runtime.system import RELAY, ROOT, System, SystemSettings, remove_data
+from shared.runtime.system import RELAY, ROOT, System, SystemSettings, attached_system, remove_data
 from shared.runtime.topology import BY_NAME, SERVICES
 
 app = typer.Typer(
@@ -185,7 +186,7 @@ def service(name: Annotated[str, typer.Argument(help=", ".join(SERVICE_NAMES))])
     if "FTGO_DATABASE_URL" in os.environ:
         os.environ.setdefault("FTGO_PORT", str(BY_NAME[name].port))
         _become((sys.executable, "-m", name), dict(os.environ))
-    system = _attached_system()
+    system = attached_system()
     require_free_port(system.port(BY_NAME[name]), name, system.settings.host)
     _become_program(system.service_program(BY_NAME[name]))
 
@@ -204,13 +205,15 @@ def relay(names: Annotated[list[str] | None, typer.Argument(help="Whose database
         raise LaunchError(f"no relay for {', '.join(sorted(unknown))}: it takes services that publish messages")
     if any(variable.startswith("FTGO_RELAY_URL_") for variable in os.environ):
         _become((sys.executable, "-m", "cdc", *(each.name for each in services)), dict(os.environ))
-    system = _attached_system()
+    system = attached_system()
     require_free_port(system.relay_port, RELAY, system.settings.host)
     _become_program(system.relay_program(services))
 
 
 app.command()(demo)
 app.command()(explain)
+app.add_typer(parked, name="parked")
+app.add_typer(sagas, name="sagas")
 
 
 @app.command(
@@ -233,16 +236,6 @@ def known_part(name: str) -> str:
 
 def _system_settings(port_offset: int | None) -> SystemSettings:
     return SystemSettings() if port_offset is None else SystemSettings(port_offset=port_offset)
-
-
-def _attached_system() -> System:
-    """Return the system that runs, with the ports it has."""
-    settings = SystemSettings()
-    state = read_state(settings.data_dir)
-    if state is None:
-        raise LaunchError("nothing runs that it could use: start ./ftgo up first, or set FTGO_DATABASE_URL and so on")
-    offset = state["parts"]["postgres"]["port"] - settings.postgres_port
-    return System(settings.model_copy(update={"port_offset": offset}))
 
 
 def _become_program(program: Program) -> None:

@@ -22,7 +22,7 @@ from shared.runtime.embedded import Nats, Postgres
 from shared.runtime.process import LaunchError, Program
 from shared.runtime.provision import Database, addresses, provision, roles_of
 from shared.runtime.settings import RelaySettings, Settings
-from shared.runtime.supervisor import Group, Part, Supervisor, blocking_probe, http_probe, locked
+from shared.runtime.supervisor import Group, Part, Supervisor, blocking_probe, http_probe, locked, read_state
 from shared.runtime.topology import SERVICES, ServiceInfo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -172,6 +172,16 @@ class System:
 
     def _provision(self) -> None:
         provision(self.postgres.admin_url, self.secrets.roles)
+
+
+def attached_system() -> System:
+    """Return the system that runs, with the ports it has."""
+    settings = SystemSettings()
+    state = read_state(settings.data_dir)
+    if state is None:
+        raise LaunchError("nothing runs that it could use: start ./ftgo up first, or set FTGO_DATABASE_URL and so on")
+    offset = state["parts"]["postgres"]["port"] - settings.postgres_port
+    return System(settings.model_copy(update={"port_offset": offset}))
 
 
 def remove_data(folder: Path) -> None:
