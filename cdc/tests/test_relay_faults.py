@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY
 
 from cdc.tests.support import (
     OPTIONS,
+    ROUTE,
     GatedBroker,
     Outbox,
     eventually,
@@ -27,6 +28,8 @@ from cdc.tests.support import (
     running,
     stored,
 )
+from shared.adapters.postgres import relay_database
+from shared.messaging.broker import Publication
 from shared.outbox import relay as relay_module
 from shared.outbox.relay import REACH_BACK
 from shared.runtime.provision import Database
@@ -171,14 +174,19 @@ async def test_a_store_that_was_set_back_gets_what_it_lost(database: Database, n
             await relay.publishing()
             # Created long before the checkpoint that survives: these are not published again.
             old = await outbox.add(10, created_at=datetime.now(UTC) - 2 * REACH_BACK)
-            kept = await outbox.add(10)
+            open_meanwhile = outbox.service.transaction()
+            await open_meanwhile.start()
+            early_and_late = await outbox.add()
+            async with outbox.another_connection() as other:
+                kept = await outbox.add(10, connection=other)
             await published(broker, old + kept)
             await outbox.checkpointed(kept[-1])
             store.copy()
             await relay.waiting("NATS")
             await relay.publishing()
+            await open_meanwhile.commit()
             lost = await outbox.add(10)
-            await published(broker, lost)
+            await published(broker, early_and_late + lost)
             await outbox.checkpointed(lost[-1])
             lost += await outbox.add(10)
             await published(broker, lost)
@@ -188,8 +196,8 @@ async def test_a_store_that_was_set_back_gets_what_it_lost(database: Database, n
         await outbox.slot_is_free()
         async with running(database, broker) as relay:
             more = await outbox.add(2)
-            found = await published(broker, [*old, *kept, *lost, *more])
-            assert first_seen(found) == old + kept + lost + more
+            found = await published(broker, [*old, *kept, *early_and_late, *lost, *more])
+            assert first_seen(found) == old + kept + early_and_late + lost + more
             assert [number for number in found if number in old] == old
             await relay.publishing()
             assert metric("relay_broker_tail_lost_total", database) == 1
@@ -228,6 +236,71 @@ async def test_a_crash_while_it_publishes_again_loses_nothing(
         await outbox.slot_is_free()
         async with running(database, broker):
             assert first_seen(await published(broker, first + second)) == first + second
+
+
+async def test_a_crash_while_it_publishes_again_is_not_taken_for_the_end_of_it(
+    database: Database, nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By chance the checkpoint's message gets its old place again, before messages that were once in front of it."""
+    monkeypatch.setattr(relay_database, "CHUNK_ROWS", 1)
+    broker = nats_broker(nats.url)
+    async with opened(database) as outbox:
+        async with running(database, broker) as relay:
+            await relay.publishing()
+            transaction = outbox.service.transaction()
+            await transaction.start()
+            last = await outbox.add()
+            async with outbox.another_connection() as other:
+                first = await outbox.add(3, connection=other)
+            await transaction.commit()
+            assert await published(broker, first + last) == first + last
+            await relay.stop()
+        assert (await outbox.checkpoints())[-1] == (last[0], 4)
+        Store(nats).lose()
+        async with broker.connect() as log:  # another service's relay is quicker
+            other_service = [
+                Publication(row_id=f"x-{number}", subject=f"ftgo.0.{ROUTE}", headers={}, data="") for number in range(3)
+            ]
+            assert await log.publish(other_service) == [1, 2, 3]
+        await outbox.slot_is_free()
+        publish, chunks = relay_module.Relay._publish, [1]
+
+        async def crash_after_one(self: relay_module.Relay, rows: object, log: object) -> object:
+            if not chunks:
+                await asyncio.Event().wait()
+            chunks.pop()
+            return await publish(self, rows, log)  # type: ignore[arg-type]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(relay_module.Relay, "_publish", crash_after_one)
+            async with running(database, broker) as relay:
+
+                async def one_is_there() -> bool:
+                    return [message.row_id for message in await stored(broker)][3:] == [f"order-{last[0]}"]
+
+                await eventually(one_is_there)
+                await relay.crash()
+        await outbox.slot_is_free()
+        async with running(database, broker) as relay:
+            await relay.publishing()
+            found = [message.row_id for message in await stored(broker)][3:]
+            assert set(found) == {f"order-{number}" for number in first + last}
+
+
+async def test_checkpoints_of_another_server_do_not_hide_our_own(database: Database, nats: NatsServer) -> None:
+    broker = nats_broker(nats.url)
+    async with opened(database) as outbox:
+        # A dump of this database was loaded into a new server, whose log begins anew.
+        await outbox.relay.execute(
+            "insert into relay_checkpoints values (999, 'FFFF/0', 999, now() - interval '1 day')"
+        )
+        rows = await outbox.add(3)
+        async with running(database, broker) as relay:
+            await relay.publishing()
+            assert await published(broker, rows) == rows
+            rows += await outbox.add(3)
+            await published(broker, rows)
+            await outbox.checkpointed(rows[-1])
 
 
 async def test_a_dropped_slot_is_made_again_without_a_gap(database: Database, nats: NatsServer) -> None:

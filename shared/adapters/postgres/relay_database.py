@@ -87,7 +87,8 @@ class RelayDatabase:
         """All checkpoints, the newest first."""
         with database_faults():
             records = await self._connection.fetch(
-                "select row_id, lsn::text, stream_seq, at from relay_checkpoints order by lsn desc, stream_seq desc"
+                "select row_id, lsn::text, stream_seq, at from relay_checkpoints as checkpoint"
+                " order by checkpoint.lsn desc, stream_seq desc"  # not by its text
             )
         return [Checkpoint(row_id, parse_lsn(lsn), stream_seq, at) for row_id, lsn, stream_seq, at in records]
 

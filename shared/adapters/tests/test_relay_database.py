@@ -1,0 +1,121 @@
+"""What the relay does to its tables."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from shared.adapters.postgres.relay_database import PURGE_ROWS, Checkpoint, RelayDatabase, open_database
+from shared.adapters.postgres.replication import DatabaseUnavailable
+from shared.runtime.provision import Database
+from shared.runtime.topology import ServiceInfo
+from shared.testing.schema import make_framework_tables
+
+NOW = datetime.now(UTC)
+DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
+
+
+@pytest.fixture
+def database(new_database: Callable[[str | ServiceInfo], Database]) -> Database:
+    database = new_database("order")
+    make_framework_tables(database)
+    return database
+
+
+@asynccontextmanager
+async def sessions(database: Database) -> AsyncIterator[tuple[RelayDatabase, asyncpg.Connection]]:
+    """The relay's session and the service's."""
+    service = await asyncpg.connect(database.url)
+    async with open_database(database.relay_url) as relay:
+        yield relay, service
+    await service.close()
+
+
+async def write(service: asyncpg.Connection, *created_at: datetime) -> list[int]:
+    return [
+        await service.fetchval(
+            "insert into outbox (subject, key, headers, data, created_at)"
+            " values ('s', 'k', '{}', '{}', $1) returning id",
+            at,
+        )
+        for at in created_at
+    ]
+
+
+async def left(service: asyncpg.Connection) -> list[int]:
+    return [record["id"] for record in await service.fetch("select id from outbox order by id")]
+
+
+async def test_rows_go_after_the_retention_if_they_have_been_published(database: Database) -> None:
+    async with sessions(database) as (relay, service):
+        rows = await write(service, NOW - 3 * HOUR, NOW - 2 * HOUR, NOW - HOUR / 2, NOW)
+        assert await relay.purge(HOUR, published_before=NOW - 2.5 * HOUR) == 1  # the second may be unpublished
+        assert await left(service) == rows[1:]
+        assert await relay.purge(HOUR, published_before=NOW) == 1
+        assert await left(service) == rows[2:]
+        assert await relay.purge(HOUR, published_before=NOW) == 0
+
+
+async def test_a_purge_takes_a_bounded_number(database: Database) -> None:
+    async with sessions(database) as (relay, service):
+        await service.execute(
+            "insert into outbox (subject, key, headers, data, created_at)"
+            " select 's', 'k', '{}', '{}', now() - interval '1 day' from generate_series(1, $1)",
+            PURGE_ROWS + 10,
+        )
+        assert await relay.purge(HOUR, published_before=NOW) == PURGE_ROWS
+        assert await relay.purge(HOUR, published_before=NOW) == 10
+
+
+async def test_checkpoints_come_newest_first_and_are_replaced(database: Database) -> None:
+    first, second = Checkpoint(7, 0x1_0000_0010, 70, NOW - HOUR), Checkpoint(3, 0x2_0000_0000, 80, NOW)
+    async with sessions(database) as (relay, _):
+        await relay.record(first)
+        await relay.record(second)
+        assert await relay.checkpoints() == [second, first]
+        again = Checkpoint(7, second.lsn + 1, 90, NOW)
+        await relay.record(again, instead_of=[second.row_id])
+        assert await relay.checkpoints() == [again]
+
+
+async def test_the_history_of_checkpoints_grows_sparse(database: Database) -> None:
+    minute = (NOW - HOUR).replace(second=0, microsecond=0)
+    old = [Checkpoint(1, 1, 1, NOW - 3 * DAY), Checkpoint(2, 2, 2, NOW - 2 * DAY)]
+    in_one_minute = [
+        Checkpoint(10 + second, 10 + second, 10, minute + timedelta(seconds=second)) for second in range(3)
+    ]
+    recent = [Checkpoint(20 + second, 20 + second, 20, NOW - timedelta(seconds=10 - second)) for second in range(3)]
+    async with sessions(database) as (relay, _):
+        for checkpoint in [*old, *in_one_minute, *recent]:
+            await relay.record(checkpoint)
+        await relay.thin_checkpoints(DAY)
+        assert await relay.checkpoints() == [*reversed(recent), in_one_minute[-1]]
+
+
+async def test_the_newest_checkpoint_stays_however_old_it_is(database: Database) -> None:
+    only = Checkpoint(1, 1, 1, NOW - 30 * DAY)
+    async with sessions(database) as (relay, _):
+        await relay.record(only)
+        await relay.thin_checkpoints(DAY)
+        assert await relay.checkpoints() == [only]
+
+
+async def test_rows_come_in_the_order_of_their_ids_from_a_time_on(database: Database) -> None:
+    async with sessions(database) as (relay, service):
+        rows = await write(service, NOW, NOW - HOUR, NOW - 2 * HOUR)
+        assert [row.id async for chunk in relay.rows_created_since(None) for row in chunk] == rows
+        assert [row.id async for chunk in relay.rows_created_since(NOW - HOUR) for row in chunk] == rows[:2]
+
+
+async def test_a_database_without_tables_says_so(new_database: Callable[[str | ServiceInfo], Database]) -> None:
+    async with open_database(new_database("order").relay_url) as relay:
+        with pytest.raises(DatabaseUnavailable, match="has not migrated it"):
+            await relay.require_outbox()
+
+
+async def test_a_wrong_password_is_waited_out(database: Database) -> None:
+    with pytest.raises(DatabaseUnavailable, match="password"):
+        async with open_database(database.relay_url.replace(":test@", ":wrong@")):
+            pass
