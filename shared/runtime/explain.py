@@ -66,6 +66,7 @@ def explain(
         raise LaunchError(f"no message is about an order {id_}: there is none, or it's older than what NATS keeps")
     console = terminal()
     console.print(render(build(collector, SagaTables.of_services())))
+    console.print()
     console.print(legend())
 
 
@@ -93,15 +94,24 @@ def render(timeline: Timeline) -> RenderableType:
     for entry in timeline.entries:
         after = round((entry.at - timeline.began).total_seconds() * 1000)
         rows.append((Text(f"{after:,}"), Text(entry.sender), _what(entry), _saga(entry.mark), _detail(entry)))
-    # Not a rich table: where space is short, that would cut every column and not the last one only.
+    # Not a rich table: where space is short, that would cut every column and not the last one only. What begins a
+    # branch belongs to no saga, so it may reach into that column.
+    begins = [False, *(entry.depth == 0 for entry in timeline.entries)]
     widths = [max(cell.cell_len for cell in column) for column in zip(*rows, strict=True)]
+    widths[2] = max(row[2].cell_len for row, root in zip(rows, begins, strict=True) if not root)
     lines = []
-    for when, service, what, saga, detail in rows:
+    for (when, service, what, saga, detail), root in zip(rows, begins, strict=True):
         when.align("right", widths[0])
         when.stylize("dim")
-        for cell, width in ((service, widths[1]), (what, widths[2]), (saga, widths[3])):
-            cell.align("left", width)
-        lines.append(_one_line(Text("  ").join((when, service, what, saga, detail))))
+        service.align("left", widths[1])
+        cells = [when, service, what, saga, detail]
+        if root:
+            what.align("left", max(widths[2] + 2 + widths[3], what.cell_len))
+            del cells[3]
+        else:
+            what.align("left", widths[2])
+            saga.align("left", widths[3])
+        lines.append(_one_line(Text("  ").join(cells)))
     return Group(_title(timeline), *lines)
 
 
@@ -140,13 +150,13 @@ def state_style(state: str) -> str:
 
 def _title(timeline: Timeline) -> Text:
     began = timeline.began.astimezone(UTC)
-    title = Text.assemble(("Order ", "bold"), (timeline.order_id, "bold"), "  ", progress_text(timeline.progress))
-    title.append("\n").append(began.strftime("%Y-%m-%d %H:%M:%S UTC"), "dim")
+    title = Text.assemble((f"Order {timeline.order_id}", "bold"), (f"  {began:%Y-%m-%d %H:%M:%S} UTC\n", "dim"))
+    title.append_text(progress_text(timeline.progress))
     if (seconds := timeline.approval_seconds) is not None:
         title.append(" · ", "dim").append(f"approved {seconds * 1000:,.0f} ms after the POST")
-    title.append(f" · {timeline.messages} messages · correlation id {timeline.correlation_ids[0]}", "dim")
+    title.append(f"\n{timeline.messages} messages · correlation id {timeline.correlation_ids[0]}", "dim")
     if more := len(timeline.correlation_ids) - 1:
-        title.append(f" and {more} more", "dim")
+        title.append(f", and {more} of other requests", "dim")
     return _one_line(title)
 
 

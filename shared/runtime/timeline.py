@@ -355,7 +355,7 @@ class _Builder:
                 depth=0,
                 sender=other.source,
                 name=name_of(other),
-                detail=_of_another(other),
+                detail=_whose(other),
             )
         made_at = time_of(id_)
         at = min(made_at, first) if made_at else first
@@ -363,7 +363,7 @@ class _Builder:
             return Entry(id=id_, kind=Kind.TIMER, at=at, depth=0, sender=effects[0].source, name="time to try again")
         outcomes = {effect.type for effect in effects} | ({other.type} if other else set())
         call = next((call for type_, call in _CALLS.items() if type_ in outcomes), "a request, or a timer")
-        detail = f"also led to {_of_another(other)}" if other else ""
+        detail = f"{_whose(other)}: {name_of(other)}" if other else ""
         return Entry(id=id_, kind=Kind.REQUEST, at=at, depth=0, sender="client", name=call, detail=detail)
 
     def _is_timer(self, effects: Sequence[Envelope]) -> bool:
@@ -476,9 +476,9 @@ def describe(envelope: Envelope) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _of_another(envelope: Envelope) -> str:
+def _whose(envelope: Envelope) -> str:
     order = order_of(envelope)
-    return f"{name_of(envelope)} of order {short(order)}" if order else name_of(envelope)
+    return f"order {short(order)}" if order else "another matter"
 
 
 def _clock(moment: str) -> str:

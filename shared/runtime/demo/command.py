@@ -80,7 +80,8 @@ async def _demo(
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGTERM, signal.SIGHUP):  # stops what was started for it, as Ctrl-C does
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup wants it to be ignored
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     settings = SystemSettings() if port_offset is None else SystemSettings(port_offset=port_offset)
     async with AsyncExitStack() as stack:
         if url_base is not None:
@@ -129,20 +130,22 @@ async def _play(places: Places, nats: NatsAddress, console: Console, pace: float
             finally:
                 following.cancel()
                 await asyncio.gather(following, return_exceptions=True)
-    told = await tell(log, scenario.orders)
-    shown = _worth_showing(scenario.orders)
-    timelines(console, [(order, told[order.id]) for order in shown if order.id in told], len(told) - len(shown))
-    summary(console, scenario.orders, told)
-    return not any(order.failure for order in scenario.orders)
+    failures = list(scenario.failures)
+    told: dict[str, Timeline] = {}
+    try:
+        told = await tell(log, scenario.orders)
+    except BrokerUnavailable as error:
+        failures.append(f"The orders' messages could not be read from NATS at {nats.url}: {error}.")
+    shown = [order for order in _worth_showing(scenario.orders) if order.id in told]
+    timelines(console, [(order, told[order.id]) for order in shown], len(told) - len(shown))
+    summary(console, scenario.orders, told, failures)
+    return not failures
 
 
 async def tell(log: MessageLog, orders: list[DemoOrder]) -> dict[str, Timeline]:
-    """Return each order's timeline by its id. LaunchError when the messages can't be read."""
+    """Return each order's timeline by its id. BrokerUnavailable when the messages can't be read."""
     sagas = SagaTables.of_services()
-    try:
-        collectors = await collect(log, [order.id for order in orders if order.id])
-    except BrokerUnavailable as error:
-        raise LaunchError(f"the orders' messages can't be read from NATS: {error}") from None
+    collectors = await collect(log, [order.id for order in orders if order.id])
     return {collector.order_id: build(collector, sagas) for collector in collectors if collector.messages}
 
 
@@ -150,7 +153,7 @@ def _worth_showing(orders: list[DemoOrder]) -> list[DemoOrder]:
     """Return those that tell something new: of many that are alike the first, the last, and all that failed."""
     if len(orders) <= TIMELINES:
         return orders
-    return [*orders[: TIMELINES - 1], *(order for order in orders[TIMELINES - 1 : -1] if order.failure), orders[-1]]
+    return [*orders[: TIMELINES - 1], *(order for order in orders[TIMELINES - 1 : -1] if order.failed), orders[-1]]
 
 
 async def _follow(log: MessageLog, since: datetime, screen: Screen) -> None:

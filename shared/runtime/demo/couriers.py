@@ -35,6 +35,16 @@ class Couriers:
         await self.call(self._next)
         self._next = min(2 * self._next, MOST_AT_ONCE)
 
+    async def keep_free(self, number: int) -> None:
+        """Let those of ours go off duty who have nothing to do, but for some."""
+        for courier in list(self._on_duty):
+            seen = await self._api.get("delivery", f"/api/couriers/{courier}")
+            if seen and not seen["plan"]:
+                number -= 1
+                if number < 0:
+                    self._on_duty.remove(courier)
+                    await self._set(courier, available=False)
+
     async def go_home(self) -> None:
         """Let all of ours go off duty; who has a plan still carries it out."""
         await asyncio.gather(*(self._set(courier, available=False) for courier in self._on_duty))

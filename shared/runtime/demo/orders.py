@@ -46,8 +46,8 @@ class DemoOrder:
     correlation_id: str = field(default_factory=new_id)
     id: str = ""
     ticket_id: str = ""
-    failure: str = ""
     has_ended: bool = False
+    failed: bool = False
 
     @property
     def name(self) -> str:

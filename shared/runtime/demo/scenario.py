@@ -14,6 +14,7 @@ from shared.runtime.demo.screen import Screen
 from shared.runtime.demo.town import AJANTA, EGG_SHOP, PIZZERIA, Place, address
 from shared.runtime.timeline import dollars, short
 
+COURIERS = 2
 RUSH = 100
 """How many orders at most are placed to keep every free courier busy."""
 AT_ONCE = 8
@@ -26,6 +27,7 @@ class Scenario:
     def __init__(self, api: Api, screen: Screen, act: Callable[[], Awaitable[None]]) -> None:
         """Prepare; `play()` plays."""
         self.orders: list[DemoOrder] = []
+        self.failures: list[str] = []
         self._api = api
         self._screen = screen
         self._act = act
@@ -33,13 +35,23 @@ class Scenario:
         self._restaurants: dict[str, str] = {}
 
     async def play(self) -> None:
-        """Play all of it. What goes wrong with an order is its `failure`; Unexpected when it can't begin."""
+        """Play all of it. What goes wrong is among the `failures`; Unexpected when it can't even begin."""
         await self._open_the_town()
         try:
             for story in (self._delivered, self._revised, self._cancelled, self._rejected, self._shortage):
-                await story()
+                try:
+                    await story()
+                except Unexpected as error:
+                    self._fail(f"A part of the demo could not be played: {error}.")
         finally:
-            await self._couriers.go_home()
+            try:
+                await self._couriers.go_home()
+            except Unexpected as error:
+                self._fail(f"The couriers could not go off duty: {error}.")
+
+    def _fail(self, failure: str) -> None:
+        self.failures.append(failure)
+        self._screen.complain(failure)
 
     async def _open_the_town(self) -> None:
         self._screen.chapter("The town opens", "Other services learn from messages who is new.")
@@ -50,7 +62,7 @@ class Scenario:
         for id_ in self._restaurants.values():
             for service in ("order", "kitchen"):
                 await self._api.until_there(service, f"/api/restaurants/{id_}")
-        await self._couriers.call(2)
+        await self._couriers.call(COURIERS)
         self._screen.say("Two couriers go on duty.")
 
     async def _delivered(self) -> None:
@@ -81,6 +93,7 @@ class Scenario:
             await self._approved(order)
             order.quantities = {"margherita": 3, "acqua-frizzante": 2}
             changed = {"total": order.total, "lines": order.quantities, "authorized amount": order.total}
+            await self._act()
             self._screen.say(
                 f"James Chen wants one more Pizza Margherita and no Tiramisù: {dollars(order.total)}.", order
             )
@@ -126,6 +139,7 @@ class Scenario:
         self._screen.chapter(
             "5. A courier shortage", "Orders are accepted until no courier is free; then one has to wait for a courier."
         )
+        await self._couriers.keep_free(COURIERS)
         consumer = await self._register("Sofia Rossi")
         rush: list[DemoOrder] = []
         waiting: DemoOrder | None = None
@@ -138,7 +152,7 @@ class Scenario:
                 await self._approved(order)
                 if not await self._accept(order):
                     waiting = order
-            if order.failure:
+            if order.failed:
                 break
         if waiting is not None:
             rush.remove(waiting)
@@ -147,7 +161,7 @@ class Scenario:
             await self._resolve(rush, waiting)
         elif len(rush) == RUSH:
             self._screen.say(f"{RUSH} orders found a courier each: too many are free to show a shortage.")
-        left = [order for order in rush if not order.has_ended and not order.failure]
+        left = [order for order in rush if not order.has_ended and not order.failed]
         for begin in range(0, len(left), AT_ONCE):
             await asyncio.gather(*(self._finish(order) for order in left[begin : begin + AT_ONCE]))
 
@@ -189,8 +203,8 @@ class Scenario:
         try:
             yield
         except Unexpected as error:
-            order.failure = f"{order.name} did not go as it should: {error}."
-            self._screen.complain(order.failure)
+            order.failed = True
+            self._fail(f"{order.name} did not go as it should: {error}.")
 
     async def _place(self, order: DemoOrder, consumer: str) -> None:
         await self._act()

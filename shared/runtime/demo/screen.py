@@ -60,7 +60,7 @@ class Screen:
 
     def complain(self, text: str) -> None:
         """Tell what went wrong."""
-        self._console.print(Text(f"     {text}", "red"))
+        self._console.print(Text(f"     {text}", "red"), soft_wrap=True)
 
     def add(self, order: DemoOrder) -> None:
         """Show an order from now on."""
@@ -115,7 +115,9 @@ def timelines(console: Console, shown: Iterable[tuple[DemoOrder, Timeline]], lef
     console.print(legend())
 
 
-def summary(console: Console, orders: Sequence[DemoOrder], told: Mapping[str, Timeline]) -> None:
+def summary(
+    console: Console, orders: Sequence[DemoOrder], told: Mapping[str, Timeline], failures: Sequence[str]
+) -> None:
     """Print where each order ended, how long its approval took, and whether all is well."""
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("", justify="right", style="bold", no_wrap=True)
@@ -143,7 +145,6 @@ def summary(console: Console, orders: Sequence[DemoOrder], told: Mapping[str, Ti
             f"{len(seconds)} orders approved, {median(seconds) * 1000:,.0f} ms after their POST in the median, "
             f"{max(seconds) * 1000:,.0f} ms at most."
         )
-    failures = [order.failure for order in orders if order.failure]
     for failure in failures:
         console.print(Text(failure, "bold red"), soft_wrap=True)
     if not failures:
@@ -151,7 +152,7 @@ def summary(console: Console, orders: Sequence[DemoOrder], told: Mapping[str, Ti
 
 
 def _ended(order: DemoOrder, timeline: Timeline | None) -> Text:
-    if order.failure:
+    if order.failed:
         return Text("not where it should", "bold red")
     if timeline is None:
         return Text("unknown", "yellow")
