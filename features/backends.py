@@ -3,11 +3,14 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import httpx
+import psycopg2
 
+from kitchen.domain.restaurant import Restaurant
 from shared.runtime.topology import SERVICES
 from shared.testing.processes import RunningSystem
 from shared.testing.system import MemorySystem
@@ -44,6 +47,9 @@ class Backend(Protocol):
     def back(self, service: str) -> None:
         """The service goes on with what has come in meanwhile."""
 
+    def lose_restaurant(self, id_: str) -> None:
+        """The kitchen service's copy of a restaurant is gone: no request can make it refuse an order otherwise."""
+
 
 class MemoryBackend:
     """All services in this process, in memory. Messages travel when they are told to, all of them, so nothing that has
@@ -79,6 +85,10 @@ class MemoryBackend:
     def back(self, service: str) -> None:
         """See `Backend`."""
         self._system.away.remove(service)
+
+    def lose_restaurant(self, id_: str) -> None:
+        """See `Backend`."""
+        del self._system.services["kitchen"].database.tables[Restaurant][id_]
 
 
 class HttpBackend:
@@ -118,6 +128,12 @@ class HttpBackend:
         """See `Backend`."""
         assert self._system is not None
         self._system.resume(service)
+
+    def lose_restaurant(self, id_: str) -> None:
+        """See `Backend`."""
+        assert self._system is not None
+        with closing(psycopg2.connect(self._system.databases["kitchen"].migrations_url)) as kitchen, kitchen:
+            kitchen.cursor().execute("delete from restaurants where id = %s", [id_])
 
     async def close(self) -> None:
         """Close the connections."""

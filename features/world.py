@@ -159,6 +159,10 @@ class World:
         self._backend.back(service)
         self._away.remove(service)
 
+    def kitchen_loses(self, restaurant: str) -> None:
+        """The kitchen service does not know the restaurant any more."""
+        self._backend.lose_restaurant(self.restaurants[restaurant])
+
     def leave(self) -> None:
         """In a system that other scenarios use as well: nobody of this one stays behind to get in their way."""
         for service in tuple(self._away):

@@ -35,11 +35,6 @@ def has_been_delivered(world: World, order: str) -> None:
     is_in_state(world, order, "DELIVERED")
 
 
-@given(step("{order:Order} has been scheduled"))
-def has_been_scheduled(world: World, order: str) -> None:
-    is_in_state(world, order, "SCHEDULED")
-
-
 @when(step("{order:Order} is delivered"))
 def delivers(world: World, order: str) -> None:
     world.act("delivery", "POST", f"{_path(world, order)}/delivered", success=202)
@@ -55,6 +50,7 @@ def looked_up(world: World, order: str) -> None:
     world.look_up("delivery", _path(world, order))
 
 
+@given(step("the delivery of {order:Order} is {state:DeliveryState}"))
 @then(step("the delivery of {order:Order} is {state:DeliveryState}"))
 @then(step("the delivery of {order:Order} is still {state:DeliveryState}"))
 def is_in_state(world: World, order: str, state: str) -> None:

@@ -5,13 +5,20 @@ from uuid import uuid4
 
 from pytest_bdd import given, then, when
 
-from features.steps.language import THE_ORDER, Table, dollars, items_table, menu_item_id, quantities, step
+from features.steps.language import THE_ORDER, Table, address, dollars, items_table, menu_item_id, quantities, rows, step
 from features.steps.outcomes import same
 from features.world import World
 
 _REQUEST = "the request that may be sent again"
 _ANSWER = "the answer to the last request"
+_PLACE = "where orders are to be delivered"
 _ADDRESS = {"street1": "9 Amazing View", "street2": None, "city": "Oakland", "state": "CA", "zip": "94612"}
+
+
+@given("orders are to be delivered to:")
+def are_to_be_delivered_to(world: World, datatable: Table) -> None:
+    (row,) = rows(datatable)
+    world.notes[_PLACE] = address(row)
 
 
 @given(step('"{consumer:Name}" has ordered at "{restaurant:Name}":'))
@@ -190,7 +197,7 @@ def _place(
         "restaurant_id": world.restaurants[restaurant],
         # The API compares it with the clock on the wall.
         "delivery_time": world.later(minutes),
-        "delivery_address": _ADDRESS,
+        "delivery_address": world.notes.get(_PLACE, _ADDRESS),
         "line_items": quantities,
     }
     answer = _send(world, "POST", "/orders", body, key)

@@ -28,6 +28,7 @@ def has_all(world: World, consumer: str, number: int) -> None:
     world.eventually(lambda: same(len(_find(world, consumer)), number))
 
 
+@given(step('"{consumer:Name}" has opened their history, {number:d} orders to a page'))
 @when(step('"{consumer:Name}" opens their history, {number:d} orders to a page'))
 def opens(world: World, consumer: str, number: int) -> None:
     _turn(world, {"consumerID": world.consumers[consumer], "limit": number})

@@ -46,6 +46,11 @@ def is_back(world: World, service: str) -> None:
     world.service_is_back(service)
 
 
+@given(step('the kitchen service has lost what it knew of "{restaurant:Name}"'))
+def has_lost(world: World, restaurant: str) -> None:
+    world.kitchen_loses(restaurant)
+
+
 def same(actual: object, expected: object) -> None:
     """A condition for `World.eventually`."""
     assert actual == expected
