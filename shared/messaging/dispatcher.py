@@ -50,7 +50,7 @@ class _Arrival:
 
     @property
     def id(self) -> str:
-        return self.envelope.id if self.envelope else self.received.headers.get("ce-id", self.received.row_id)
+        return self.envelope.id if self.envelope else self.received.headers.get("ce-id") or self.received.row_id
 
     @property
     def line(self) -> Line:
@@ -83,21 +83,22 @@ class Dispatcher(Generic[U]):
     async def settle_failure(self, uow: U, received: Received, error: BaseException, partition: int) -> None:
         """Decides what becomes of a message that failed when it was handled alone, its work being rolled back.
 
-        A command that was refused after a part of its work had been written is answered, all else is set aside.
+        What was refused, or is not yet known, after a part of its work had been written is treated like any other
+        refusal; all else is set aside.
         """
         arrival = _understand(received)
         if arrival.id in await uow.transaction.inbox.find([arrival.id]):
             return
-        if isinstance(error, AlreadyWritten) and isinstance(error.__cause__, DomainError):
-            try:
-                reply = self._refuse_or_raise(uow, arrival, error.__cause__)
-            except DomainError as refused:
-                error = refused
-            else:
-                uow.claim(Claim(message_id=arrival.id, row_id=received.row_id, reply=reply))
-                return
-        uow.claim(Claim(message_id=arrival.id, row_id=received.row_id))
-        uow.set_aside(PutAside(self._failed(self._waiting(arrival, partition), error)))
+        waiting = self._waiting(arrival, partition)
+        refusal = _refusal_behind(error)
+        reply = None
+        if isinstance(refusal, NotYet):
+            uow.set_aside(PutAside(self._not_yet(waiting, refusal)))
+        elif refusal is not None and isinstance(arrival.message, Command):
+            reply = self._refuse_or_raise(uow, arrival, refusal)
+        else:
+            uow.set_aside(PutAside(self._failed(waiting, refusal or error)))
+        uow.claim(Claim(message_id=arrival.id, row_id=arrival.received.row_id, reply=reply))
 
     async def retry(self, uow: U, waiting: SetAside) -> None:
         """Handles a set-aside message straight from its row. Raises what its handler raises, but for refusals."""
@@ -105,18 +106,34 @@ class Dispatcher(Generic[U]):
         try:
             reply = await self._answer(uow, arrival)
         except NotYet as error:
-            expired = waiting.set_aside_at + self._policy.grace <= self._clock()
-            if not expired:
-                uow.set_aside(PutBack(self._not_yet(waiting, error)))
-                return
-            reply = self._refuse_or_raise(uow, arrival, error)
+            self._wait_or_refuse(uow, waiting, arrival, error)
+        else:
+            self._take_up(uow, waiting, reply)
+
+    def settle_retry(self, uow: U, waiting: SetAside, error: BaseException) -> None:
+        """Decides what becomes of a set-aside message that has failed once more, its work being rolled back."""
+        arrival = _understand(waiting.received)
+        refusal = _refusal_behind(error)
+        if isinstance(refusal, NotYet):
+            self._wait_or_refuse(uow, waiting, arrival, refusal)
+        elif refusal is not None and isinstance(arrival.message, Command):
+            self._take_up(uow, waiting, self._refuse_or_raise(uow, arrival, refusal))
+        else:
+            uow.set_aside(PutBack(self._failed(waiting, refusal or error)))
+
+    def _wait_or_refuse(self, uow: U, waiting: SetAside, arrival: _Arrival, error: NotYet) -> None:
+        """Until the grace period ends it waits; then a command is refused, and all else has failed."""
+        if self._clock() < waiting.set_aside_at + self._policy.grace:
+            uow.set_aside(PutBack(self._not_yet(waiting, error)))
+        elif isinstance(arrival.message, Command):
+            self._take_up(uow, waiting, self._refuse_or_raise(uow, arrival, error))
+        else:
+            uow.set_aside(PutBack(self._failed(waiting, error)))
+
+    def _take_up(self, uow: U, waiting: SetAside, reply: Envelope | None) -> None:
         uow.set_aside(TakenUp(waiting))
         if reply is not None:
             uow.claim(KeptReply(message_id=waiting.message_id, reply=reply))
-
-    def put_back(self, uow: U, waiting: SetAside, error: BaseException) -> None:
-        """A set-aside message has failed once more."""
-        uow.set_aside(PutBack(self._failed(waiting, error)))
 
     async def _load_what_is_named(self, uow: U, arrivals: Sequence[_Arrival]) -> None:
         await uow.prefetch(arrival.message for arrival in arrivals if arrival.message is not None)
@@ -229,7 +246,7 @@ class Dispatcher(Generic[U]):
         now = self._clock()
         pause = max((now - waiting.set_aside_at) / 2, self._policy.retry / 25)
         deadline = waiting.set_aside_at + self._policy.grace
-        return dataclasses.replace(waiting, retry_at=min(now + pause, deadline), error=error.message)
+        return dataclasses.replace(waiting, retry_at=min(now + pause, deadline), error=_storable(error.message))
 
     def _failed(self, waiting: SetAside, error: BaseException) -> SetAside:
         attempts = waiting.attempts + 1
@@ -249,7 +266,7 @@ class Dispatcher(Generic[U]):
             attempts=attempts,
             retry_at=now + self._policy.retry_after(attempts),
             parked_at=now if gives_up else None,
-            error=str(error) or repr(error),
+            error=_storable(str(error) or repr(error)),
         )
 
 
@@ -258,7 +275,16 @@ def failed_by_itself(error: BaseException) -> bool:
     return not isinstance(error, TechnicalFault) or isinstance(error, AlreadyWritten)
 
 
+def _refusal_behind(error: BaseException) -> DomainError | None:
+    """What a handler refused with, though a part of its work had been written."""
+    if isinstance(error, AlreadyWritten) and isinstance(error.__cause__, DomainError):
+        return error.__cause__
+    return None
+
+
 def _understand(received: Received) -> _Arrival:
+    if not _is_storable(received):
+        return _Arrival(_made_storable(received), None, None, "not a message of ours: it contains what no text does")
     try:
         envelope = Envelope.from_headers(received.headers, received.data)
     except ValueError as error:
@@ -267,6 +293,26 @@ def _understand(received: Received) -> _Arrival:
         return _Arrival(received, envelope, decode_message(envelope.type, envelope.data))
     except Undecodable as error:
         return _Arrival(received, envelope, None, str(error))
+
+
+def _is_storable(received: Received) -> bool:
+    headers = received.headers
+    text = "".join((received.row_id, received.data, *headers, *headers.values()))
+    return "\x00" not in text and (text.isascii() or _storable(text) == text)
+
+
+def _made_storable(received: Received) -> Received:
+    return dataclasses.replace(
+        received,
+        row_id=_storable(received.row_id),
+        headers={_storable(name): _storable(value) for name, value in received.headers.items()},
+        data=_storable(received.data),
+    )
+
+
+def _storable(text: str) -> str:
+    """The text without what PostgreSQL's `text` can't hold: or what is to be parked could never be stored."""
+    return text.replace("\x00", "\ufffd").encode(errors="replace").decode()
 
 
 def _cause(envelope: Envelope, traceparent: str | None) -> Cause:

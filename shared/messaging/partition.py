@@ -52,7 +52,7 @@ class HeldPartition(Generic[U]):
         self._units = units
         self._dispatcher = dispatcher
         self._clock = clock
-        self._renewed_at = clock()
+        self._renewed_at = self._looked_at = clock()
         self._checkpoint_at: datetime | None = None
         self.next_due: datetime | None = clock()
         """When a set-aside message or a saga is due; None if none waits."""
@@ -74,13 +74,15 @@ class HeldPartition(Generic[U]):
     async def work_due(self) -> None:
         """Retries set-aside messages and wakes sagas that are due; renews the lease when it has not been for long."""
         now = self._clock()
+        if now - self._looked_at >= self._lease.duration / 3:
+            await self.look_for_due()
         if self.next_due is not None and self.next_due <= now:
             while waiting := await self._due_messages(now):
                 for message in waiting:
                     await self._retry(message)
             for id_, correlation_id in await self._due_sagas(now):
                 await self._wake(id_, correlation_id)
-            await self._find_next_due()
+            await self.look_for_due()
         if now - self._renewed_at >= self._lease.duration / 3:
             await self.renew()
 
@@ -93,6 +95,15 @@ class HeldPartition(Generic[U]):
         """Everything up to the mark is of no concern to this service, or is to be handled again from there."""
         async with self._units.begin() as uow:
             await self._fence(uow, mark)
+
+    async def look_for_due(self) -> None:
+        """Finds out what is due next. Others make something due too: an API that starts sagas, an operator."""
+        async with self._units.begin() as uow:
+            due = [await uow.transaction.waiting_room.next_due(self._lease.partition)]
+            if self._lease.partition == 0:
+                due.append(await uow.transaction.saga_timers.next_due())
+        self.next_due = min((at for at in due if at is not None), default=None)
+        self._looked_at = self._clock()
 
     async def _together(self, batch: Sequence[Received]) -> None:
         async with self._units.begin() as uow:
@@ -123,7 +134,7 @@ class HeldPartition(Generic[U]):
             if not (failed_by_itself(error) or isinstance(error, Conflict)):
                 raise
             async with self._units.begin() as uow:
-                self._dispatcher.put_back(uow, waiting, error)
+                self._dispatcher.settle_retry(uow, waiting, error)
                 await self._fence(uow, None)
 
     async def _wake(self, saga_id: str, correlation_id: str) -> None:
@@ -134,7 +145,14 @@ class HeldPartition(Generic[U]):
                     await uow.sagas.wake(saga_id)
                 await self._fence(uow, None)
 
-        await self._patiently(once)
+        try:
+            await self._patiently(once)
+        except Exception as error:
+            if not (failed_by_itself(error) or isinstance(error, Conflict)):
+                raise
+            async with self._units.begin() as uow:
+                await uow.sagas.put_off(saga_id, error)
+                await self._fence(uow, None)
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """Tries again at once, a few times, what another transaction got in the way of."""
@@ -165,13 +183,6 @@ class HeldPartition(Generic[U]):
             return []
         async with self._units.begin() as uow:
             return await uow.transaction.saga_timers.due(now, _DUE_AT_ONCE)
-
-    async def _find_next_due(self) -> None:
-        async with self._units.begin() as uow:
-            due = [await uow.transaction.waiting_room.next_due(self._lease.partition)]
-            if self._lease.partition == 0:
-                due.append(await uow.transaction.saga_timers.next_due())
-        self.next_due = min((at for at in due if at is not None), default=None)
 
     def _expect(self, due: datetime | None) -> None:
         if due is not None and (self.next_due is None or due < self.next_due):

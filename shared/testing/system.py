@@ -150,6 +150,8 @@ class MemorySystem:
         while True:
             if await self._step():
                 continue
+            for service in self._working():
+                await service.partition.look_for_due()
             due = [
                 service.partition.next_due
                 for service in self._working()
