@@ -38,6 +38,10 @@ class Overloaded(TechnicalFault):
     """More commands wait than can be handled soon."""
 
 
+class Stopped(TechnicalFault):
+    """The service stopped before the command was carried out, or before that could be said."""
+
+
 @dataclass(eq=False)
 class _Waiting:
     command: AnyCommand
@@ -55,6 +59,7 @@ class Commands(Generic[U]):
         self._clock = clock
         self._batch_size = batch_size
         self._waiting: deque[_Waiting] = deque()
+        self._in_hand: list[_Waiting] = []
         self._arrived = asyncio.Event()
 
     async def execute(self, command: Command[R], key: IdempotencyKey | None = None) -> R:
@@ -72,19 +77,25 @@ class Commands(Generic[U]):
         return cast(R, await waiting.answer)
 
     async def run(self) -> None:
-        """Carries out what arrives, until it is cancelled."""
-        while True:
-            await self._arrived.wait()
-            await self.carry_out_waiting()
-            self._arrived.clear()
+        """Carries out what arrives, until it is cancelled. Who waits then is told so, and nobody for ever."""
+        try:
+            while True:
+                await self._arrived.wait()
+                await self.carry_out_waiting()
+                self._arrived.clear()
+        finally:
+            for waiting in (*self._in_hand, *self._waiting):
+                _settle(waiting, Stopped("the service has stopped"))
+            self._waiting.clear()
 
     async def carry_out_waiting(self) -> None:
         """Carries out all that waits."""
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch_size))]
-            batch = [waiting for waiting in batch if not waiting.answer.cancelled()]
-            metrics.COMMAND_BATCH_SIZE.observe(len(batch))
-            await self._carry_out(batch)
+            self._in_hand = [waiting for waiting in batch if not waiting.answer.cancelled()]
+            if self._in_hand:
+                metrics.COMMAND_BATCH_SIZE.observe(len(self._in_hand))
+                await self._carry_out(self._in_hand)
 
     async def _carry_out(self, batch: Sequence[_Waiting]) -> None:
         try:
@@ -143,7 +154,7 @@ class Commands(Generic[U]):
 
 
 def _settle(waiting: _Waiting, answer: Any) -> None:
-    if waiting.answer.cancelled():
+    if waiting.answer.done():  # cancelled, as its client has gone, or answered before the service stopped
         return
     if isinstance(answer, Exception):
         waiting.answer.set_exception(answer)
