@@ -47,6 +47,23 @@ class MemoryDatabase:
         self.sequence = count(1)
         self._one_at_a_time = asyncio.Lock()
 
+    def clear(self) -> None:
+        """Forget everything: then it is like a new one."""
+        for kept in (
+            self.events,
+            self.snapshots,
+            self.tables,
+            self.inbox,
+            self.outbox,
+            self.waiting,
+            self.positions,
+            self.checkpoints,
+            self.holders,
+            self.alive,
+        ):
+            kept.clear()
+        self.sequence = count(1)
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["MemoryTransaction"]:
         """See `unit_of_work.Database`."""
