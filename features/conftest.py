@@ -73,18 +73,26 @@ def shared_system(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Ite
         runner.run(backend.close())
 
 
+@pytest.fixture(scope="session")
+def memory_system(runner: asyncio.Runner) -> Iterator[MemorySystem]:
+    """The system in this process."""
+    system = MemorySystem()
+    runner.run(system.__aenter__())
+    yield system
+    runner.run(system.__aexit__(None, None, None))
+
+
 @pytest.fixture
 def world(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[World]:
-    """A scenario's world: in memory with a system of its own."""
+    """A scenario's world. In memory each begins with an empty system; a running one knows of those before."""
     if request.config.getoption("real") or request.config.getoption("url_base"):
         world = World(request.getfixturevalue("shared_system"), runner)
         yield world
         world.leave()
         return
-    system = MemorySystem()
-    runner.run(system.__aenter__())
+    system: MemorySystem = request.getfixturevalue("memory_system")
+    runner.run(system.start_over())
     yield World(MemoryBackend(system), runner)
-    runner.run(system.__aexit__(None, None, None))
 
 
 def pytest_bdd_after_step(request: pytest.FixtureRequest, feature: Feature, scenario: Scenario, step: Step) -> None:

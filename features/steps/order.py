@@ -5,7 +5,17 @@ from uuid import uuid4
 
 from pytest_bdd import given, then, when
 
-from features.steps.language import THE_ORDER, Table, address, dollars, items_table, menu_item_id, quantities, rows, step
+from features.steps.language import (
+    THE_ORDER,
+    Table,
+    address,
+    dollars,
+    items_table,
+    menu_item_id,
+    quantities,
+    rows,
+    step,
+)
 from features.steps.outcomes import same
 from features.world import World
 
