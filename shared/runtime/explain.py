@@ -52,7 +52,8 @@ def explain(
     """Tell an order's life across all services, from the messages that were sent.
 
     Who asked for something, which events, commands and replies followed, which step of which saga they belong to, and
-    what was compensated. Without a running `./ftgo up` and without --nats-url it reads FTGO_NATS_URL.
+    what was compensated. Without a running `./ftgo up` and without --nats-url it reads FTGO_NATS_URL. It looks through
+    everything sent since the order was placed, which takes a while when that was long ago on a busy system.
 
     Example: `./ftgo explain 01980c2e-5d3c-7a41-b6a4-2f1f0c9b7d11`
     """

@@ -44,8 +44,9 @@ def of_host(url_base: str, nats_url: str | None, port_offset: int = 0) -> Places
     """Return the standard places on a host that is given as `http://host`. LaunchError when it's given otherwise."""
     parts = urlsplit(url_base)
     host = parts.hostname or ""
-    if parts.scheme not in ("http", "https") or not host or parts.netloc.lower() not in (host, f"[{host}]"):
-        raise LaunchError(f"--url-base is http:// and a host, without ports: not {url_base!r}")
+    only_a_host = parts.netloc.lower() in (host, f"[{host}]") and parts.path in ("", "/") and not parts.query
+    if parts.scheme not in ("http", "https") or not host or not only_a_host:
+        raise LaunchError(f"--url-base is http:// and a host, without port or path: not {url_base!r}")
     urls = {each.name: f"{parts.scheme}://{parts.netloc}:{each.port + port_offset}" for each in SERVICES}
     return Places(urls, nats_address(nats_url or f"nats://{parts.netloc}:{4222 + port_offset}"))
 

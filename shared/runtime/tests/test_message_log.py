@@ -105,7 +105,9 @@ def test_the_places_of_a_host() -> None:
     assert of_host("http://here", "nats://there:5").nats.url == "nats://there:5"
 
 
-@pytest.mark.parametrize("wrong", ["here", "http://here:8005", "http://here:x", "ftp://here", "http://", "http://a@b"])
+@pytest.mark.parametrize(
+    "wrong", ["here", "http://here:8005", "http://h:x", "ftp://here", "http://", "http://a@b", "http://a/b"]
+)
 def test_a_base_that_is_no_host_is_refused(wrong: str) -> None:
     with pytest.raises(LaunchError, match="--url-base"):
         of_host(wrong, None)
