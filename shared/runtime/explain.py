@@ -13,19 +13,12 @@ from rich.text import Text
 
 from shared.messaging.broker import BrokerUnavailable
 from shared.runtime.message_log import EVER_SINCE, MessageLog, NatsLog
+from shared.runtime.message_words import time_of
 from shared.runtime.places import nats_of
 from shared.runtime.process import LaunchError
-from shared.runtime.timeline import (
-    Collector,
-    Entry,
-    Kind,
-    Progress,
-    SagaMark,
-    SagaTables,
-    Timeline,
-    build,
-    time_of,
-)
+from shared.runtime.progress import Progress
+from shared.runtime.saga_tables import SagaTables
+from shared.runtime.timeline import Collector, Entry, Kind, SagaMark, Timeline, build
 
 PIPED_WIDTH = 160
 """For output that no terminal's width limits: nothing of a line is left out for lack of space."""

@@ -4,23 +4,18 @@ What follows from what is in the messages themselves: each names the message or 
 a saga a message belongs to is computed by the saga machine itself, from the sagas' own tables.
 """
 
-import importlib
-import json
-import pkgutil
 import re
-import typing
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from itertools import takewhile
-from typing import Any
-from uuid import UUID
 
-from shared.core.messages import Command
 from shared.messaging.envelope import Envelope
-from shared.runtime.topology import SERVICES
+from shared.runtime.message_words import describe, name_of, order_of, short, time_of
+from shared.runtime.progress import Progress
+from shared.runtime.saga_tables import SagaTables, Step
 from shared.saga.machine import Outcome, Phase, Position
 from shared.saga.saga import Saga
 
@@ -72,7 +67,7 @@ class Timeline:
 
     order_id: str
     entries: Sequence[Entry]
-    progress: "Progress"
+    progress: Progress
     correlation_ids: Sequence[str]
     messages: int
 
@@ -92,70 +87,6 @@ class Timeline:
         return None if asked is None or approved is None else (approved - asked).total_seconds()
 
 
-_ORDER_STATES = {
-    "OrderCreated": "ApprovalPending",
-    "OrderApproved": "Approved",
-    "OrderRejected": "Rejected",
-    "OrderCancelling": "CancelPending",
-    "OrderCancellingUndone": "Approved",
-    "OrderCancelled": "Cancelled",
-    "OrderProposedRevision": "RevisionPending",
-    "OrderRevisingUndone": "Approved",
-    "OrderRevised": "Approved",
-}
-_TICKET_STATES = {
-    "CreateTicketReply": "CreatePending",
-    "TicketCreated": "AwaitingAcceptance",
-    "TicketCreateCancelled": "Cancelled",
-    "TicketAccepted": "Accepted",
-    "TicketPreparationStarted": "Preparing",
-    "TicketReadyForPickup": "ReadyForPickup",
-    "TicketPickedUp": "PickedUp",
-    "TicketCancelling": "CancelPending",
-    "TicketCancelled": "Cancelled",
-    "TicketRevising": "RevisionPending",
-}
-_BACK_TO_BEFORE = {"TicketCancelUndone", "TicketReviseUndone", "TicketRevised"}
-_DELIVERY_STATES = {
-    "OrderCreated": "PENDING",
-    "DeliveryScheduled": "SCHEDULED",
-    "DeliveryPickedUp": "PICKED_UP",
-    "DeliveryDelivered": "DELIVERED",
-    "DeliveryCancelled": "CANCELLED",
-}
-
-
-@dataclass
-class Progress:
-    """How far an order, its ticket and its delivery have come, as their messages tell; "" before the first."""
-
-    order: str = ""
-    ticket: str = ""
-    delivery: str = ""
-    reason: str = ""
-    created_at: datetime | None = None
-    approved_at: datetime | None = None
-    _ticket_before: str = field(default="", repr=False)
-
-    def take(self, envelope: Envelope) -> bool:
-        """Take the order's next message; return whether anything changed."""
-        before = (self.order, self.ticket, self.delivery)
-        name = name_of(envelope)
-        self.order = _ORDER_STATES.get(name, self.order)
-        if name in ("TicketCancelling", "TicketRevising"):
-            self._ticket_before = self.ticket
-        self.ticket = self._ticket_before if name in _BACK_TO_BEFORE else _TICKET_STATES.get(name, self.ticket)
-        if name != "OrderCreated" or not self.delivery:
-            self.delivery = _DELIVERY_STATES.get(name, self.delivery)
-        if name == "OrderRejected":
-            self.reason = str(_data(envelope).get("reason", ""))
-        if name == "OrderCreated":
-            self.created_at = envelope.time
-        if name == "OrderApproved":
-            self.approved_at = envelope.time
-        return before != (self.order, self.ticket, self.delivery)
-
-
 # What somebody asked for when this was the outcome; of several outcomes of one request the first one here counts.
 _CALLS = {
     "order.OrderCreated": "POST /api/orders",
@@ -172,49 +103,6 @@ _CALLS = {
     "accounting.AccountDisabled": "PUT /api/accounts/{id}/disable",
     "accounting.AccountEnabled": "PUT /api/accounts/{id}/enable",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """Where in a saga a command belongs."""
-
-    saga: type[Saga]
-    position: Position
-
-
-class SagaTables:
-    """Which step of which saga sends which command, read from the sagas' own tables."""
-
-    def __init__(self, sagas: Iterable[type[Saga]]) -> None:
-        self._by_command: dict[str, Step] = {}
-        for saga in sagas:
-            for index, step in enumerate(saga.table):
-                if not step.is_local:
-                    self._add(step.action, Step(saga=saga, position=Position(index)))
-                    self._add(step.undo, Step(saga=saga, position=Position(index, Phase.UNDOING)))
-
-    @classmethod
-    def of_services(cls) -> "SagaTables":
-        """Return the tables of all services' sagas. The services are found by name, as the supervisor starts them."""
-        for service in SERVICES:
-            try:
-                package = importlib.import_module(f"{service.name}.application.sagas")
-            except ModuleNotFoundError:
-                continue
-            for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-                importlib.import_module(module.name)
-        return cls(Saga.__subclasses__())
-
-    def step_of(self, command_type: str) -> Step | None:
-        """Return the step that sends such commands."""
-        return self._by_command.get(command_type)
-
-    def _add(self, request: Any, step: Step) -> None:
-        if request is None:
-            return
-        command = typing.get_type_hints(request)["return"]
-        assert issubclass(command, Command)
-        self._by_command.setdefault(command.type_name, step)
 
 
 class Collector:
@@ -421,73 +309,6 @@ def _mark(saga: type[Saga], position: Position) -> SagaMark:
     return SagaMark(saga=words, step=position.step + 1, steps=len(saga.table), undoing=undoing)
 
 
-def name_of(envelope: Envelope) -> str:
-    """Return the type without its service."""
-    return envelope.type.partition(".")[2]
-
-
-def order_of(envelope: Envelope) -> str | None:
-    """Return the order that a message is about, None if it's about none."""
-    order = _data(envelope).get("order_id")
-    if isinstance(order, str):
-        return order
-    # Replies have the key of the saga that they go to; every saga of ours is about one order.
-    return envelope.key if envelope.kind == "reply" else None
-
-
-def time_of(id_: str) -> datetime | None:
-    """Return when an id was made, to the millisecond; None unless it's a UUID of version 7 (RFC 9562)."""
-    try:
-        uuid = UUID(id_)
-    except ValueError:
-        return None
-    return datetime.fromtimestamp((uuid.int >> 80) / 1000, UTC) if uuid.version == 7 else None
-
-
-def short(id_: str) -> str:
-    """Return the end of an id: ids of one time begin alike."""
-    return f"…{id_[-6:]}"
-
-
-def dollars(cents: int) -> str:
-    """Return an amount as people write it."""
-    return f"${cents / 100:,.2f}"
-
-
-def describe(envelope: Envelope) -> str:
-    """Return the important fields in short."""
-    data = _data(envelope)
-    totals = [data[name] for name in ("current_order_total", "new_order_total", "order_total") if name in data]
-    parts = [
-        *(f"“{data[name]}”" for name in ("reason", "message") if data.get(name)),
-        " → ".join(dollars(total) for total in totals),
-        data.get("restaurant_name", ""),
-        ", ".join(f"{line['quantity']} × {line['name']}" for line in data.get("line_items", ())),
-        *(
-            ", ".join(f"{item}: {quantity}" for item, quantity in data[name].items())
-            for name in ("revisions", "revised_quantities")
-            if data.get(name)
-        ),
-        f"ready by {_clock(data['ready_by'])}" if data.get("ready_by") else "",
-        f"courier {short(data['courier_id'])}" if data.get("courier_id") else "",
-        f"ticket {short(data['ticket_id'])}" if envelope.kind == "reply" and data.get("ticket_id") else "",
-        str(data.get("name", "")) if envelope.kind == "event" else "",
-    ]
-    return " · ".join(part for part in parts if part)
-
-
 def _whose(envelope: Envelope) -> str:
     order = order_of(envelope)
     return f"order {short(order)}" if order else "another matter"
-
-
-def _clock(moment: str) -> str:
-    return datetime.fromisoformat(moment).astimezone(UTC).strftime("%H:%M UTC")
-
-
-def _data(envelope: Envelope) -> dict[str, Any]:
-    try:
-        data = json.loads(envelope.data)
-    except ValueError:
-        return {}
-    return data if isinstance(data, dict) else {}

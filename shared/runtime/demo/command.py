@@ -22,9 +22,10 @@ from shared.runtime.explain import collect, terminal
 from shared.runtime.message_log import MessageLog, NatsLog
 from shared.runtime.places import Places, nats_address, of_host, of_running_system
 from shared.runtime.process import LaunchError
+from shared.runtime.saga_tables import SagaTables
 from shared.runtime.supervisor import http_probe, local_client
 from shared.runtime.system import System, SystemSettings
-from shared.runtime.timeline import SagaTables, Timeline, build
+from shared.runtime.timeline import Timeline, build
 
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.05

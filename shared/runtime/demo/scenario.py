@@ -12,7 +12,7 @@ from shared.runtime.demo.couriers import Couriers
 from shared.runtime.demo.orders import CANCELLED, DELIVERED, REJECTED, DemoOrder, Ending, difference
 from shared.runtime.demo.screen import Screen
 from shared.runtime.demo.town import AJANTA, EGG_SHOP, PIZZERIA, Place, address
-from shared.runtime.timeline import dollars, short
+from shared.runtime.message_words import dollars, short
 
 COURIERS = 2
 RUSH = 100

@@ -15,7 +15,9 @@ from rich.text import Text
 from shared.messaging.envelope import Envelope
 from shared.runtime.demo.orders import DemoOrder
 from shared.runtime.explain import legend, progress_text, render, state_style
-from shared.runtime.timeline import Progress, Timeline, order_of, short
+from shared.runtime.message_words import order_of, short
+from shared.runtime.progress import Progress
+from shared.runtime.timeline import Timeline
 
 ROWS = 12
 """Rows of the table that changes: no more than a terminal shows at once."""

@@ -8,6 +8,9 @@ from rich.console import Console
 
 from shared.messaging.envelope import Envelope
 from shared.runtime.explain import render
+from shared.runtime.message_words import time_of
+from shared.runtime.progress import Progress
+from shared.runtime.saga_tables import SagaTables
 from shared.runtime.tests.tape import (
     COURIER,
     OTHER,
@@ -19,7 +22,7 @@ from shared.runtime.tests.tape import (
     request_id,
     waited,
 )
-from shared.runtime.timeline import Kind, Progress, SagaMark, SagaTables, Timeline, build, time_of
+from shared.runtime.timeline import Kind, SagaMark, Timeline, build
 
 SAGAS = SagaTables.of_services()
 
