@@ -11,7 +11,6 @@ import httpx
 import psycopg2
 
 from kitchen.domain.restaurant import Restaurant
-from shared.runtime.topology import SERVICES
 from shared.testing.processes import RunningSystem
 from shared.testing.system import MemorySystem
 
@@ -139,11 +138,6 @@ class HttpBackend:
         """Close the connections."""
         for client in self._clients.values():
             await client.aclose()
-
-
-def urls_at(base: str) -> dict[str, str]:
-    """Where the services of a system are whose host is `base`: each at its own port."""
-    return {service.name: f"{base.rstrip('/')}:{service.port}" for service in SERVICES}
 
 
 def give_up_at(backend: Backend) -> float:

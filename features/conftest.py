@@ -2,7 +2,7 @@
 
 pytest features                       all services in this process, in memory
 pytest features --real                the real processes on PostgreSQL and NATS
-pytest features --url-base URL        a system that runs already: each service at its own port of that host
+pytest features --url-base URL        a system that runs already, at its usual ports (and FTGO_PORT_OFFSET)
 """
 
 import asyncio
@@ -11,8 +11,10 @@ from collections.abc import Iterator
 import pytest
 from pytest_bdd.parser import Feature, Scenario, Step
 
-from features.backends import HttpBackend, MemoryBackend, urls_at
+from features.backends import HttpBackend, MemoryBackend
 from features.world import World
+from shared.runtime.places import of_host
+from shared.runtime.system import SystemSettings
 from shared.testing.infra import Infra
 from shared.testing.processes import running_system
 from shared.testing.system import MemorySystem
@@ -62,7 +64,7 @@ def shared_system(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Ite
     """The one running system for all scenarios: theirs, or started for them."""
     base: str | None = request.config.getoption("url_base")
     if base is not None:
-        backend = HttpBackend(urls_at(base))
+        backend = HttpBackend(of_host(base, None, SystemSettings().port_offset).urls)
         yield backend
         runner.run(backend.close())
         return

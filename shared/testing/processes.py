@@ -80,7 +80,7 @@ class RunningSystem:
 def running_system(
     infra: Infra, names: Iterable[str] = tuple(BY_NAME), settings: Mapping[str, str] = QUICK
 ) -> Iterator[RunningSystem]:
-    """Start the services named and one relay for all of them; stop them and drop their databases afterwards.
+    """Start the services named and one relay for all of them; end them and drop their databases afterwards.
 
     `settings` are environment variables for each process.
     """
@@ -104,8 +104,7 @@ def running_system(
         for name, port in ports.items():
             program = Program(name, (sys.executable, "-m", *modules[name]), {**common, **variables[name]}, ROOT)
             servers[name] = Server(program, _probe(f"http://127.0.0.1:{port}/readyz"), folder / f"{name}.log")
-            # The relay is the first to start and the last to stop: what services publish on their way out goes out.
-            stack.callback(servers[name].stop)
+            stack.callback(servers[name].kill)  # nobody needs what they have
         for server in servers.values():
             server.launch()
         for server in servers.values():
