@@ -63,6 +63,7 @@ class Subscription(Generic[U]):
         self._clock = clock
         self._lease = lease
         self._batch_size = batch_size
+        self._backoff = Backoff(longest=lease.total_seconds())
         self._stop = asyncio.Event()
         self._interruptible: asyncio.Task[None] | None = None
         self.unavailable: str | None = "has not connected yet"
@@ -70,17 +71,15 @@ class Subscription(Generic[U]):
 
     async def run(self) -> None:
         """Reads until `stop`. Whatever is lost on the way is opened anew; one log line tells of each change."""
-        backoff = Backoff(longest=self._lease.total_seconds())
         while not self._stop.is_set():
             try:
                 await self._hold()
-                backoff.reset()
             except TechnicalFault as error:
-                if self.unavailable is None or backoff.tries == 0:
+                if self.unavailable is None or self._backoff.tries == 0:
                     log.warning("subscription interrupted", partition=self._partition, reason=str(error))
                 self.unavailable = str(error)
                 metrics.SUBSCRIPTION_INTERRUPTIONS.inc()
-                await self._unless_stopped(backoff.pause())
+                await self._unless_stopped(self._backoff.pause())
 
     async def stop(self, task: asyncio.Task[None]) -> None:
         """Lets the work in hand finish, then ends `run`, which is `task`."""
@@ -133,6 +132,7 @@ class Subscription(Generic[U]):
                     metrics.BATCH_SIZE.observe(len(batch))
                     await held.handle(batch)
                 await held.work_due()
+                self._backoff.reset()
 
     async def _take_from(self, feed: Feed, held: HeldPartition[U]) -> list[Received]:
         wait = self._lease / 3
