@@ -212,6 +212,7 @@ async def test_two_relays_that_start_at_once_make_one_slot(database: Database, n
             await eventually(one_publishes)
             rows += await outbox.add(3)
             assert await published(broker, rows) == rows
+            assert metric("relay_published_total", database) == len(rows)  # by one of them
 
 
 async def test_lag_is_reported(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

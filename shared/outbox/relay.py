@@ -141,7 +141,7 @@ class Relay:
         """One life of the connections: they are opened together, and when one is lost all are closed."""
         async with open_database(self._url) as database:
             await database.require_outbox()
-            if await database.slot_state(self._slot) != "ready" or not await database.checkpoints():
+            if not await self._has_slot(database):
                 await self._make_slot(database)
             async with (
                 replication.connect(self._url, self._options.wal_sender_timeout) as connection,
@@ -209,6 +209,10 @@ class Relay:
         await database.record(restored, instead_of=[checkpoint.row_id for checkpoint in lost])
         return restored
 
+    async def _has_slot(self, database: RelayDatabase) -> bool:
+        """Whether there is a slot that we can go on from; without a checkpoint nothing would tell what it covers."""
+        return await database.slot_state(self._slot) == "ready" and bool(await database.checkpoints())
+
     async def _make_slot(self, database: RelayDatabase) -> None:
         """Make the slot, and publish what was committed before it begins: all rows, or those since a checkpoint.
 
@@ -220,6 +224,8 @@ class Relay:
         async with replication.connect(self._url, self._options.wal_sender_timeout) as connection:
             snapshot = await connection.temporary_slot(temporary)
             self._ran_at = self._clock()
+            if await self._has_slot(database):
+                return  # another relay was quicker
             checkpoints = await database.checkpoints()
             async with self._broker.connect() as broker:
                 base, lost = await self._newest_in_stream(checkpoints, broker)
