@@ -1,0 +1,70 @@
+"""What the order service's tests begin with."""
+
+from datetime import UTC, datetime, timedelta
+
+from order.application.ports import OrderUnitOfWork
+from order.domain.order import Order, OrderState
+from order.domain.restaurant import Restaurant
+from shared.core.values import (
+    Address,
+    ConsumerId,
+    LineItem,
+    MenuItem,
+    MenuItemId,
+    Money,
+    OrderId,
+    RestaurantId,
+    TicketId,
+)
+
+ORDER = OrderId("0197f2b0-0000-7000-8000-000000000001")
+CONSUMER = ConsumerId("0197f2b0-0000-7000-8000-000000000002")
+RESTAURANT = RestaurantId("0197f2b0-0000-7000-8000-000000000003")
+TICKET = TicketId("0197f2b0-0000-7000-8000-000000000004")
+NOBODY = "0197f2b0-0000-7000-8000-00000000ffff"
+
+CURRY, NAAN, WATER = MenuItemId("curry"), MenuItemId("naan"), MenuItemId("water")
+MENU = (
+    MenuItem(id=CURRY, name="Curry", price=Money(1200)),
+    MenuItem(id=NAAN, name="Naan", price=Money(300)),
+    MenuItem(id=WATER, name="Tap water", price=Money(0)),
+)
+LINE_ITEMS = (
+    LineItem(menu_item_id=CURRY, name="Curry", price=Money(1200), quantity=2),
+    LineItem(menu_item_id=NAAN, name="Naan", price=Money(300), quantity=1),
+)
+TOTAL = Money(2700)
+DELIVER_AT = datetime.now(UTC) + timedelta(hours=1)
+DELIVER_TO = Address(street1="1 Main Street", city="Oakland", state="CA", zip="94611")
+
+
+def a_restaurant() -> Restaurant:
+    """With curry, naan, and water for nothing."""
+    return Restaurant(id=RESTAURANT, name="Ajanta", menu=MENU)
+
+
+def an_order(state: OrderState) -> Order:
+    """In that state, two curries and a naan."""
+    order = Order(id=ORDER)
+    if state is OrderState.NEW:
+        return order
+    order.create(CONSUMER, a_restaurant(), {NAAN: 1, CURRY: 2}, DELIVER_AT, DELIVER_TO)
+    if state is OrderState.REJECTED:
+        order.reject("no")
+    elif state is not OrderState.APPROVAL_PENDING:
+        order.approve(TICKET)
+        if state in (OrderState.CANCEL_PENDING, OrderState.CANCELLED):
+            order.begin_cancel()
+        if state is OrderState.CANCELLED:
+            order.confirm_cancel()
+        if state is OrderState.REVISION_PENDING:
+            order.begin_revise({CURRY: 1})
+    assert order.state is state
+    return order
+
+
+async def stored(uow: OrderUnitOfWork, state: OrderState) -> None:
+    """Such an order, and its restaurant, are in the database."""
+    if await uow.restaurants.find(RESTAURANT) is None:
+        await uow.restaurants.add(a_restaurant())
+    await uow.orders.add(an_order(state))
