@@ -4,7 +4,7 @@ Feature: Orders are those of registered consumers
 
   Background:
     Given the restaurant "Ajanta" with the menu:
-      | dish            | price |
+      | dish             | price |
       | Chicken Vindaloo | 12.34 |
 
   @policy

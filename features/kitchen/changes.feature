@@ -35,10 +35,10 @@ Feature: Changes to a ticket
       And the ticket of the order is still <state>
 
       Examples:
-        | has come so far       | state              |
-        | has started preparing | being prepared     |
-        | has finished          | ready for pick-up  |
-        | has handed over       | picked up          |
+        | has come so far       | state             |
+        | has started preparing | being prepared    |
+        | has finished          | ready for pick-up |
+        | has handed over       | picked up         |
 
   Rule: A ticket can be revised until it is prepared
 

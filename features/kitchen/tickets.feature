@@ -177,10 +177,10 @@ Feature: Tickets
 
     @query
     Scenario: Those in one state
-      Then the accepted tickets of "Ajanta" are for:
+      Then the tickets of "Ajanta" that are accepted are for:
         | order  |
         | dinner |
-      And the awaiting acceptance tickets of "Ajanta" are for:
+      And the tickets of "Ajanta" that are awaiting acceptance are for:
         | order     |
         | the order |
 

@@ -9,9 +9,9 @@ Feature: Searching the history
       | Chicken Vindaloo | 12.34 |
       | Garlic Naan      | 3.50  |
     And the restaurant "Sakura" with the menu:
-      | dish           | price |
-      | Chicken Katsu  | 11.00 |
-      | Crème Brûlée   | 6.00  |
+      | dish          | price |
+      | Chicken Katsu | 11.00 |
+      | Crème Brûlée  | 6.00  |
     And "Ada" has ordered "breakfast" at "Sakura":
       | dish         | quantity |
       | Crème Brûlée | 1        |

@@ -136,8 +136,8 @@ def tickets_are(world: World, restaurant: str, datatable: Table) -> None:
     world.eventually(lambda: same(_of(world, restaurant), expected))
 
 
-@then(step('the {state:TicketState} tickets of "{restaurant:Name}" are for:'))
-def tickets_in_state_are(world: World, state: str, restaurant: str, datatable: Table) -> None:
+@then(step('the tickets of "{restaurant:Name}" that are {state:TicketState} are for:'))
+def tickets_in_state_are(world: World, restaurant: str, state: str, datatable: Table) -> None:
     expected = {world.orders[name] for name in names(datatable)}
     world.eventually(lambda: same({id_ for id_, _ in _of(world, restaurant, status=state)}, expected))
 
