@@ -19,13 +19,16 @@ from fastapi import FastAPI
 from shared.adapters.memory import MemoryDatabase
 from shared.adapters.memory_broker import MemoryBroker
 from shared.core.clock import Clock
+from shared.core.ids import new_id
+from shared.core.messages import Command, Event, Message
 from shared.messaging.broker import Publication, subject_of
 from shared.messaging.commands import Commands
-from shared.messaging.envelope import Received
+from shared.messaging.envelope import Envelope, Received
 from shared.messaging.partition import HeldPartition, Lease
 from shared.runtime.container import ServiceContainer
 from shared.runtime.settings import ServiceSettings
 from shared.runtime.topology import BY_NAME
+from shared.serialization import to_json
 
 _HOLDER = 1
 _LEASE = timedelta(days=1)
@@ -156,6 +159,26 @@ class MemorySystem:
     def client(self, service: str) -> httpx.AsyncClient:
         """A client of the service's HTTP API."""
         return self.services[service].client
+
+    async def tell(self, *messages: Message, reply_to: str | None = None) -> None:
+        """Messages of services that are not here arrive, and are handled. `reply_to` is who sends the commands."""
+        for message in messages:
+            envelope = Envelope(
+                id=new_id(),
+                type=message.type_name,
+                kind="command" if isinstance(message, Command) else "event",
+                source=message.type_name.partition(".")[0] if isinstance(message, Event) else reply_to or "test",
+                key=message.key,
+                data=to_json(message),
+                time=self.clock(),
+                correlation_id="test",
+                causation_id="test",
+                reply_to=reply_to,
+            )
+            subject = subject_of(0, envelope.route)
+            headers = envelope.to_headers()
+            self.broker.store(Publication(row_id=envelope.id, subject=subject, headers=headers, data=envelope.data))
+        await self.settle()
 
     async def settle(self, patience: timedelta = timedelta(0)) -> None:
         """Lets messages travel until there are none. Timers that are due within `patience` go off: time is moved to
