@@ -1,8 +1,9 @@
 """What other services may know and ask of tickets."""
 
 from datetime import datetime
+from typing import Any
 
-from shared.core.messages import Command, Event, Reply
+from shared.core.messages import Command, Event, Reply, upcasts
 from shared.core.values import LineItem, MenuItemId, OrderId, RestaurantId, TicketId
 
 
@@ -107,9 +108,16 @@ class TicketCancelled(Event, key="order_id"):
     order_id: OrderId
 
 
-class TicketRevising(Event, key="order_id"):
+class TicketRevising(Event, key="order_id", schema=2):
     ticket_id: TicketId
     order_id: OrderId
+    revised_quantities: dict[MenuItemId, int]
+
+
+@upcasts(TicketRevising, schema=1)
+def _without_quantities(fields: dict[str, Any]) -> dict[str, Any]:
+    """It did not say yet what the consumer wants. No default: whoever proposes a revision today has to say it."""
+    return {**fields, "revised_quantities": {}}
 
 
 class TicketReviseUndone(Event, key="order_id"):

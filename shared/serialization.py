@@ -1,16 +1,14 @@
 """JSON for what is stored and sent. Unknown fields are ignored, so that a sender may add one before its receivers."""
 
-from collections.abc import Callable, Mapping
 from typing import Any, NewType, TypeVar
 
 import msgspec
 
-from shared.core.messages import Message, message_type
+from shared.core.messages import Message, message_type, upcaster_of
 
 T = TypeVar("T")
 Json = NewType("Json", str)
 """Text that is JSON already: stored as it is."""
-Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
 _encode = msgspec.json.Encoder().encode
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
@@ -37,32 +35,29 @@ def from_json(type_: type[T], text: str | bytes) -> T:
     return decoded
 
 
-def decode_message(type_name: str, data: str | bytes) -> Message:
-    """The message of that type; raises Undecodable, also for a type that is not known here."""
+def decode_message(type_name: str, data: str | bytes, schema: int | None = None) -> Message:
+    """The message of that type, brought from that schema version (the present one, if not given) to the present one.
+
+    Raises Undecodable, also for a type that is not known here, and for a version newer than the one known here.
+    """
     cls = message_type(type_name)
     if cls is None:
         raise Undecodable(f"no message is called {type_name}")
-    return from_json(cls, data)
+    if schema is None or schema == cls.schema:
+        return from_json(cls, data)
+    if schema > cls.schema:
+        raise Undecodable(f"{type_name} has schema {schema}, and the newest that is known here is {cls.schema}")
+    fields = from_json(dict[str, Any], data)
+    for version in range(schema, cls.schema):
+        fields = _upcast(type_name, version, fields)
+    return from_json(cls, _encode(fields))
 
 
-class Upcasters:
-    """Brings stored events of older schema versions to the present one, step by step.
-
-    The functions are keyed by `(type name, schema version they start from)` and change the decoded JSON object.
-    """
-
-    def __init__(self, steps: Mapping[tuple[str, int], Upcaster] | None = None) -> None:
-        self._steps = dict(steps or {})
-
-    def decode(self, type_name: str, schema: int, data: str) -> Message:
-        """The event as its class has it today; raises Undecodable when a step is missing."""
-        cls = message_type(type_name)
-        if cls is None or schema == cls.schema:
-            return decode_message(type_name, data)
-        fields = msgspec.json.decode(data)
-        for version in range(schema, cls.schema):
-            step = self._steps.get((type_name, version))
-            if step is None:
-                raise Undecodable(f"there is no upcaster for {type_name} from schema {version}")
-            fields = step(fields)
-        return decode_message(type_name, _encode(fields))
+def _upcast(type_name: str, version: int, fields: dict[str, Any]) -> dict[str, Any]:
+    upcaster = upcaster_of(type_name, version)
+    if upcaster is None:
+        raise Undecodable(f"there is no upcaster for {type_name} from schema {version}")
+    try:
+        return upcaster(fields)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:  # the fields are not what they should be
+        raise Undecodable(f"not a {type_name} of schema {version}: {error!r}") from None

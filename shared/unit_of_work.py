@@ -27,7 +27,6 @@ from shared.messaging.set_aside import PutAside, PutBack, SetAsideChange, TakenU
 from shared.outbox.outbox import Outbox
 from shared.saga.instance import SagaInstance, SagaTimers
 from shared.saga.orchestrator import SagaNotFound, Sagas
-from shared.serialization import Upcasters
 
 A = TypeVar("A", bound=Aggregate[Any])
 R = TypeVar("R", bound=Entity)
@@ -87,7 +86,6 @@ class UnitOfWork:
         id_type: Any,
         unknown: type[NotFound],
         *,
-        upcasters: Upcasters | None = None,
         on_change: Callable[[A, int], None] | None = None,
     ) -> Repository[A]:
         """A repository of event-sourced aggregates. `on_change` gets what has changed and the version before."""
@@ -97,7 +95,6 @@ class UnitOfWork:
             self._journal,
             self.clock,
             unknown=unknown,
-            upcasters=upcasters or Upcasters(),
             snapshots=SnapshotFormat.of(cls),
             on_change=on_change,
         )

@@ -104,7 +104,7 @@ async def confirm_cancel_ticket(command: ConfirmCancelTicket, uow: KitchenUnitOf
 @handles
 async def begin_revise_ticket(command: BeginReviseTicket, uow: KitchenUnitOfWork) -> None:
     ticket = await uow.tickets.get(command.ticket_id)
-    ticket.begin_revise()
+    ticket.begin_revise(command.revised_quantities)
 
 
 @handles

@@ -153,10 +153,14 @@ class Ticket(Aggregate[TicketEvent]):
         self._require(TicketStatus.CANCEL_PENDING)
         self.record(TicketCancelled(ticket_id=self.ticket_id, order_id=self.order_id))
 
-    def begin_revise(self) -> None:
+    def begin_revise(self, revised_quantities: Mapping[MenuItemId, int]) -> None:
         """The consumer wants other quantities."""
         self._require(*_CHANGEABLE)
-        self.record(TicketRevising(ticket_id=self.ticket_id, order_id=self.order_id))
+        self.record(
+            TicketRevising(
+                ticket_id=self.ticket_id, order_id=self.order_id, revised_quantities=dict(revised_quantities)
+            )
+        )
 
     def undo_revise(self) -> None:
         """It stays as it was."""

@@ -1,6 +1,7 @@
 """Messages: what services say to each other. A class is the contract, the type on the wire and the registry's entry."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, dataclass_transform, get_args, get_origin
 
@@ -15,7 +16,7 @@ class Message:
 
     On the wire it is `<service>.<Name>`, the service being the package it is declared in; `name=` pins another, for a
     class that was renamed. A second class of the same name is a TypeError. `key=` names the field whose value its
-    receivers must handle in order. `schema=` counts the incompatible versions of its fields: see `upcasters`.
+    receivers must handle in order. `schema=` counts the incompatible versions of its fields: see `upcasts`.
     """
 
     type_name: ClassVar[str] = ""
@@ -94,6 +95,34 @@ class Event(Message):
 
 
 AnyCommand = Command[Any]
+
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+"""Makes the fields of one schema version, as they are in JSON, those of the next."""
+
+_upcasters: dict[tuple[str, int], Upcaster] = {}
+
+
+def upcasts(message: type[Message], *, schema: int) -> Callable[[Upcaster], Upcaster]:
+    """Marks the function that brings a message's fields from that schema version to the next.
+
+    It stands beside the message: whoever can read the message, from a store or from the stream, can read its old
+    versions too. Greg Young, Versioning in an Event Sourced System, chapter "Upcasting".
+    """
+
+    def register(upcaster: Upcaster) -> Upcaster:
+        if not 1 <= schema < message.schema:
+            raise TypeError(f"{message.type_name} has schema {message.schema}: none comes after {schema}")
+        if (message.type_name, schema) in _upcasters:
+            raise TypeError(f"{message.type_name} has two upcasters from schema {schema}")
+        _upcasters[message.type_name, schema] = upcaster
+        return upcaster
+
+    return register
+
+
+def upcaster_of(type_name: str, schema: int) -> Upcaster | None:
+    """What brings that version of a message to the next, or None."""
+    return _upcasters.get((type_name, schema))
 
 
 def message_type(type_name: str) -> type[Message] | None:

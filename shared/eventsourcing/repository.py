@@ -7,7 +7,7 @@ forget which ones it was handed when it has ended (`release`).
 
 from collections.abc import Callable, Iterable
 from copy import copy
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from shared.core.clock import Clock
 from shared.core.context import current_cause
@@ -19,7 +19,7 @@ from shared.eventsourcing.snapshots import EVERY, SnapshotFormat
 from shared.eventsourcing.store import EventStore, History, Metadata, RowStore, Snapshot, StoredEvent
 from shared.journal import EventRecorded, Journal, RowChanged
 from shared.outbox.outbox import event_envelope
-from shared.serialization import Upcasters, to_json
+from shared.serialization import decode_message, to_json
 
 A = TypeVar("A", bound=Aggregate[Any])
 R = TypeVar("R", bound=Entity)
@@ -38,7 +38,6 @@ class Repository(Generic[A]):
         clock: Clock,
         *,
         unknown: type[NotFound],
-        upcasters: Upcasters,
         snapshots: SnapshotFormat[A],
         on_change: Callable[[A, int], None] | None = None,
     ) -> None:
@@ -47,7 +46,6 @@ class Repository(Generic[A]):
         self._journal = journal
         self._clock = clock
         self._unknown = unknown
-        self._upcasters = upcasters
         self._snapshots = snapshots
         self._on_change = on_change
         self._histories: dict[str, History] = {}
@@ -130,7 +128,7 @@ class Repository(Generic[A]):
         in_hand = self._touched.get(id_) or self._live.pop(id_, None)
         aggregate = self._cls(id=id_) if history.snapshot is None else self._snapshots.restore(history.snapshot)
         for stored in history.events:
-            aggregate.replay(self._upcasters.decode(stored.type, stored.metadata.schema, stored.data))
+            aggregate.replay(cast(Event, decode_message(stored.type, stored.data, stored.metadata.schema)))
         for event in sealed:
             aggregate.replay(event)
         if in_hand is not None:  # whoever holds it is to see it taken back

@@ -217,6 +217,7 @@ class Dispatcher(Generic[U]):
             time=self._clock(),
             correlation_id=command.correlation_id,
             causation_id=command.id,
+            schema=answer.schema,
             saga_id=command.saga_id,
             reply_to=command.reply_to,
             outcome="refusal" if isinstance(answer, Refused) else "success",
@@ -290,7 +291,7 @@ def _understand(received: Received) -> _Arrival:
     except ValueError as error:
         return _Arrival(received, None, None, f"not a message of ours: {error}")
     try:
-        return _Arrival(received, envelope, decode_message(envelope.type, envelope.data))
+        return _Arrival(received, envelope, decode_message(envelope.type, envelope.data, envelope.schema))
     except Undecodable as error:
         return _Arrival(received, envelope, None, str(error))
 

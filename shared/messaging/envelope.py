@@ -25,7 +25,7 @@ SUBJECTS = "ftgo.>"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Envelope:
-    """A message on its way. `key` names what its receivers must handle in order."""
+    """A message on its way. `key` names what its receivers must handle in order, `schema` the version of its fields."""
 
     id: str
     type: str
@@ -36,6 +36,7 @@ class Envelope:
     time: datetime
     correlation_id: str
     causation_id: str
+    schema: int = 1
     subject: str | None = None
     sequence: int | None = None
     saga_id: str | None = None
@@ -64,6 +65,7 @@ class Envelope:
             "ce-causationid": self.causation_id,
         }
         for name, value in (
+            ("ce-dataschema", _schema_uri(self.type, self.schema) if self.schema > 1 else None),
             ("ce-subject", self.subject),
             ("ce-sequence", self.sequence),
             ("ce-sagaid", self.saga_id),
@@ -92,6 +94,7 @@ class Envelope:
                 time=datetime.fromisoformat(headers["ce-time"]),
                 correlation_id=headers["ce-correlationid"],
                 causation_id=headers["ce-causationid"],
+                schema=_schema_of(headers.get("ce-dataschema")),
                 subject=headers.get("ce-subject"),
                 sequence=None if sequence is None else int(sequence),
                 saga_id=headers.get("ce-sagaid"),
@@ -113,6 +116,14 @@ class Received:
     received_at: datetime
     headers: Mapping[str, str] = field(repr=False)
     data: str = field(repr=False)
+
+
+def _schema_uri(type_: str, schema: int) -> str:
+    return f"urn:ftgo:{type_}:{schema}"
+
+
+def _schema_of(uri: str | None) -> int:
+    return 1 if uri is None else int(uri.rpartition(":")[2])
 
 
 def partition_of(key: str, partitions: int) -> int:

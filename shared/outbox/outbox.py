@@ -27,6 +27,7 @@ def event_envelope(stored: StoredEvent, event: Event, traceparent: str | None) -
         time=stored.occurred_at,
         correlation_id=stored.metadata.correlation_id,
         causation_id=stored.metadata.causation_id,
+        schema=stored.metadata.schema,
         subject=stored.id,
         sequence=stored.version,
         traceparent=traceparent,

@@ -180,6 +180,7 @@ class Sagas:
                 time=now,
                 correlation_id=instance.correlation_id,
                 causation_id=cause.id,
+                schema=command.schema,
                 saga_id=instance.id,
                 reply_to=saga.service(),
                 reply_key=saga.key,

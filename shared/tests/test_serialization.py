@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from order.contracts import OrderCreated
 from shared.core.ids import derived_id, new_id
-from shared.core.messages import Event
+from shared.core.messages import Event, upcasts
 from shared.core.values import Address, ConsumerId, LineItem, MenuItemId, Money, OrderId, RestaurantId
 from shared.messaging.envelope import Envelope, partition_of
-from shared.serialization import Undecodable, Upcasters, decode_message, from_json, to_json
+from shared.serialization import Undecodable, decode_message, from_json, to_json
 from shared.tests.contracts import Deposited, WalletId
 
 ORDER = OrderCreated(
@@ -32,6 +32,20 @@ class Changed(Event, schema=3):
 
     cents: int
     currency: str
+
+
+@upcasts(Changed, schema=1)
+def _to_cents(fields: dict[str, Any]) -> dict[str, Any]:
+    return {"cents": fields["dollars"] * 100}
+
+
+@upcasts(Changed, schema=2)
+def _with_currency(fields: dict[str, Any]) -> dict[str, Any]:
+    return {**fields, "currency": "USD"}
+
+
+class Forgotten(Event, schema=2):
+    """An event whose first schema nobody can read any more."""
 
 
 def test_a_message_comes_back_as_it_was() -> None:
@@ -68,26 +82,32 @@ def test_an_unknown_type_is_undecodable() -> None:
         decode_message("shared.Nobody", "{}")
 
 
-def _to_cents(fields: dict[str, Any]) -> dict[str, Any]:
-    return {"cents": fields["dollars"] * 100}
-
-
-def _with_currency(fields: dict[str, Any]) -> dict[str, Any]:
-    return {**fields, "currency": "USD"}
-
-
 def test_old_events_are_brought_to_the_present_schema_step_by_step() -> None:
-    upcasters = Upcasters({(Changed.type_name, 1): _to_cents, (Changed.type_name, 2): _with_currency})
-    assert upcasters.decode(Changed.type_name, 1, '{"dollars":3}') == Changed(cents=300, currency="USD")
-    assert upcasters.decode(Changed.type_name, 2, '{"cents":3}') == Changed(cents=3, currency="USD")
-    assert upcasters.decode(Changed.type_name, 3, '{"cents":3,"currency":"EUR"}') == Changed(cents=3, currency="EUR")
+    assert decode_message(Changed.type_name, '{"dollars":3}', 1) == Changed(cents=300, currency="USD")
+    assert decode_message(Changed.type_name, '{"cents":3}', 2) == Changed(cents=3, currency="USD")
+    assert decode_message(Changed.type_name, '{"cents":3,"currency":"EUR"}', 3) == Changed(cents=3, currency="EUR")
 
 
 def test_a_missing_upcaster_is_an_error() -> None:
-    with pytest.raises(Undecodable, match="from schema 2"):
-        Upcasters({(Changed.type_name, 1): _to_cents}).decode(Changed.type_name, 1, '{"dollars":3}')
+    with pytest.raises(Undecodable, match="from schema 1"):
+        decode_message(Forgotten.type_name, "{}", 1)
+
+
+@pytest.mark.parametrize("text", ["not json", "[]", "{}", '{"dollars":null}'])
+def test_what_no_upcaster_can_read_is_undecodable(text: str) -> None:
     with pytest.raises(Undecodable):
-        Upcasters().decode("shared.Nobody", 1, "{}")
+        decode_message(Changed.type_name, text, 1)
+
+
+def test_a_version_that_is_newer_than_the_one_known_here_is_undecodable() -> None:
+    with pytest.raises(Undecodable, match="newest that is known here is 3"):
+        decode_message(Changed.type_name, "{}", 4)
+
+
+@pytest.mark.parametrize("schema", [0, 1, 3])
+def test_an_upcaster_leads_from_an_old_version_and_there_is_one_for_each(schema: int) -> None:
+    with pytest.raises(TypeError):
+        upcasts(Changed, schema=schema)(dict)
 
 
 def envelope(**fields: Any) -> Envelope:
@@ -109,6 +129,7 @@ def envelope(**fields: Any) -> Envelope:
         reply_to=st.none() | st.text(),
         reply_key=st.none() | st.text(),
         outcome=st.sampled_from([None, "success", "refusal"]),
+        schema=st.integers(1, 99),
         traceparent=st.none() | st.text(),
         key=st.text(),
         correlation_id=st.text(),
@@ -127,6 +148,7 @@ def test_an_envelope_comes_back_from_its_headers(sent: Envelope) -> None:
         {"ce-outcome": "maybe"},
         {"ce-time": "yesterday"},
         {"ce-sequence": "first"},
+        {"ce-dataschema": "urn:ftgo:shared.Deposited:latest"},
     ],
     ids=str,
 )
