@@ -1,0 +1,76 @@
+"""The consumer: a name, and addresses under labels."""
+
+import pytest
+
+from consumer.contracts import AddressAdded, AddressRemoved, AddressUpdated, ConsumerRegistered, ConsumerUpdated
+from consumer.domain.consumer import Consumer
+from consumer.domain.errors import AddressAlreadyExists, AddressNotFound, ConsumerWithoutName
+from shared.core.values import Address, ConsumerId
+from shared.eventsourcing.snapshots import SnapshotFormat
+
+ADA = ConsumerId("0197f2b0-0000-7000-8000-000000000001")
+HOME = Address(street1="1 Main Street", street2="Unit 99", city="Oakland", state="CA", zip="94611")
+WORK = Address(street1="2 Side Street", city="Oakland", state="CA", zip="94612")
+
+
+def registered() -> Consumer:
+    consumer = Consumer(id=ADA)
+    consumer.register("Ada")
+    consumer.take_recorded()
+    return consumer
+
+
+def test_what_happens_to_a_consumer() -> None:
+    consumer = Consumer(id=ADA)
+    consumer.register("Ada")
+    consumer.rename("Ada Lovelace")
+    consumer.add_address("home", HOME)
+    consumer.update_address("home", WORK)
+    assert (consumer.name, consumer.addresses) == ("Ada Lovelace", {"home": WORK})
+    consumer.remove_address("home")
+    assert consumer.addresses == {}
+    assert list(consumer.recorded) == [
+        ConsumerRegistered(consumer_id=ADA, name="Ada"),
+        ConsumerUpdated(consumer_id=ADA, name="Ada Lovelace"),
+        AddressAdded(consumer_id=ADA, address_id="home", address=HOME),
+        AddressUpdated(consumer_id=ADA, address_id="home", address=WORK),
+        AddressRemoved(consumer_id=ADA, address_id="home"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["", " ", "\t\n"])
+def test_a_consumer_has_a_name(name: str) -> None:
+    consumer = registered()
+    for act in (Consumer(id=ADA).register, consumer.rename):
+        with pytest.raises(ConsumerWithoutName, match=r"^cannot register a consumer without a name$"):
+            act(name)
+    assert (consumer.name, list(consumer.recorded)) == ("Ada", [])
+
+
+def test_a_label_is_used_once() -> None:
+    consumer = registered()
+    consumer.add_address("home", HOME)
+    with pytest.raises(AddressAlreadyExists, match="address with that identifier already exists"):
+        consumer.add_address("home", WORK)
+    consumer.add_address("work", WORK)
+    assert consumer.addresses == {"home": HOME, "work": WORK}
+    consumer.remove_address("home")
+    consumer.add_address("home", WORK)
+    assert consumer.address("home") == WORK
+
+
+def test_a_label_that_is_not_used() -> None:
+    consumer = registered()
+    consumer.add_address("work", WORK)
+    for act in (consumer.address, consumer.remove_address, lambda label: consumer.update_address(label, HOME)):
+        with pytest.raises(AddressNotFound, match="address with that identifier does not exist"):
+            act("home")
+    assert consumer.addresses == {"work": WORK}
+
+
+def test_a_snapshot_is_whole() -> None:
+    consumer = registered()
+    consumer.add_address("home", HOME)
+    consumer.take_recorded()
+    snapshots = SnapshotFormat.of(Consumer)
+    assert snapshots.restore(snapshots.take(consumer)).__dict__ == consumer.__dict__
