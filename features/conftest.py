@@ -7,6 +7,7 @@ pytest features --url-base URL        a system that runs already, at its usual p
 
 import asyncio
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from pytest_bdd.parser import Feature, Scenario, Step
@@ -15,6 +16,9 @@ from features.backends import HttpBackend, MemoryBackend
 from features.world import World
 from shared.runtime.places import of_host
 from shared.runtime.system import SystemSettings
+from shared.runtime.verify.facts import Finding
+from shared.runtime.verify.invariants import verify
+from shared.runtime.verify.memory import MemorySystemState
 from shared.testing.infra import Infra
 from shared.testing.processes import running_system
 from shared.testing.system import MemorySystem
@@ -94,7 +98,18 @@ def world(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[Wo
         return
     system: MemorySystem = request.getfixturevalue("memory_system")
     runner.run(system.start_over())
-    yield World(MemoryBackend(system), runner)
+    world = World(MemoryBackend(system), runner)
+    yield world
+    world.leave()
+    findings = runner.run(_findings(system))
+    assert not findings, "\n".join(f"{each.invariant} {each.text} {each.ids}" for each in findings)
+
+
+async def _findings(system: MemorySystem) -> list[Finding]:
+    """Whatever a scenario was about, the invariants hold when the system has come to rest behind it."""
+    await system.settle(patience=timedelta(minutes=10))
+    databases = {name: service.database for name, service in system.services.items()}
+    return await verify(MemorySystemState(databases, system.broker))
 
 
 def pytest_bdd_after_step(request: pytest.FixtureRequest, feature: Feature, scenario: Scenario, step: Step) -> None:
