@@ -79,7 +79,10 @@ class Delivery(RecordingEntity):
             raise DeliveryStateDoesNotAllowAction
         pickup = Action(delivery_id=self.order_id, action=ActionKind.PICKUP, address=pickup_address, when=ready_by)
         dropoff = Action(
-            delivery_id=self.order_id, action=ActionKind.DROPOFF, address=delivery_address, when=ready_by + RIDE
+            delivery_id=self.order_id,
+            action=ActionKind.DROPOFF,
+            address=delivery_address,
+            when=_after_the_ride(ready_by),
         )
         courier.take_on((pickup, dropoff))
         self.status, self.courier_id = DeliveryStatus.SCHEDULED, courier.courier_id
@@ -108,3 +111,10 @@ class Delivery(RecordingEntity):
         self.status = DeliveryStatus.CANCELLED
         self.record(DeliveryCancelled(order_id=self.order_id))
         return courier_id
+
+
+def _after_the_ride(ready_by: datetime) -> datetime:
+    try:
+        return ready_by + RIDE
+    except OverflowError:  # a kitchen may promise the last minutes of the calendar, and news can't be refused
+        return ready_by

@@ -1,6 +1,7 @@
 """The delivery, on its own."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 
@@ -112,6 +113,13 @@ def test_is_scheduled_with_a_plan_for_the_courier() -> None:
         Action(delivery_id=ORDER, action=ActionKind.DROPOFF, address=FRONT_DOOR, when=READY_BY + RIDE),
     )
     assert RIDE == 30 * MINUTE
+
+
+def test_is_scheduled_for_the_last_minutes_of_the_calendar() -> None:
+    delivery, courier = pending(), free_courier()
+    delivery.accept(NOON, datetime.max.replace(tzinfo=UTC))
+    delivery.schedule(courier)
+    assert [action.when.year for action in courier.plan] == [9999, 9999]
 
 
 @pytest.mark.parametrize("make", [new, pending, scheduled, picked_up, delivered, cancelled])
