@@ -9,7 +9,7 @@ CMD ["nats-server", "--config", "/etc/nats/ftgo.conf"]
 
 
 FROM python:3.11-slim AS build
-# pip stays outside: what runs has nothing to install packages with.
+# The base has a pip: the environment that is copied from here needs none of its own.
 RUN python -m venv --without-pip /venv
 COPY requirements-runtime.lock /
 RUN pip --python /venv/bin/python install --quiet --no-cache-dir --no-compile \

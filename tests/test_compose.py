@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from shared.runtime.embedded import POSTGRES_MAJOR, Nats
+from shared.runtime.places import COMPOSE_PASSWORD
 from shared.runtime.topology import SERVICES, ServiceInfo
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -140,6 +141,12 @@ def test_nats_takes_what_the_embedded_one_takes(tmp_path: Path) -> None:
     assert re.findall(limits, (ROOT / "docker/nats.conf").read_text()) == re.findall(
         limits, (tmp_path / "nats.conf").read_text()
     )
+
+
+def test_the_demo_knows_the_password_that_compose_gives_nats() -> None:
+    assert settings(CONTAINERS["nats"])["NATS_PASSWORD"] == f'"{COMPOSE_PASSWORD}"'
+    for name in OF_OURS:
+        assert settings(CONTAINERS[name]).get("FTGO_NATS_PASSWORD", COMPOSE_PASSWORD) == COMPOSE_PASSWORD
 
 
 def test_prometheus_asks_everybody() -> None:
