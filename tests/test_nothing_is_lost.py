@@ -10,6 +10,7 @@ import pytest
 from shared.testing.infra import Infra
 from shared.testing.processes import RunningSystem
 from tests.api import TOTAL, Api, TryAgain, until
+from tests.verified import findings_at_rest
 
 ORDERS = 60
 
@@ -55,6 +56,7 @@ async def test_every_order_is_approved_once_whoever_is_killed(system: RunningSys
         assert await _counts(system, "delivery", "select id from deliveries", orders) == [1] * ORDERS
         for service, database in system.databases.items():
             assert await _stuck(database.migrations_url) == 0, service
+        assert await findings_at_rest(system) == []
 
 
 async def _placed_while(api: Api, consumer: str, restaurant: str, kill: Callable[[], None]) -> list[str]:

@@ -27,6 +27,7 @@ from shared.runtime.settings import RelaySettings, ServiceSettings
 from shared.runtime.supervisor import http_probe, local_client, read_state
 from shared.runtime.system import RELAY, ROOT, System, SystemSettings, attached_system, remove_data
 from shared.runtime.topology import BY_NAME, SERVICES
+from shared.runtime.verify.command import verify
 
 app = typer.Typer(
     name="ftgo",
@@ -212,6 +213,7 @@ def relay(names: Annotated[list[str] | None, typer.Argument(help="Whose database
 
 app.command()(demo)
 app.command()(explain)
+app.command()(verify)
 app.add_typer(parked, name="parked")
 app.add_typer(sagas, name="sagas")
 
