@@ -102,7 +102,7 @@ async def test_a_process_that_is_killed_again_and_again_loses_nothing(database: 
     broker, chance = nats_broker(nats.url), random.Random(2)
     rows: list[int] = []
     async with opened(database) as outbox:
-        for _ in range(4):
+        for _ in range(3):
             with process(nats.url, database) as relay:
                 await relay.ready()
                 for _ in range(chance.randrange(1, 30)):

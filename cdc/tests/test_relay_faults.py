@@ -29,6 +29,7 @@ from cdc.tests.support import (
     stored,
 )
 from shared.adapters.postgres import relay_database, replication
+from shared.adapters.postgres.pgoutput import parse_lsn
 from shared.messaging.broker import Publication
 from shared.outbox import relay as relay_module
 from shared.outbox.relay import REACH_BACK
@@ -465,7 +466,6 @@ async def test_nothing_is_confirmed_before_the_broker_has_it(
     broker, admin = GatedBroker(), await asyncpg.connect(infra.admin_url)
     async with opened(database) as outbox, running(database, broker, options) as relay:
         await relay.publishing()
-        before = await outbox.log_end()
         broker.open.clear()
         rows = await outbox.add(10)
         await outbox.service.execute("insert into inbox select gen_random_uuid(), 'x' from generate_series(1, 1000)")
@@ -482,7 +482,7 @@ async def test_nothing_is_confirmed_before_the_broker_has_it(
             )
 
         await eventually(reported_for_longer_than_the_timeout)
-        assert await outbox.confirmed() <= before
+        confirmed_meanwhile = await outbox.confirmed()
         assert relay.relay.status.waiting_for is None
         broker.open.set()
         assert await published(broker, rows) == rows
@@ -491,6 +491,9 @@ async def test_nothing_is_confirmed_before_the_broker_has_it(
             return await outbox.confirmed() >= end
 
         await eventually(confirmed)
+        await outbox.checkpointed(rows[-1])
+        committed_at = await outbox.relay.fetchval("select max(lsn)::text from relay_checkpoints")
+        assert confirmed_meanwhile < parse_lsn(committed_at)
     await admin.close()
 
 

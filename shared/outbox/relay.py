@@ -184,9 +184,8 @@ class Relay:
         self, items: Sequence[OutboxRow | Committed], broker: BrokerConnection, progress: Progress
     ) -> None:
         """Publish the rows among the items, and note how far that brings us."""
-        first_commit = next((item for item in items if isinstance(item, Committed)), None)
-        if first_commit is not None:
-            self.status.behind(first_commit.at)
+        if items:
+            self.status.behind(next((item.at for item in items if isinstance(item, Committed)), None))
         positions = iter(await self._publish([item for item in items if isinstance(item, OutboxRow)], broker))
         for item in items:
             if isinstance(item, OutboxRow):

@@ -60,9 +60,9 @@ class RelayStatus:
         self.waiting_for = "it has been stopped"
         self._connected.set(0)
 
-    def behind(self, since: datetime) -> None:
-        """There is something to publish that was committed at this time."""
-        self._behind_since = since
+    def behind(self, since: datetime | None) -> None:
+        """There is something to publish that was committed at this time, if that is known already."""
+        self._behind_since = since or self._behind_since or utc_now()
 
     def caught_up(self) -> None:
         """There is nothing more to publish."""

@@ -113,6 +113,8 @@ class NatsPublisher:
             del self._awaited[token]
 
     def _check(self) -> None:
+        if self._connection.lost.done():
+            self._lost(self._connection.lost)
         if self._fault is not None:
             raise BrokerUnavailable(self._fault)
 
