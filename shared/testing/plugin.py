@@ -8,7 +8,9 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import hypothesis
 import pytest
+import structlog
 
 from shared.runtime.provision import Database
 from shared.runtime.topology import ServiceInfo
@@ -27,7 +29,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker."""
+    """Declare the marker; keep tests from depending on how busy the machine is."""
+    hypothesis.settings.register_profile("unhurried", deadline=None)
+    hypothesis.settings.load_profile("unhurried")
+    # With structlog's own defaults a traceback takes seconds: it shows the values of all variables.
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.processors.add_log_level, renderer])
     config.addinivalue_line("markers", "time_limit(seconds): how long an async test may take, instead of 60 s")
 
 

@@ -1,0 +1,244 @@
+"""What every service's API has in common: problem documents, limits, the ids of a request, and the operations."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import APIRouter, FastAPI
+
+from shared.adapters.postgres.errors import DatabaseUnavailable
+from shared.core.context import Cause, current_cause
+from shared.core.errors import (
+    AlreadyExists,
+    Conflict,
+    FailedPrecondition,
+    IdempotencyKeyReused,
+    InvalidArgument,
+    NotFound,
+    NotYet,
+)
+from shared.idempotency import IdempotencyKey
+from shared.messaging.commands import Overloaded
+from shared.web.app import MAX_BODY, create_app
+from shared.web.parameters import Body, IdInPath, OptionalIdempotencyKey
+
+ID = "0197f2b0-0000-7000-8000-000000000001"
+JSON = {"content-type": "application/json"}
+
+
+class Named(Body):
+    """A body."""
+
+    name: str
+
+
+class Api:
+    """An API whose only operation does what the test says."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.cause: Cause | None = None
+        self.key: IdempotencyKey | None = None
+        self.problems: list[str] = []
+        router = APIRouter()
+
+        @router.post("/things/{id}")
+        async def do(id_: IdInPath, body: Named, key: OptionalIdempotencyKey) -> dict[str, str]:
+            self.cause, self.key = current_cause(), key
+            if self.error is not None:
+                raise self.error
+            return {"id": id_, "name": body.name}
+
+        app = create_app(title="things", description="", router=router, readiness=self, lifespan=_nothing)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        self.http = httpx.AsyncClient(transport=transport, base_url="http://things")
+
+    async def reasons(self) -> list[str]:
+        return self.problems
+
+    async def post(self, path: str = f"/things/{ID}", **arguments: Any) -> httpx.Response:
+        if "content" not in arguments:
+            arguments.setdefault("json", {"name": "x"})
+        return await self.http.post(path, **arguments)
+
+
+@asynccontextmanager
+async def _nothing(_app: FastAPI) -> AsyncIterator[None]:
+    yield
+
+
+def check_problem(answer: httpx.Response, status: int, detail: str | None = None) -> None:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert set(problem) == {"type", "title", "status", "detail", "message"}
+    assert (problem["status"], problem["type"]) == (status, "about:blank")
+    assert problem["message"] == problem["detail"] != ""
+    assert problem["title"] not in ("", "Error")
+    if detail is not None:
+        assert problem["detail"] == detail
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "detail"),
+    [
+        (NotFound("thing not found"), 404, "thing not found"),
+        (NotYet("thing not found"), 404, "thing not found"),
+        (AlreadyExists("thing already exists"), 409, "thing already exists"),
+        (InvalidArgument("thing is odd"), 400, "thing is odd"),
+        (FailedPrecondition("thing is busy"), 409, "thing is busy"),
+        (IdempotencyKeyReused(), 422, "the idempotency key was used for another request"),
+        (Conflict("version 3 of secret-table"), 503, None),
+        (DatabaseUnavailable("PostgreSQL: secret-host"), 503, None),
+        (Overloaded("1000 commands wait already"), 503, None),
+        (ValueError("secret"), 500, None),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+async def test_every_error_is_a_problem_document(error: Exception, status: int, detail: str | None) -> None:
+    api = Api()
+    api.error = error
+    answer = await api.post()
+    check_problem(answer, status, detail)
+    assert ("retry-after" in answer.headers) is (status == 503)
+    assert "secret" not in answer.text
+
+
+async def test_what_the_framework_refuses_is_a_problem_document_too() -> None:
+    api = Api()
+    check_problem(await api.http.get("/nowhere"), 404)
+    check_problem(await api.http.put(f"/things/{ID}"), 405)
+
+
+@pytest.mark.parametrize(
+    "content", [b"{", b"not json", b'{"name": "x"', b'{"name": "\xff"}', b'{"name":' + b"[" * 9999]
+)
+async def test_what_is_no_json_is_400(content: bytes) -> None:
+    check_problem(await Api().post(content=content, headers=JSON), 400)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"json": {}},
+        {"json": {"name": 1}},
+        {"json": {"name": "x", "more": 1}},
+        {"json": ["x"]},
+        {"json": "x"},
+        {"path": "/things/1"},
+        {"path": "/things/{" + ID + "}"},
+        {"path": f"/things/{ID.replace('-', '')}"},
+        {"headers": {"Idempotency-Key": ""}},
+        {"headers": {"Idempotency-Key": "x" * 256}},
+    ],
+    ids=str,
+)
+async def test_what_is_against_the_schema_is_422(arguments: dict[str, Any]) -> None:
+    api = Api()
+    check_problem(await api.post(**arguments), 422)
+    assert api.cause is None, "nothing was done"
+
+
+async def test_an_id_is_taken_in_its_canonical_form() -> None:
+    assert (await Api().post(f"/things/{ID.upper()}")).json()["id"] == ID
+
+
+def body_of(size: int) -> bytes:
+    empty = b'{"name":""}'
+    return empty.replace(b'""', b'"' + b"x" * (size - len(empty)) + b'"')
+
+
+async def test_a_body_has_a_limit() -> None:
+    api = Api()
+    assert (await api.post(content=body_of(MAX_BODY), headers=JSON)).status_code == 200
+    api.cause = None
+    check_problem(await api.post(content=body_of(MAX_BODY + 1), headers=JSON), 413)
+    assert api.cause is None
+
+
+async def test_a_body_of_undeclared_length_has_a_limit_too() -> None:
+    async def in_parts(body: bytes) -> AsyncIterator[bytes]:
+        for start in range(0, len(body), 100_000):
+            yield body[start : start + 100_000]
+
+    api = Api()
+    answer = await api.post(content=in_parts(body_of(MAX_BODY)), headers=JSON)
+    assert "content-length" not in answer.request.headers
+    assert answer.status_code == 200
+    check_problem(await api.post(content=in_parts(body_of(MAX_BODY + 1)), headers=JSON), 413)
+
+
+async def test_a_request_has_its_ids_and_says_them() -> None:
+    api = Api()
+    answer = await api.post(headers={"X-Correlation-Id": "my-order_7", "X-Request-Id": "my-request"})
+    assert api.cause is not None
+    assert (api.cause.correlation_id, api.cause.causation_id) == ("my-order_7", "my-request")
+    assert answer.headers["x-correlation-id"] == "my-order_7"
+    assert answer.headers["x-request-id"] == api.cause.id
+    assert api.cause.id not in ("my-order_7", "my-request")
+
+
+async def test_a_request_without_ids_gets_some() -> None:
+    api = Api()
+    first, second = await api.post(), await api.post()
+    assert api.cause is not None
+    assert api.cause.correlation_id == api.cause.id == second.headers["x-correlation-id"]
+    assert first.headers["x-request-id"] != second.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("odd", ["", "a b", "x" * 129, "<script>", "é".encode(), "a\tb"], ids=repr)
+async def test_ids_that_are_none_are_not_taken_over(odd: str | bytes) -> None:
+    api = Api()
+    answer = await api.post(headers={"X-Correlation-Id": odd, "X-Request-Id": odd})
+    assert api.cause is not None
+    assert api.cause.correlation_id == api.cause.causation_id == api.cause.id == answer.headers["x-correlation-id"]
+
+
+@pytest.mark.parametrize(
+    "error", [None, NotFound("no"), Conflict("no"), ValueError("no")], ids=["200", "404", "503", "500"]
+)
+async def test_every_answer_has_the_ids_whatever_became_of_the_request(error: Exception | None) -> None:
+    api = Api()
+    api.error = error
+    answer = await api.post(headers={"X-Correlation-Id": "mine"})
+    assert answer.headers.get("x-correlation-id") == "mine"
+    assert answer.headers.get("x-request-id")
+    for odd in (await api.post(content=b"{", headers={**JSON, "X-Correlation-Id": "mine"}), await api.post(json=[])):
+        assert odd.headers["x-request-id"]
+
+
+async def test_every_request_is_counted_by_its_route_and_status() -> None:
+    api = Api()
+    await api.post()
+    api.error = ValueError("boom")
+    await api.post()
+    text = (await api.http.get("/metrics")).text
+    for status in (200, 500):
+        assert re.search(rf'_count{{[^}}]*"/things/{{id}}"[^}}]*"{status}"[^}}]*}} [1-9]', text), status
+
+
+async def test_an_idempotency_key_tells_requests_apart() -> None:
+    api = Api()
+    headers = {"Idempotency-Key": "k", **JSON}
+    keys = []
+    for path, content in ((ID, b'{"name":"x"}'), (ID, b'{"name":"y"}'), (ID[:-1] + "2", b'{"name":"x"}')):
+        assert (await api.post(f"/things/{path}", content=content, headers=headers)).status_code == 200
+        assert api.key is not None
+        keys.append(api.key)
+    assert keys[0].id == keys[1].id == f"POST /things/{ID} k"
+    assert keys[0].body_hash == keys[2].body_hash != keys[1].body_hash
+    assert keys[2].id != keys[0].id
+    await api.post()
+    assert api.key is None
+
+
+async def test_whether_the_process_lives_and_the_service_can_work() -> None:
+    api = Api()
+    assert (await api.http.get("/ping")).status_code == 200
+    assert (await api.http.get("/readyz")).json() == {"status": "ready"}
+    api.problems = ["PostgreSQL: away", "NATS: away"]
+    check_problem(await api.http.get("/readyz"), 503, "PostgreSQL: away; NATS: away")
+    assert (await api.http.get("/ping")).status_code == 200
