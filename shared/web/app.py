@@ -109,12 +109,28 @@ class RequestMiddleware:
                 if int(headers.get("content-length") or 0) > MAX_BODY:
                     await problems.problem(413, problems.TOO_LARGE)(scope, receive, answer)
                 else:
-                    await self._app(scope, _bounded(receive), answer)
+                    await self._answered(scope, _bounded(receive), answer)
             route = _route_of(scope)
             span.update_name(f"{scope['method']} {route}")
             span.set_attributes({"http.request.method": scope["method"], "http.route": route})
             span.set_attribute("http.response.status_code", status)
         metrics.HTTP.labels(scope["method"], route, str(status)).observe(time.perf_counter() - started)
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A bug is answered here: further out, the answer would lack the ids and the metrics the request."""
+        begun = False
+
+        async def noticed(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noticed)
+        except Exception as error:
+            if begun:
+                raise
+            await problems.unforeseen(error)(scope, receive, send)
 
 
 def _route_of(scope: Scope) -> str:

@@ -85,8 +85,14 @@ def problems(*errors: type[DomainError], body: bool = False) -> dict[int | str, 
     return {status: _documented(status, messages) for status, messages in sorted(texts.items())}
 
 
+def unforeseen(error: Exception) -> JSONResponse:
+    """The response for a bug: what it was is logged, and no client's business."""
+    log.error("request failed", exc_info=error)
+    return problem(500, "the service failed to handle the request")
+
+
 def install(app: FastAPI) -> None:
-    """Makes every error of the app a problem document."""
+    """Makes every error that the app foresees a problem document."""
 
     @app.exception_handler(DomainError)
     async def refused(_request: Request, error: DomainError) -> JSONResponse:
@@ -109,11 +115,6 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def of_the_framework(_request: Request, error: HTTPException) -> JSONResponse:
         return problem(error.status_code, error.detail, dict(error.headers or {}))
-
-    @app.exception_handler(Exception)
-    async def failed(_request: Request, error: Exception) -> JSONResponse:
-        log.error("request failed", exc_info=error)
-        return problem(500, "the service failed to handle the request")
 
 
 def _place(location: tuple[int | str, ...]) -> str:
