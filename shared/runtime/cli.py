@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from shared.runtime.demo.command import demo
+from shared.runtime.documents.command import docs
 from shared.runtime.explain import explain
 from shared.runtime.process import LaunchError, Program, require_free_port
 from shared.runtime.provision import ProvisionSettings
@@ -213,6 +214,7 @@ def relay(names: Annotated[list[str] | None, typer.Argument(help="Whose database
 
 app.command()(demo)
 app.command()(explain)
+app.command()(docs)
 app.command()(verify)
 app.add_typer(parked, name="parked")
 app.add_typer(sagas, name="sagas")
