@@ -170,9 +170,9 @@ class Subscription(Generic[U]):
             checkpoints = await uow.transaction.positions.checkpoints(self._partition)
         if mark is None:
             return 0
-        bounds = await connection.bounds()
         if await connection.message_at(mark.position) == mark:
             return mark.position
+        bounds = await connection.bounds()  # asked for afterwards: the message may have expired just before
         if mark.position < bounds.first - 1:
             metrics.EXPIRED.inc()
             raise MessagesExpired(f"position {mark.position} is older than the stream's first message {bounds.first}")

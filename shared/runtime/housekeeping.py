@@ -39,9 +39,10 @@ class Housekeeping:
     def __init__(self, engine: AsyncEngine, *, inbox: timedelta, idempotency: timedelta) -> None:
         self._engine = engine
         self._retention = {
-            "inbox": ("message_id", "handled_at", inbox),
-            "idempotency_keys": ("id", "created_at", idempotency),
-            "subscription_checkpoints": ("position", "at", inbox),
+            # What still waits must be known when it is sent again, however long it has waited.
+            "inbox": ("message_id", "handled_at", inbox, "message_id not in (select message_id from set_aside)"),
+            "idempotency_keys": ("id", "created_at", idempotency, "true"),
+            "subscription_checkpoints": ("position", "at", inbox, "true"),
         }
 
     async def run(self) -> None:
@@ -62,10 +63,10 @@ class Housekeeping:
             metrics.STUCK_SAGAS.set(stuck)
             metrics.OLDEST_SAGA.set(float(oldest))
             await connection.execute(_THIN_CHECKPOINTS)
-            for table, (key, at, kept) in self._retention.items():
+            for table, (key, at, kept, condition) in self._retention.items():
                 purge = text(
-                    f"delete from {table} where {key} in "
-                    f"(select {key} from {table} where {at} < now() - cast(:kept as interval) limit {_AT_ONCE})"
+                    f"delete from {table} where {key} in (select {key} from {table} "
+                    f"where {at} < now() - cast(:kept as interval) and {condition} limit {_AT_ONCE})"
                 )
                 while (await connection.execute(purge, {"kept": kept})).rowcount == _AT_ONCE:
                     pass

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from types import FrameType
 from typing import Any
 
@@ -61,10 +61,11 @@ class Service:
         try:
             yield
         finally:
+            # What has failed has said so already: it must not keep the rest from ending in good order.
             starting.cancel()
-            with suppress(asyncio.CancelledError):
-                await starting
-            await asyncio.gather(*(subscription.stop(task) for subscription, task in self._reading))
+            await asyncio.gather(starting, return_exceptions=True)
+            stopping = (subscription.stop(task) for subscription, task in self._reading)
+            await asyncio.gather(*stopping, return_exceptions=True)
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -378,6 +378,13 @@ async def test_what_fails_is_set_aside_alone_and_the_others_go_on() -> None:
     assert service.replies() == [("c1", Done.type_name), ("c3", Done.type_name)]
 
 
+async def test_the_position_moves_past_what_was_set_aside() -> None:
+    service = WalletService(nudge=raising(ValueError("boom")))
+    await service.open("w")
+    await service.handle(deposit("c1"), nudge("c2"))
+    assert (service.waiting(), service.database.positions[0].row_id) == (["c2"], "row-c2")
+
+
 async def test_what_fails_is_tried_again_with_growing_pauses_and_parked_in_the_end() -> None:
     policy = Policy()
     service = WalletService(nudge=raising(ValueError("boom")))

@@ -1,0 +1,133 @@
+"""What a service forgets, what it must not forget, and what it tells Prometheus."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from shared.adapters.postgres.database import PostgresDatabase
+from shared.runtime import housekeeping
+from shared.runtime.housekeeping import Housekeeping
+from shared.runtime.provision import Database
+from shared.telemetry import metrics
+from shared.testing.infra import Infra
+from shared.testing.schema import make_framework_tables
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def provisioned(infra: Infra) -> Iterator[Database]:
+    with infra.database("order") as database:
+        make_framework_tables(database)
+        yield database
+
+
+@asynccontextmanager
+async def kept_house(database: Database) -> AsyncIterator[tuple[Housekeeping, Any]]:
+    """Housekeeping on empty tables, and a connection to look at them."""
+    engine = PostgresDatabase(database.url)
+    connection = await asyncpg.connect(database.migrations_url)
+    try:
+        tables = "inbox, idempotency_keys, subscription_checkpoints, set_aside, sagas, events, outbox"
+        await connection.execute(f"truncate {tables}")
+        yield Housekeeping(engine.engine, inbox=8 * DAY, idempotency=DAY), connection
+    finally:
+        await connection.close()
+        await engine.close()
+
+
+async def column(connection: Any, query: str) -> list[Any]:
+    return [row[0] for row in await connection.fetch(query)]
+
+
+async def test_old_messages_are_forgotten_unless_they_still_wait(provisioned: Database) -> None:
+    async with kept_house(provisioned) as (house, connection):
+        await connection.execute("""
+            insert into inbox (message_id, row_id, handled_at) values
+                ('new', 'r', now() - interval '7 days'),
+                ('old', 'r', now() - interval '9 days'),
+                ('waits', 'r', now() - interval '9 days');
+            insert into set_aside
+                (partition, key, source, message_id, row_id, headers, data, set_aside_at, retry_at, parked_at)
+                values (0, 'k', 's', 'waits', 'r', '{}', '', now(), now(), now())
+        """)
+        await house.once()
+        assert await column(connection, "select message_id from inbox order by 1") == ["new", "waits"]
+
+
+async def test_old_idempotency_keys_are_forgotten(provisioned: Database) -> None:
+    async with kept_house(provisioned) as (house, connection):
+        await connection.execute("""
+            insert into idempotency_keys values
+                ('new', 1, '', '{}', now() - interval '23 hours'), ('old', 1, '', '{}', now() - interval '25 hours')
+        """)
+        await house.once()
+        assert await column(connection, "select id from idempotency_keys") == ["new"]
+
+
+async def test_all_that_is_old_goes_however_much_it_is(provisioned: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(housekeeping, "_AT_ONCE", 10)
+    async with kept_house(provisioned) as (house, connection):
+        await connection.execute(
+            "insert into inbox select n::text, 'r', null, now() - interval '9 days' from generate_series(1, 35) n"
+        )
+        await house.once()
+        assert await column(connection, "select count(*) from inbox") == [0]
+
+
+async def test_the_older_checkpoints_are_the_further_they_are_apart(provisioned: Database) -> None:
+    async with kept_house(provisioned) as (house, connection):
+        await connection.execute("""
+            insert into subscription_checkpoints (partition, position, message_id, message_at, at)
+            select partition, 1000 - n, 'm', now(), date_trunc('minute', now()) - n * interval '1 second'
+            from generate_series(0, 899) n, generate_series(0, 1) partition
+        """)
+        await connection.execute("""
+            insert into subscription_checkpoints (partition, position, message_id, message_at, at)
+            values (0, 1, 'm', now(), now() - interval '9 days')
+        """)
+        await house.once()
+        for partition in (0, 1):
+            recent = await column(
+                connection,
+                "select count(*) from subscription_checkpoints where at > now() - interval '10 minutes'"
+                f" and partition = {partition}",
+            )
+            older = await column(
+                connection,
+                "select count(*) from subscription_checkpoints where at < now() - interval '10 minutes'"
+                f" and partition = {partition} group by date_trunc('minute', at)",
+            )
+            assert recent[0] >= 530
+            assert 4 <= len(older) <= 6
+            assert older.count(1) >= len(older) - 1, "but for the minute that the ten minutes cut in two"
+        assert await column(connection, "select min(position) from subscription_checkpoints where partition = 0") != [1]
+
+
+async def test_what_waits_for_an_operator_is_seen(provisioned: Database) -> None:
+    async with kept_house(provisioned) as (house, connection):
+        await house.once()
+        before = metrics.PARKED._value.get(), metrics.STUCK_SAGAS._value.get()
+        assert before == (0, 0)
+        await connection.execute("""
+            insert into set_aside
+                (partition, key, source, message_id, row_id, headers, data, set_aside_at, retry_at, parked_at) values
+                (0, 'k', 's', 'parked', 'r', '{}', '', now(), now(), now()),
+                (0, 'k', 's', 'behind it', 'r', '{}', '', now(), now(), null),
+                (0, 'k', 'another sender', 'waits', 'r', '{}', '', now(), now(), null);
+            insert into sagas
+                select id, 1, 't', 'k', '{}', 0, 'forward', null, '', 0, 0, due_at, stuck, '', '', started_at, now()
+                from (values
+                    ('stuck', null, true, now() - interval '1 hour'),
+                    ('on its way', now(), false, now() - interval '2 hours'),
+                    ('done', null, false, now() - interval '1 day')
+                ) as s(id, due_at, stuck, started_at)
+        """)
+        await house.once()
+        assert metrics.PARKED._value.get() == 2
+        assert metrics.STUCK_SAGAS._value.get() == 1
+        assert 7200 <= metrics.OLDEST_SAGA._value.get() < 86400
