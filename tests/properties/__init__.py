@@ -1,0 +1,1 @@
+"""What holds for everything that could be, not for examples only."""

@@ -1,0 +1,114 @@
+"""Hypothesis strategies from types: for messages as they may arrive, and for aggregates as they may be asked."""
+
+import copy
+import dataclasses
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Any, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from delivery.domain.courier import Courier
+from shared.core.errors import DomainError
+from shared.core.messages import Event
+from shared.core.values import MenuItemId, Money
+from shared.eventsourcing.aggregate import Aggregate, RecordingEntity
+from shared.runtime.documents.samples import arguments_of
+from shared.runtime.documents.state_diagram import methods_of
+
+A = TypeVar("A", bound=Aggregate[Any] | RecordingEntity)
+FEW = settings(max_examples=10, deadline=None)
+"""For what is repeated for every message."""
+SOME = settings(max_examples=40, deadline=None)
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+Leaves = Mapping[Any, st.SearchStrategy[Any]]
+
+ANYTHING: Leaves = {
+    str: st.text(max_size=20),
+    int: st.integers(-(2**63), 2**63 - 1),
+    bool: st.booleans(),
+    datetime: st.datetimes(timezones=st.just(UTC)),
+    types.NoneType: st.none(),
+}
+"""Whatever the types allow."""
+
+PLAUSIBLE: Leaves = {
+    **ANYTHING,
+    str: st.sampled_from(["", "one", "another"]),
+    int: st.integers(-1, 3),
+    Money: st.integers(0, 1000),
+    # What is ordered should often be on the menu.
+    MenuItemId: st.sampled_from(["soup", "salad"]),
+    datetime: st.integers(-1, 2).map(lambda hours: NOON + timedelta(hours=hours)),
+    Courier: st.builds(Courier, id=st.sampled_from(["ann", "bob"]), available=st.just(True), free_since=st.just(NOON)),
+}
+"""Few values, so that they meet."""
+
+
+def values(type_: Any, leaves: Leaves) -> st.SearchStrategy[Any]:
+    """Values of a type, the innermost ones as `leaves` says."""
+    if type_ in leaves:
+        return leaves[type_]
+    if isinstance(type_, NewType):
+        return values(type_.__supertype__, leaves)
+    origin, arguments = get_origin(type_), get_args(type_)
+    if origin in (Union, types.UnionType):
+        return st.one_of([values(each, leaves) for each in arguments])
+    if origin is tuple:
+        return st.lists(values(arguments[0], leaves), max_size=3).map(tuple)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return st.dictionaries(values(arguments[0], leaves), values(arguments[1], leaves), max_size=3)
+    if isinstance(type_, type) and issubclass(type_, Enum):
+        return st.sampled_from(type_)
+    if dataclasses.is_dataclass(type_) and isinstance(type_, type):
+        hints = get_type_hints(type_)
+        fields = {field.name: values(hints[field.name], leaves) for field in dataclasses.fields(type_)}
+        return st.builds(type_, **fields)
+    raise TypeError(f"no strategy for the type {type_}")
+
+
+def arguments(draw: Draw, method: Any) -> dict[str, Any]:
+    """Arguments for a method."""
+    hints = get_type_hints(method)
+    return {name: draw(values(hints[name], PLAUSIBLE)) for name in inspect.signature(method).parameters}
+
+
+def something_happens(draw: Draw, aggregate: Aggregate[Any] | RecordingEntity) -> bool:
+    """Calls some method with some arguments; answers whether it was not refused.
+
+    Half of the time it is one that would be refused by its arguments only, or lives would end before they begin.
+    """
+    names = list(methods_of(aggregate))
+    if draw(st.booleans()):
+        names = [name for name in names if _may_succeed(aggregate, name)] or names
+    method = getattr(aggregate, draw(st.sampled_from(names)))
+    try:
+        method(**arguments(draw, method))
+    except DomainError:
+        return False
+    return True
+
+
+@st.composite
+def histories(draw: st.DrawFn, cls: type[A]) -> tuple[A, list[Event]]:
+    """An aggregate that has been through something, and what it has recorded."""
+    aggregate = cls(id="1")
+    for _ in range(draw(st.integers(1, 25))):
+        something_happens(draw, aggregate)
+    return aggregate, list(aggregate.take_recorded())
+
+
+def _may_succeed(aggregate: Aggregate[Any] | RecordingEntity, name: str) -> bool:
+    for sample in arguments_of(getattr(aggregate, name)):
+        try:
+            getattr(copy.deepcopy(aggregate), name)(**sample)
+        except DomainError:
+            continue
+        return True
+    return False
