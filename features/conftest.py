@@ -19,6 +19,7 @@ from shared.runtime.system import SystemSettings
 from shared.runtime.verify.facts import Finding
 from shared.runtime.verify.invariants import verify
 from shared.runtime.verify.memory import MemorySystemState
+from shared.testing.adversity import Adversity
 from shared.testing.infra import Infra
 from shared.testing.processes import running_system
 from shared.testing.system import MemorySystem
@@ -80,9 +81,10 @@ def shared_system(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Ite
 
 
 @pytest.fixture(scope="session")
-def memory_system(runner: asyncio.Runner) -> Iterator[MemorySystem]:
+def memory_system(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[MemorySystem]:
     """The system in this process."""
-    system = MemorySystem()
+    option = request.config.getoption
+    system = MemorySystem(adversity=Adversity.of(option("adversity"), option("seed")))
     runner.run(system.__aenter__())
     yield system
     runner.run(system.__aexit__(None, None, None))

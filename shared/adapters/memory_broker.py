@@ -39,9 +39,8 @@ class MemoryBroker:
     def lose(self, after: int) -> None:
         """Forget all messages behind a position, as a broker does that crashed before it wrote them to disk."""
         self.disconnect()
-        for _, message in self._stored[after:]:
-            del self._positions[message.row_id]
         del self._stored[after:]
+        self._positions = {row_id: position for row_id, position in self._positions.items() if position <= after}
 
     def bounds(self) -> Bounds:
         """See `broker.LogReader`."""
@@ -52,10 +51,13 @@ class MemoryBroker:
         stored = self.stored_at(position)
         return stored and Mark(position, stored[1].row_id, stored[1].received_at)
 
-    def store(self, publication: Publication) -> int:
-        """Append a message, or find the one that it repeats; returns its position."""
+    def store(self, publication: Publication, *, again: bool = False) -> int:
+        """Append a message, or find the one that it repeats; returns its position.
+
+        `again` stores a repeat too, as a broker does that has had the first one too long ago.
+        """
         known = self._positions.get(publication.row_id)
-        if known is not None:
+        if known is not None and not again:
             return known
         position = len(self._stored) + 1
         message = Received(
@@ -66,7 +68,7 @@ class MemoryBroker:
             data=publication.data,
         )
         self._stored.append((publication.subject, message))
-        self._positions[publication.row_id] = position
+        self._positions.setdefault(publication.row_id, position)
         self._notify()
         return position
 

@@ -5,6 +5,7 @@ Fixtures are synchronous. What needs an event loop (pools, clients) is opened wi
 
 import asyncio
 import inspect
+import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -25,11 +26,39 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--real", action="store_true", help="run them on real processes, PostgreSQL and NATS instead of in memory"
     )
+    group.addoption(
+        "--adversity",
+        default="",
+        metavar="WHAT",
+        help="what goes wrong in memory, some of: duplicates,reorder,delay,crash",
+    )
+    group.addoption("--seed", type=int, help="of what goes wrong; another one each time, and printed, if not given")
     group.addoption("--url-base", metavar="URL", help="run them against a running system, such as http://127.0.0.1")
 
 
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say what goes wrong."""
+    return _adversity(config)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: pytest.ExitCode, config: pytest.Config
+) -> None:
+    """Say how to have the same go wrong again, where nobody can miss it."""
+    if exitstatus != pytest.ExitCode.OK:
+        for line in _adversity(config):
+            terminalreporter.write_line(line, red=True)
+
+
+def _adversity(config: pytest.Config) -> list[str]:
+    switches, seed = config.getoption("adversity"), config.getoption("seed")
+    return [f"adversity: {switches}; the same again: --adversity {switches} --seed {seed}"] if switches else []
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker; keep tests from depending on how busy the machine is."""
+    """Declare the marker, draw the seed, and keep tests from depending on how busy the machine is."""
+    if config.getoption("seed") is None:
+        config.option.seed = random.SystemRandom().randrange(1 << 32)
     hypothesis.settings.register_profile("unhurried", deadline=None)
     hypothesis.settings.load_profile("unhurried")
     # With structlog's own defaults a traceback takes seconds: it shows the values of all variables.

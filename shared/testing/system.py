@@ -5,8 +5,8 @@ Nothing runs by itself: `settle` lets messages travel until nobody has anything 
 
 import asyncio
 import importlib
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Iterable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from types import TracebackType
@@ -20,15 +20,17 @@ from shared.adapters.memory import MemoryDatabase
 from shared.adapters.memory_broker import MemoryBroker
 from shared.core.clock import Clock
 from shared.core.ids import new_id
-from shared.core.messages import Command, Event, Message
+from shared.core.messages import Command, Event, Message, Reply
+from shared.idempotency import IdempotencyKey
 from shared.messaging.broker import Publication, subject_of
-from shared.messaging.commands import Commands
+from shared.messaging.commands import Commands, Stopped
 from shared.messaging.envelope import Envelope, Received
 from shared.messaging.partition import HeldPartition, Lease
 from shared.runtime.container import ServiceContainer
 from shared.runtime.settings import ServiceSettings
 from shared.runtime.topology import BY_NAME
 from shared.serialization import to_json
+from shared.testing.adversity import Adversity, Crashed, Fate, MemoryRelay, MortalDatabase
 
 _HOLDER = 1
 _LEASE = timedelta(days=1)
@@ -49,19 +51,28 @@ class VirtualClock:
 
 
 class MemoryService:
-    """One service on memory adapters: its container, its database, its API, and its one partition."""
+    """One service on memory adapters: its container, its database, its relay, its API, and its one partition.
 
-    def __init__(self, name: str, broker: MemoryBroker, clock: Clock) -> None:
+    `partition` and `commands` are what a process of it keeps in its memory: they end when it crashes.
+    """
+
+    def __init__(self, name: str, broker: MemoryBroker, clock: Clock, fate: Fate) -> None:
         self.name = name
         self.database = MemoryDatabase(name, clock)
+        self.relay = MemoryRelay(self.database, broker, fate, clock)
         self.container: ServiceContainer = importlib.import_module(f"{name}.main").container()
         self._replace(name, clock)
         self._broker = broker
-        self._published = 0
         self._position = 0
         self._subjects = {subject_of(0, route) for route in self.container.routes()}
         self._clock = clock
+        self._fate = fate
+        self._tasks: set[asyncio.Task[None]] = set()
         self.partition = self._held_partition()
+        self.commands = self.container.commands()
+        if fate.adversity.crash:
+            self.commands = self._new_commands()
+            self.container.commands.override(providers.Object(_PatientCommands(self, fate)))
 
     def _replace(self, name: str, clock: Clock) -> None:
         memory = None
@@ -92,65 +103,115 @@ class MemoryService:
 
     def _held_partition(self) -> HeldPartition[Any]:
         lease = Lease(0, _HOLDER, _LEASE)
-        return HeldPartition(lease, self.container.units(), self.container.dispatcher(), self._clock)
+        units = self.container.units()
+        if self._fate.adversity.crash:
+            units = units.on(MortalDatabase(self.database, self._fate))
+        return HeldPartition(lease, units, self.container.dispatcher(), self._clock)
+
+    def _new_commands(self) -> Commands[Any]:
+        """For an API whose clients ask again when they get no answer: so that it ends after a commit, with the answer
+        or without it, is up to them."""
+        units = self.container.units().on(MortalDatabase(self.database, self._fate, after_commit=False))
+        batch_size = self.container.settings().batch_size
+        return Commands(self.container.handlers(), units, self._clock, batch_size)
+
+    def start(self) -> None:
+        """Carries out commands from now on."""
+        self._tasks.add(asyncio.create_task(self.commands.run()))
+
+    async def stop(self) -> None:
+        """Carries out nothing any more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    async def crash(self) -> None:
+        """The process ends with all that it knows. Another one goes on where the database says."""
+        await self.stop()
+        self.partition = self._held_partition()
+        self.commands = self._new_commands()
+        mark = self.database.positions.get(0)
+        self._position = mark.position if mark else 0
+        self.start()
 
     async def start_over(self) -> None:
         """Begins with an empty database, as the holder of the partition."""
         self.database.clear()
-        self._published = self._position = 0
+        self.relay.start_over()
+        self._position = 0
         self.partition = self._held_partition()
         async with self.database.transaction() as transaction:
             await transaction.positions.take(0, _HOLDER, _LEASE)
 
-    def unpublished(self) -> list[Publication]:
-        """What its relay has not published yet."""
-        return self.database.outbox[self._published :]
+    async def handle_arrived(self) -> int:
+        """Handles what has come in, or a part of it; answers how much."""
+        batch = self.arrived()
+        if batch:
+            await self._mortally(self.partition.handle(batch))
+        return len(batch)
 
-    def publish(self) -> int:
-        """Plays the relay; answers how many messages went out."""
-        waiting = self.unpublished()
-        for publication in waiting:
-            self._broker.store(publication)
-        self._published += len(waiting)
-        return len(waiting)
+    async def work_due(self) -> None:
+        """Does what is due by the clock."""
+        await self._mortally(self.partition.work_due())
+
+    async def look_for_due(self) -> None:
+        """Finds out what will be due."""
+        await self._mortally(self.partition.look_for_due())
+
+    async def _mortally(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Crashed:
+            await self.crash()
 
     def arrived(self) -> list[Received]:
-        """The messages behind its position that it subscribes to."""
+        """The messages behind its position that it subscribes to, or the first of them."""
         found: list[Received] = []
-        while stored := self._broker.stored_at(self._position + 1):
+        position = self._position
+        while stored := self._broker.stored_at(position + 1):
             subject, received = stored
-            self._position += 1
+            position += 1
             if subject in self._subjects:
                 found.append(received)
-        return found
+        batch = found[: self._fate.portion(found)]
+        self._position = position if len(batch) == len(found) else batch[-1].position
+        return batch
 
 
 class MemorySystem:
     """All services, or some, around one broker. An async context manager; `settle` is what makes things happen."""
 
-    def __init__(self, names: Iterable[str] = tuple(BY_NAME), clock: VirtualClock | None = None) -> None:
+    def __init__(
+        self,
+        names: Iterable[str] = tuple(BY_NAME),
+        clock: VirtualClock | None = None,
+        adversity: Adversity | None = None,
+    ) -> None:
         self.clock = clock or VirtualClock()
         self._start = clock.now if clock else None
         self.broker = MemoryBroker(self.clock)
-        self.services = {name: MemoryService(name, self.broker, self.clock) for name in names}
+        self.fate = Fate(adversity or Adversity())
+        self.services = {name: MemoryService(name, self.broker, self.clock, self.fate) for name in names}
         self.away: set[str] = set()
         """Services that do nothing at present. What they have committed before is published all the same."""
-        self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         await self.start_over()
         for service in self.services.values():
-            await self._stack.enter_async_context(_running(service.container.commands()))
+            service.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._stack.aclose()
+        for service in self.services.values():
+            await service.stop()
 
     async def start_over(self) -> None:
         """Forgets everything, the time included. Cheaper than another system: the APIs take long to make."""
         self.clock.now = self._start or datetime.now(UTC)
+        self.fate.begin(self.fate.adversity.seed)
         self.broker.lose(after=0)
         self.away.clear()
         for service in self.services.values():
@@ -182,39 +243,65 @@ class MemorySystem:
 
     async def settle(self, patience: timedelta = timedelta(0)) -> None:
         """Lets messages travel until there are none. Timers that are due within `patience` go off: time is moved to
-        each."""
+        each. What is late is waited for, and `patience` begins anew with it."""
         deadline = self.clock.now + patience
         while True:
-            if await self._step():
+            if await self.step():
                 continue
             for service in self._working():
-                await service.partition.look_for_due()
-            due = [
-                service.partition.next_due
-                for service in self._working()
-                if service.partition.next_due is not None and service.partition.next_due <= deadline
-            ]
-            if not due:
+                await service.look_for_due()
+            late = [service.relay.next_due for service in self.services.values()]
+            timers = [service.partition.next_due for service in self._working()]
+            next_late = min((due for due in late if due is not None), default=None)
+            next_timer = min((due for due in timers if due is not None and due <= deadline), default=None)
+            if next_late is None and next_timer is None:
                 return
-            self.clock.now = max(self.clock.now, min(due))
+            self.clock.now = max(self.clock.now, min(due for due in (next_late, next_timer) if due is not None))
+            if next_late is not None and next_late <= self.clock.now:
+                deadline = max(deadline, self.clock.now + patience)
 
     def _working(self) -> list[MemoryService]:
-        return [service for name, service in self.services.items() if name not in self.away]
+        working = [service for name, service in self.services.items() if name not in self.away]
+        return self.fate.shuffled(working)
 
-    async def _step(self) -> bool:
+    async def step(self) -> bool:
+        """Everybody does something, if there is anything; answers whether there was. Time stands still."""
         moved = 0
-        for service in self.services.values():
-            moved += service.publish()
+        for service in self.fate.shuffled(list(self.services.values())):
+            moved += service.relay.publish()
         for service in self._working():
-            batch = service.arrived()
-            moved += len(batch)
-            if batch:
-                await service.partition.handle(batch)
+            moved += await service.handle_arrived()
             due = service.partition.next_due
             if due is not None and due <= self.clock.now:
-                await service.partition.work_due()
+                await service.work_due()
                 moved += 1
         return moved > 0
+
+
+class _PatientCommands:
+    """Stands in for `Commands` where processes crash: whoever gets no answer asks again.
+
+    Without an idempotency key that would do twice what was done before the crash: then the crash is right after the
+    answer.
+    """
+
+    def __init__(self, service: MemoryService, fate: Fate) -> None:
+        self._service = service
+        self._fate = fate
+
+    async def execute(self, command: Command[Any], key: IdempotencyKey | None = None) -> Reply:
+        """See `Commands`."""
+        while True:
+            try:
+                answer: Reply = await self._service.commands.execute(command, key)
+            except Stopped:
+                await self._service.crash()
+                continue
+            if not self._fate.crashes():
+                return answer
+            await self._service.crash()
+            if key is None:
+                return answer
 
 
 class _InMemory:
