@@ -11,11 +11,13 @@ import httpx
 import psycopg2
 
 from kitchen.domain.restaurant import Restaurant
+from kitchen.domain.ticket import Ticket
 from shared.testing.processes import RunningSystem
 from shared.testing.system import MemorySystem
 
 DEADLINE_SECONDS = 20.0
 _POLL_SECONDS = 0.02
+_MISLAID = "Mislaid"
 
 
 class Backend(Protocol):
@@ -48,6 +50,12 @@ class Backend(Protocol):
 
     def lose_restaurant(self, id_: str) -> None:
         """The kitchen service's copy of a restaurant is gone: no request can make it refuse an order otherwise."""
+
+    def mislay_ticket(self, id_: str) -> None:
+        """The kitchen service does not find a ticket until it is found again, and refuses what is asked of it."""
+
+    def find_ticket(self, id_: str) -> None:
+        """The mislaid ticket is where it was."""
 
 
 class MemoryBackend:
@@ -88,6 +96,16 @@ class MemoryBackend:
     def lose_restaurant(self, id_: str) -> None:
         """See `Backend`."""
         del self._system.services["kitchen"].database.tables[Restaurant][id_]
+
+    def mislay_ticket(self, id_: str) -> None:
+        """See `Backend`."""
+        events = self._system.services["kitchen"].database.events
+        events[_MISLAID, id_] = events.pop((Ticket.aggregate_name, id_))
+
+    def find_ticket(self, id_: str) -> None:
+        """See `Backend`."""
+        events = self._system.services["kitchen"].database.events
+        events[Ticket.aggregate_name, id_] = events.pop((_MISLAID, id_))
 
 
 class HttpBackend:
@@ -130,9 +148,20 @@ class HttpBackend:
 
     def lose_restaurant(self, id_: str) -> None:
         """See `Backend`."""
-        assert self._system is not None
-        with closing(psycopg2.connect(self._system.databases["kitchen"].migrations_url)) as kitchen, kitchen:
-            kitchen.cursor().execute("delete from restaurants where id = %s", [id_])
+        self._in_the_kitchen("delete from restaurants where id = %s", id_)
+
+    def mislay_ticket(self, id_: str) -> None:
+        """See `Backend`."""
+        self._in_the_kitchen("update events set aggregate = %s where id = %s", _MISLAID, id_)
+
+    def find_ticket(self, id_: str) -> None:
+        """See `Backend`."""
+        self._in_the_kitchen("update events set aggregate = %s where id = %s", Ticket.aggregate_name, id_)
+
+    def _in_the_kitchen(self, statement: str, *values: str) -> None:
+        assert self._system is not None, "a system of somebody else is not ours to break"
+        with closing(psycopg2.connect(self._system.databases["kitchen"].migrations_url)) as connection, connection:
+            connection.cursor().execute(statement, values)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -78,6 +78,7 @@ class World:
         self._backend = backend
         self._runner = runner
         self._away: set[str] = set()
+        self._mislaid: dict[str, str] = {}
         self._refusal: Refused | None = None
         self.consumers = Names("consumer")
         self.restaurants = Names("restaurant")
@@ -163,10 +164,22 @@ class World:
         """The kitchen service does not know the restaurant any more."""
         self._backend.lose_restaurant(self.restaurants[restaurant])
 
+    def kitchen_mislays(self, order: str) -> None:
+        """The kitchen service does not find the order's ticket."""
+        (ticket,) = self.get("kitchen", "/tickets", {"order_id": self.orders[order]})["tickets"]
+        self._mislaid[order] = ticket["id"]
+        self._backend.mislay_ticket(ticket["id"])
+
+    def kitchen_finds(self, order: str) -> None:
+        """The mislaid ticket is where it was."""
+        self._backend.find_ticket(self._mislaid.pop(order))
+
     def leave(self) -> None:
         """In a system that other scenarios use as well: nobody of this one stays behind to get in their way."""
         for service in tuple(self._away):
             self.service_is_back(service)
+        for order in tuple(self._mislaid):
+            self.kitchen_finds(order)
         self._refusal = None
         if not self._backend.shared:
             return

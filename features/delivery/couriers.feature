@@ -120,6 +120,15 @@ Feature: Couriers
         | pick up  | lunch | 7 Spice Lane   | at the promised time |
         | drop off | lunch | 9 Amazing View | 30 minutes later     |
 
+    @command @own_system
+    Scenario: What a courier is to pick up can't have been delivered
+      Given the courier "Carl" is on duty
+      And the kitchen has accepted the order "lunch"
+      And the delivery of the order "lunch" is scheduled
+      When the order "lunch" is delivered
+      Then it is refused because "delivery state does not allow action"
+      And the delivery of the order "lunch" is still scheduled
+
     @policy @own_system
     Scenario: A cancelled order is taken off the plan
       Given the courier "Carl" is on duty

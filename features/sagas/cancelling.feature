@@ -108,3 +108,17 @@ Feature: An order is cancelled everywhere or nowhere
       Then the order is cancelled
       And the ticket of the order is cancelled
       And "Ada" has $0.00 authorized
+
+    @own_system
+    Scenario: A kitchen that refuses after that is asked again until it agrees
+      Given the accounting service is away
+      And "Ada" has begun to cancel the order
+      And the ticket of the order is being cancelled
+      And the kitchen service has mislaid the ticket of the order
+      When the accounting service is back
+      Then "Ada" has $0.00 authorized
+      And the order is still being cancelled
+      When the kitchen service finds the ticket of the order again
+      Then the order is cancelled
+      And the ticket of the order is cancelled
+      And "Ada" has $0.00 authorized

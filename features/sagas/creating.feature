@@ -157,3 +157,19 @@ Feature: Everybody agrees before an order is approved
       Then the order is approved
       And the ticket of the order is awaiting acceptance
       And "Ada" has $24.68 authorized
+
+    @own_system
+    Scenario: A kitchen that refuses after that is asked again until it agrees
+      Given the accounting service is away
+      And "Ada" has just ordered at "Ajanta":
+        | dish             | quantity |
+        | Chicken Vindaloo | 2        |
+      And the ticket of the order is being created
+      And the kitchen service has mislaid the ticket of the order
+      When the accounting service is back
+      Then "Ada" has $24.68 authorized
+      And the order is still waiting for approval
+      When the kitchen service finds the ticket of the order again
+      Then the order is approved
+      And the ticket of the order is awaiting acceptance
+      And "Ada" has $24.68 authorized

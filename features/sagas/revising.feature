@@ -157,3 +157,22 @@ Feature: An order is revised everywhere or nowhere
         | dish             | quantity |
         | Chicken Vindaloo | 1        |
         | Garlic Naan      | 5        |
+
+    @own_system
+    Scenario: A kitchen that refuses after that is asked again until it agrees
+      Given the accounting service is away
+      And "Ada" has begun to revise the order to:
+        | dish        | quantity |
+        | Garlic Naan | 5        |
+      And the ticket of the order is being revised
+      And the kitchen service has mislaid the ticket of the order
+      When the accounting service is back
+      Then "Ada" has $29.84 authorized
+      And the order is still being revised
+      When the kitchen service finds the ticket of the order again
+      Then the order is approved
+      And the order costs $29.84
+      And the ticket of the order contains:
+        | dish             | quantity |
+        | Chicken Vindaloo | 1        |
+        | Garlic Naan      | 5        |

@@ -51,6 +51,16 @@ def has_lost(world: World, restaurant: str) -> None:
     world.kitchen_loses(restaurant)
 
 
+@given(step("the kitchen service has mislaid the ticket of {order:Order}"))
+def has_mislaid(world: World, order: str) -> None:
+    world.kitchen_mislays(order)
+
+
+@when(step("the kitchen service finds the ticket of {order:Order} again"))
+def finds_again(world: World, order: str) -> None:
+    world.kitchen_finds(order)
+
+
 def same(actual: object, expected: object) -> None:
     """A condition for `World.eventually`."""
     assert actual == expected
