@@ -371,6 +371,7 @@ async def test_a_derived_row_that_is_undone_can_be_read_afterwards() -> None:
 async def test_a_long_history_has_a_snapshot_of_all_that_was_written_with_it() -> None:
     service = WalletService()
     await service.open("w")
+    assert service.database.snapshots == {}
     async with service.units.begin() as uow:
         with uow.attempt(CAUSE):
             for _ in range(EVERY):
