@@ -9,15 +9,18 @@ from accounting.domain.errors import AccountIsDisabled, AccountIsEnabled, Accoun
 from shared.core.values import ConsumerId
 from shared.messaging.commands import Commands
 from shared.unit_of_work import Units
+from shared.web.documents import AN_ID, example
 from shared.web.parameters import IdAnswer, IdInPath
 from shared.web.problems import problems
+
+AN_ACCOUNT = {"id": AN_ID, "name": "Ada Lovelace", "enabled": True, "authorized_total": 2468}
 
 
 def routes(commands: Commands[AccountingUnitOfWork], units: Units[AccountingUnitOfWork]) -> APIRouter:
     """The routes of the API."""
     router = APIRouter(prefix="/api", tags=["accounts"])
 
-    @router.get("/accounts/{id}", responses=problems(AccountNotFound))
+    @router.get("/accounts/{id}", responses=problems(AccountNotFound) | example(200, AN_ACCOUNT))
     async def get_account(id_: IdInPath) -> queries.AccountView:
         """The account of a consumer; it is made shortly after the consumer registered."""
         async with units.begin() as uow:

@@ -1,9 +1,9 @@
 """The consumer service's HTTP API."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from consumer.application import queries
 from consumer.application.commands import (
@@ -18,16 +18,26 @@ from consumer.domain.errors import AddressAlreadyExists, AddressNotFound, Consum
 from shared.core.values import Address, ConsumerId
 from shared.messaging.commands import Commands
 from shared.unit_of_work import Units
+from shared.web.documents import AN_ADDRESS, AN_ID, example
 from shared.web.parameters import AddressBody, Body, IdAnswer, IdInPath, Name, Text
 from shared.web.problems import problems
 
 Label = Annotated[Name, Path(alias="address_id", description="The label that the consumer gave the address.")]
 
 
+def _name_is_required(schema: dict[str, Any]) -> None:
+    schema["required"] = ["name"]
+    name = schema["properties"]["name"]
+    del name["default"]
+    name["pattern"] = r"^[^\x00]*[^\x00\s\x1c-\x1f\x85][^\x00]*$"  # what `str.strip` would leave something of
+
+
 class NamedConsumer(Body):
     """A consumer's name. One that is missing is refused by the domain, which has a text for it."""
 
-    name: Text = Field("", examples=["Ada Lovelace"], json_schema_extra={"minLength": 1})
+    name: Text = Field("", examples=["Ada Lovelace"])
+
+    model_config = ConfigDict(json_schema_extra=_name_is_required)
 
 
 class NewAddress(Body):
@@ -43,10 +53,13 @@ class ChangedAddress(Body):
     address: AddressBody
 
 
+A_CONSUMER = {"consumer_id": AN_ID, "name": "Ada Lovelace", "addresses": {"home": AN_ADDRESS}}
+
+
 class AddressIdAnswer(BaseModel):
     """The label of the address."""
 
-    address_id: str
+    address_id: str = Field(examples=["home"])
 
 
 def routes(commands: Commands[ConsumerUnitOfWork], units: Units[ConsumerUnitOfWork]) -> APIRouter:
@@ -58,7 +71,7 @@ def routes(commands: Commands[ConsumerUnitOfWork], units: Units[ConsumerUnitOfWo
         """Registers a consumer. An account follows shortly."""
         return IdAnswer(id=(await commands.execute(RegisterConsumer(name=body.name))).id)
 
-    @router.get("/consumers/{id}", responses=problems(ConsumerNotFound))
+    @router.get("/consumers/{id}", responses=problems(ConsumerNotFound) | example(200, A_CONSUMER))
     async def get_consumer(id_: IdInPath) -> queries.ConsumerView:
         """The consumer with all addresses."""
         async with units.begin() as uow:
@@ -87,14 +100,17 @@ def routes(commands: Commands[ConsumerUnitOfWork], units: Units[ConsumerUnitOfWo
         )
         return AddressIdAnswer(address_id=body.address_id)
 
-    @router.get("/consumers/{id}/addresses/{address_id}", responses=problems(ConsumerNotFound, AddressNotFound))
+    @router.get(
+        "/consumers/{id}/addresses/{address_id:path}",  # a label may hold a slash
+        responses=problems(ConsumerNotFound, AddressNotFound) | example(200, AN_ADDRESS),
+    )
     async def get_address(id_: IdInPath, address_id: Label) -> Address:
         """The address under a label."""
         async with units.begin() as uow:
             return await queries.get_address(ConsumerId(id_), address_id, uow)
 
     @router.put(
-        "/consumers/{id}/addresses/{address_id}",
+        "/consumers/{id}/addresses/{address_id:path}",
         responses=problems(ConsumerNotFound, AddressNotFound, body=True),
     )
     async def update_address(id_: IdInPath, address_id: Label, body: ChangedAddress) -> AddressIdAnswer:
@@ -105,7 +121,7 @@ def routes(commands: Commands[ConsumerUnitOfWork], units: Units[ConsumerUnitOfWo
         return AddressIdAnswer(address_id=address_id)
 
     @router.delete(
-        "/consumers/{id}/addresses/{address_id}",
+        "/consumers/{id}/addresses/{address_id:path}",
         status_code=204,
         responses=problems(ConsumerNotFound, AddressNotFound),
     )

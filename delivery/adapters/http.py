@@ -1,7 +1,7 @@
 """The delivery service's HTTP API."""
 
 from fastapi import APIRouter
-from pydantic import BaseModel, StrictBool
+from pydantic import BaseModel, Field, StrictBool
 
 from delivery.application import queries
 from delivery.application.commands import DeliverOrder, SetCourierAvailability
@@ -10,6 +10,7 @@ from delivery.domain.errors import CourierNotFound, DeliveryNotFound, DeliverySt
 from shared.core.values import CourierId, OrderId
 from shared.messaging.commands import Commands
 from shared.unit_of_work import Units
+from shared.web.documents import AN_ADDRESS, AN_ID, example
 from shared.web.parameters import Body, IdAnswer, IdInPath
 from shared.web.problems import problems
 
@@ -17,13 +18,30 @@ from shared.web.problems import problems
 class Availability(Body):
     """Whether the courier takes deliveries."""
 
-    available: StrictBool
+    available: StrictBool = Field(examples=[True])
 
 
 class AvailabilityAnswer(BaseModel):
     """Whether the courier takes deliveries from now on."""
 
-    available: bool
+    available: bool = Field(examples=[True])
+
+
+A_COURIER_ID = "019a3c5b-0a10-7e2f-8d3c-4b5a69788796"
+A_PLAN = [
+    {"delivery_id": AN_ID, "action": "PICKUP", "address": AN_ADDRESS, "when": "2040-01-02T18:00:00Z"},
+    {"delivery_id": AN_ID, "action": "DROPOFF", "address": AN_ADDRESS, "when": "2040-01-02T18:30:00Z"},
+]
+A_COURIER = {"id": A_COURIER_ID, "available": True, "plan": A_PLAN}
+A_DELIVERY = {
+    "id": AN_ID,
+    "status": "SCHEDULED",
+    "assigned_courier": A_COURIER_ID,
+    "courier_actions": A_PLAN,
+    "pickup_address": AN_ADDRESS,
+    "delivery_address": AN_ADDRESS,
+    "ready_by": "2040-01-02T18:00:00Z",
+}
 
 
 def routes(commands: Commands[DeliveryUnitOfWork], units: Units[DeliveryUnitOfWork]) -> APIRouter:
@@ -36,13 +54,15 @@ def routes(commands: Commands[DeliveryUnitOfWork], units: Units[DeliveryUnitOfWo
         await commands.execute(SetCourierAvailability(courier_id=CourierId(id_), available=body.available))
         return AvailabilityAnswer(available=body.available)
 
-    @router.get("/couriers/{id}", tags=["couriers"], responses=problems(CourierNotFound))
+    @router.get("/couriers/{id}", tags=["couriers"], responses=problems(CourierNotFound) | example(200, A_COURIER))
     async def get_courier(id_: IdInPath) -> queries.CourierView:
         """The courier, and where to be next."""
         async with units.begin() as uow:
             return await queries.get_courier(CourierId(id_), uow)
 
-    @router.get("/deliveries/{id}", tags=["deliveries"], responses=problems(DeliveryNotFound))
+    @router.get(
+        "/deliveries/{id}", tags=["deliveries"], responses=problems(DeliveryNotFound) | example(200, A_DELIVERY)
+    )
     async def get_delivery(id_: IdInPath) -> queries.DeliveryView:
         """The delivery as it is now. Its id is its order's; it is made shortly after the order."""
         async with units.begin() as uow:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from kitchen.application import queries
@@ -20,17 +20,18 @@ from kitchen.domain.ticket import TicketStatus
 from shared.core.values import LineItem, OrderId, RestaurantId, TicketId
 from shared.messaging.commands import Commands
 from shared.unit_of_work import Units
-from shared.web.paging import DEFAULT_LIMIT, Cursors, Limit
+from shared.web.documents import AN_ID, example
+from shared.web.paging import DEFAULT_LIMIT, ID_PATTERN, Cursors, Limit, id_of_text, id_to_text
 from shared.web.parameters import Body, IdAnswer, IdInPath, Moment, UuidText
 from shared.web.problems import problems
 
-_cursors = Cursors[TicketId](UuidText)
+_cursors = Cursors[TicketId](ID_PATTERN, id_to_text, lambda text: TicketId(id_of_text(text)))
 
 
 class Acceptance(Body):
     """Until when the dish will be ready."""
 
-    ready_by: Moment
+    ready_by: Moment = Field(examples=["2040-01-02T18:00:00Z"])
 
 
 class TicketAnswer(BaseModel):
@@ -50,6 +51,17 @@ class TicketAnswer(BaseModel):
         return cls.model_validate(view, from_attributes=True)
 
 
+A_TICKET = {
+    "id": AN_ID,
+    "order_id": "019a3c5e-8e38-7b55-9d11-6a7b8c9d0e1f",
+    "restaurant_id": "019a3c5c-77a0-7d10-b2c4-8f9e0d1c2b3a",
+    "status": "Accepted",
+    "line_items": [{"menu_item_id": "chicken-vindaloo", "name": "Chicken Vindaloo", "price": 1234, "quantity": 2}],
+    "accepted_at": "2040-01-02T17:31:12.345678Z",
+    "ready_by": "2040-01-02T18:00:00Z",
+}
+
+
 class TicketsAnswer(BaseModel):
     """A page of tickets, the newest first. `next` leads to the next page; it is "" on the last."""
 
@@ -62,13 +74,18 @@ def routes(commands: Commands[KitchenUnitOfWork], units: Units[KitchenUnitOfWork
     router = APIRouter(prefix="/api")
     refusals = problems(TicketNotFound, TicketStateDoesNotAllowAction)
 
-    @router.get("/tickets", tags=["tickets"], responses=problems())
+    @router.get(
+        "/tickets",
+        tags=["tickets"],
+        responses=problems(invalid="query.order_id: is not a UUID")
+        | example(200, {"tickets": [A_TICKET], "next": _cursors.encode(TicketId(AN_ID))}),
+    )
     async def find_tickets(
-        before: Annotated[TicketId | None, Depends(_cursors)],
+        before: Annotated[TicketId | None, _cursors.parameter],
         limit: Limit = DEFAULT_LIMIT,
-        order_id: UuidText | None = None,
-        restaurant_id: UuidText | None = None,
-        status: Annotated[TicketStatus | None, Query()] = None,
+        order_id: Annotated[UuidText | None, Query(description="Of this order.")] = None,
+        restaurant_id: Annotated[UuidText | None, Query(description="For this restaurant.")] = None,
+        status: Annotated[TicketStatus | None, Query(description="In this state now.")] = None,
     ) -> TicketsAnswer:
         """The tickets that fit every given criterion."""
         async with units.begin() as uow:
@@ -82,7 +99,7 @@ def routes(commands: Commands[KitchenUnitOfWork], units: Units[KitchenUnitOfWork
             )
         return TicketsAnswer(tickets=[TicketAnswer.of(view) for view in page], next=_cursors.encode(following))
 
-    @router.get("/tickets/{id}", tags=["tickets"], responses=problems(TicketNotFound))
+    @router.get("/tickets/{id}", tags=["tickets"], responses=problems(TicketNotFound) | example(200, A_TICKET))
     async def get_ticket(id_: IdInPath) -> TicketAnswer:
         """The ticket as it is now."""
         async with units.begin() as uow:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, JsonValue
 
 from order.application import queries
 from order.application.commands import CancelOrder, CreateOrder, OrderStatus, ReviseOrder
@@ -20,6 +20,7 @@ from shared.core.errors import IdempotencyKeyReused
 from shared.core.values import ConsumerId, MenuItemId, OrderId, RestaurantId
 from shared.messaging.commands import Commands
 from shared.unit_of_work import Units
+from shared.web.documents import AN_ID, example
 from shared.web.parameters import (
     AddressBody,
     Body,
@@ -29,11 +30,14 @@ from shared.web.parameters import (
     Name,
     OptionalIdempotencyKey,
     Quantity,
+    QuantityOrNone,
     UuidText,
 )
 from shared.web.problems import problems
 
 _PATIENCE = timedelta(minutes=5)
+# pydantic documents what keys of the pattern lead to, and leaves all other keys open.
+_NO_OTHER_KEYS: dict[str, JsonValue] = {"additionalProperties": False}
 
 
 def _not_past(value: datetime) -> datetime:
@@ -47,17 +51,31 @@ class NewOrder(Body):
 
     consumer_id: UuidText
     restaurant_id: UuidText
-    delivery_time: Annotated[Moment, AfterValidator(_not_past)]
+    delivery_time: Annotated[Moment, AfterValidator(_not_past)] = Field(examples=["2040-01-02T18:30:00Z"])
     delivery_address: AddressBody
-    line_items: dict[Name, Quantity] = Field(min_length=1, max_length=100, examples=[{"chicken-vindaloo": 2}])
+    line_items: dict[Name, Quantity] = Field(
+        min_length=1, max_length=100, examples=[{"chicken-vindaloo": 2}], json_schema_extra=_NO_OTHER_KEYS
+    )
 
 
 class Revision(Body):
     """Other quantities of what is ordered; 0 removes a line, lines that are not named stay."""
 
-    revised_quantities: dict[Name, Annotated[int, Field(ge=0, le=10_000, strict=True)]] = Field(
-        min_length=1, max_length=100, examples=[{"chicken-vindaloo": 1}]
+    revised_quantities: dict[Name, QuantityOrNone] = Field(
+        min_length=1, max_length=100, examples=[{"chicken-vindaloo": 1}], json_schema_extra=_NO_OTHER_KEYS
     )
+
+
+AN_ORDER = {
+    "order_id": AN_ID,
+    "state": "Approved",
+    "order_total": 2468,
+    "consumer_id": "019a3c5d-1b20-7f43-8a6c-5e7d9f0b1a2c",
+    "restaurant_id": "019a3c5c-77a0-7d10-b2c4-8f9e0d1c2b3a",
+    "line_items": [{"menu_item_id": "chicken-vindaloo", "name": "Chicken Vindaloo", "price": 1234, "quantity": 2}],
+    "ticket_id": "019a3c5e-8f64-7a3b-8c2d-1e0f9a8b7c6d",
+    "rejection": "",
+}
 
 
 class StatusAnswer(BaseModel):
@@ -89,7 +107,7 @@ def routes(commands: Commands[OrderUnitOfWork], units: Units[OrderUnitOfWork]) -
         )
         return IdAnswer(id=(await commands.execute(command, key)).id)
 
-    @router.get("/orders/{id}", tags=["orders"], responses=problems(OrderNotFound))
+    @router.get("/orders/{id}", tags=["orders"], responses=problems(OrderNotFound) | example(200, AN_ORDER))
     async def get_order(id_: IdInPath) -> queries.OrderView:
         """The order as it is now."""
         async with units.begin() as uow:

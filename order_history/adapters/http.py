@@ -1,10 +1,10 @@
 """The order history's HTTP API."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from order_history import history
@@ -12,11 +12,26 @@ from order_history.history import Criteria, DeliveryStatus, OrderHistoryUnitOfWo
 from shared.core.values import ConsumerId, LineItem, Money, OrderId, RestaurantId
 from shared.messaging.commands import Commands
 from shared.unit_of_work import Units
-from shared.web.paging import DEFAULT_LIMIT, Cursors, Limit
+from shared.web.documents import AN_ID, example
+from shared.web.paging import (
+    DEFAULT_LIMIT,
+    ID_PATTERN,
+    TIME_PATTERN,
+    Cursors,
+    Limit,
+    id_of_text,
+    id_to_text,
+    time_of_text,
+    time_to_text,
+)
 from shared.web.parameters import IdInPath, Moment, Text, UuidText
 from shared.web.problems import problems
 
-_cursors = Cursors[Place](tuple[Moment, UuidText])
+_cursors = Cursors[Place](
+    TIME_PATTERN + ID_PATTERN,
+    lambda place: time_to_text(place[0]) + id_to_text(place[1]),
+    lambda text: (time_of_text(text[:14]), OrderId(id_of_text(text[14:]))),
+)
 
 
 class OrderAnswer(BaseModel):
@@ -49,6 +64,20 @@ class OrderAnswer(BaseModel):
         )
 
 
+_A_TIME = datetime(2040, 1, 2, 17, 30, tzinfo=UTC)
+AN_ORDER = {
+    "order_id": AN_ID,
+    "status": "Approved",
+    "restaurant_id": "019a3c5c-77a0-7d10-b2c4-8f9e0d1c2b3a",
+    "restaurant_name": "Ajanta",
+    "order_total": 2468,
+    "line_items": [{"menu_item_id": "chicken-vindaloo", "name": "Chicken Vindaloo", "price": 1234, "quantity": 2}],
+    "delivery_status": "PENDING",
+    "created_at": "2040-01-02T17:30:00.123456Z",
+    "updated_at": "2040-01-02T17:30:00.234567Z",
+}
+
+
 class OrdersAnswer(BaseModel):
     """A page of orders, the newest first. `next` leads to the next page; it is "" on the last."""
 
@@ -60,9 +89,13 @@ def routes(_commands: Commands[Any], units: Units[OrderHistoryUnitOfWork]) -> AP
     """The routes of the API."""
     router = APIRouter(prefix="/api", tags=["orders"])
 
-    @router.get("/orders", responses=problems())
+    @router.get(
+        "/orders",
+        responses=problems(invalid="query.consumerID: is not a UUID")
+        | example(200, {"orders": [AN_ORDER], "next": _cursors.encode((_A_TIME, OrderId(AN_ID)))}),
+    )
     async def find_orders(
-        before: Annotated[Place | None, Depends(_cursors)],
+        before: Annotated[Place | None, _cursors.parameter],
         consumer_id: Annotated[UuidText, Query(alias="consumerID", description="Whose orders.")],
         since: Annotated[Moment | None, Query(alias="filter[since]", description="Created then or later.")] = None,
         status: Annotated[OrderStatus | None, Query(alias="filter[status]", description="In this state now.")] = None,
@@ -83,7 +116,7 @@ def routes(_commands: Commands[Any], units: Units[OrderHistoryUnitOfWork]) -> AP
             page, following = await history.find_orders(criteria, uow, before=before, limit=limit)
         return OrdersAnswer(orders=[OrderAnswer.of(order) for order in page], next=_cursors.encode(following))
 
-    @router.get("/orders/{id}", responses=problems(OrderNotFound))
+    @router.get("/orders/{id}", responses=problems(OrderNotFound) | example(200, AN_ORDER))
     async def get_order(id_: IdInPath) -> OrderAnswer:
         """The order with what has become of it."""
         async with units.begin() as uow:

@@ -12,6 +12,7 @@ from restaurant.domain.errors import RestaurantNotFound
 from shared.core.values import MenuItem, MenuItemId, Money, RestaurantId
 from shared.messaging.commands import Commands
 from shared.unit_of_work import Units
+from shared.web.documents import AN_ADDRESS, AN_ID, example
 from shared.web.parameters import AddressBody, Body, Cents, IdAnswer, IdInPath, Name
 from shared.web.problems import problems
 
@@ -50,6 +51,14 @@ class NewRestaurant(Body):
     menu: MenuBody
 
 
+A_RESTAURANT = {
+    "id": AN_ID,
+    "name": "Ajanta",
+    "address": AN_ADDRESS,
+    "menu": {"menu_items": [{"id": "chicken-vindaloo", "name": "Chicken Vindaloo", "price": 1234}]},
+}
+
+
 def routes(commands: Commands[RestaurantUnitOfWork], units: Units[RestaurantUnitOfWork]) -> APIRouter:
     """The routes of the API."""
     router = APIRouter(prefix="/api", tags=["restaurants"])
@@ -60,7 +69,7 @@ def routes(commands: Commands[RestaurantUnitOfWork], units: Units[RestaurantUnit
         command = CreateRestaurant(name=body.name, address=body.address.to_value(), menu=body.menu.to_value())
         return IdAnswer(id=(await commands.execute(command)).id)
 
-    @router.get("/restaurants/{id}", responses=problems(RestaurantNotFound))
+    @router.get("/restaurants/{id}", responses=problems(RestaurantNotFound) | example(200, A_RESTAURANT))
     async def get_restaurant(id_: IdInPath) -> queries.RestaurantView:
         """The restaurant with its present menu."""
         async with units.begin() as uow:

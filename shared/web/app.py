@@ -1,13 +1,16 @@
 """The web application that every service serves its API with."""
 
+import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from fastapi import APIRouter, FastAPI, Response
+from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, Field
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,8 +19,11 @@ from shared.core.ids import new_id
 from shared.telemetry import metrics
 from shared.telemetry.traces import current_traceparent, request_span
 from shared.web import problems
+from shared.web.documents import Api
 
 MAX_BODY = 1 << 20
+_MOST_READ_AWAY = 16 << 20
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _OPERATIONAL = ("/ping", "/readyz", "/metrics", "/docs", "/openapi.json")
 
 
@@ -37,13 +43,13 @@ def create_app(
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
 ) -> FastAPI:
     """The service's API with /ping, /readyz, /metrics, /docs and /openapi.json."""
-    app = FastAPI(
+    app = Api(
         title=title,
         description=description,
         version="1.0.0",
         lifespan=lifespan,
-        redoc_url=None,
         generate_unique_id_function=_operation_id,
+        redirect_slashes=False,  # a path with a slash more is another path; and a redirect would believe `Host`
         separate_input_output_schemas=False,
     )
     problems.install(app)
@@ -53,20 +59,36 @@ def create_app(
     return app
 
 
+class HealthAnswer(BaseModel):
+    """That all is well."""
+
+    status: str = Field(examples=["ready"])
+
+
 def _operations(readiness: Readiness) -> APIRouter:
     router = APIRouter(tags=["operations"])
+    not_ready = problems.documented(503, "PostgreSQL: the migrations have not been applied yet")
 
     @router.get("/ping", summary="Is the process alive?")
-    async def ping() -> dict[str, str]:
-        return {"status": "alive"}
+    async def ping() -> HealthAnswer:
+        """For liveness probes: looks at nothing but the process itself."""
+        return HealthAnswer(status="alive")
 
-    @router.get("/readyz", summary="Can the service work?", responses=problems.problems())
+    @router.get("/readyz", summary="Can the service work?", response_model=HealthAnswer, responses={503: not_ready})
     async def readyz() -> Any:
+        """For readiness probes: whether database and broker can be reached, and the migrations are applied."""
         reasons = await readiness.reasons()
-        return problems.problem(503, "; ".join(reasons)) if reasons else {"status": "ready"}
+        return problems.problem(503, "; ".join(reasons)) if reasons else HealthAnswer(status="ready")
 
-    @router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+    metrics_example: dict[int | str, dict[str, Any]] = {
+        200: {"content": {"text/plain": {"example": "placed_orders_total 3.0\n"}}}
+    }
+
+    @router.get(
+        "/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse, responses=metrics_example
+    )
     async def prometheus() -> Response:
+        """In the text format of Prometheus."""
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return router
@@ -83,7 +105,7 @@ class RequestMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in _OPERATIONAL:
+        if scope["type"] != "http" or _operational(scope["path"]):
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
@@ -107,6 +129,8 @@ class RequestMiddleware:
             cause = Cause(correlation_id, id_, _plain(headers.get("x-request-id")) or id_, current_traceparent())
             with handling(cause):
                 if int(headers.get("content-length") or 0) > MAX_BODY:
+                    if "expect" not in headers:  # who waits for our leave has not sent anything
+                        await _read_away(receive)
                     await problems.problem(413, problems.TOO_LARGE)(scope, receive, answer)
                 else:
                     await self._answered(scope, _bounded(receive), answer)
@@ -133,6 +157,10 @@ class RequestMiddleware:
             await problems.unforeseen(error)(scope, receive, send)
 
 
+def _operational(path: str) -> bool:
+    return path in _OPERATIONAL or path.startswith("/docs/")
+
+
 def _route_of(scope: Scope) -> str:
     route: Any = scope.get("route")
     return str(getattr(route, "path", "unmatched"))
@@ -140,9 +168,7 @@ def _route_of(scope: Scope) -> str:
 
 def _plain(value: str | None) -> str | None:
     """A client's id, if it is one: it is logged and sent on, so it may not be long or contain anything odd."""
-    if value and len(value) <= 128 and all(character.isalnum() or character in "-_.:" for character in value):
-        return value
-    return None
+    return value if value and _ID.fullmatch(value) else None
 
 
 def _bounded(receive: Receive) -> Receive:
@@ -154,7 +180,19 @@ def _bounded(receive: Receive) -> Receive:
         message = await receive()
         size += len(message.get("body", b""))
         if size > MAX_BODY:
+            if message.get("more_body", False):
+                await _read_away(receive)
             raise problems.BodyTooLarge
         return message
 
     return bounded
+
+
+async def _read_away(receive: Receive) -> None:
+    """Takes what is left of a body: a client that is still sending when the connection is closed sees no answer."""
+    size = 0
+    while size < _MOST_READ_AWAY:
+        message = await receive()
+        size += len(message.get("body", b""))
+        if not message.get("more_body", False):
+            return

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from pydantic import (
 
 from shared.core.values import Address
 from shared.idempotency import IdempotencyKey
+from shared.web.documents import AN_ID
 
 _STORABLE = r"^[^\x00]*$"  # PostgreSQL's text holds every character but this one
 
@@ -29,11 +30,20 @@ Text = Annotated[str, StringConstraints(max_length=1000, pattern=_STORABLE)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=_STORABLE)]
 """Text that may not be empty."""
 
-Cents = Annotated[int, Field(ge=0, le=100_000_000, strict=True)]
+
+def _whole(value: Any) -> Any:
+    # To JSON Schema, and to clients that know one kind of number only, 2.0 is an integer.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Cents = Annotated[int, Field(ge=0, le=100_000_000, strict=True), BeforeValidator(_whole)]
 """A price."""
 
-Quantity = Annotated[int, Field(ge=1, le=10_000, strict=True)]
+Quantity = Annotated[int, Field(ge=1, le=10_000, strict=True), BeforeValidator(_whole)]
 """How many of a dish."""
+
+QuantityOrNone = Annotated[int, Field(ge=0, le=10_000, strict=True), BeforeValidator(_whole)]
+"""How many of a dish; 0 is none of it."""
 
 
 def _canonical_uuid(value: str) -> str:
@@ -46,7 +56,11 @@ def _canonical_uuid(value: str) -> str:
     return canonical
 
 
-UuidText = Annotated[str, AfterValidator(_canonical_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
+UuidText = Annotated[
+    str,
+    AfterValidator(_canonical_uuid),
+    WithJsonSchema({"type": "string", "format": "uuid", "examples": [AN_ID]}),
+]
 """An id of ours, as canonical text."""
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -59,9 +73,13 @@ def _rfc_3339(value: Any) -> Any:
     return value
 
 
+# The very last moment that there is stands for infinity in asyncpg, and comes back from PostgreSQL without its zone.
+_LAST = datetime.max.replace(tzinfo=UTC) - timedelta(microseconds=1)
+
+
 def _in_utc(value: datetime) -> datetime:
     try:
-        return value.astimezone(UTC)
+        return min(value.astimezone(UTC), _LAST)
     except OverflowError:
         raise ValueError("is not a time between the years 1 and 9999 in UTC") from None
 
@@ -69,7 +87,7 @@ def _in_utc(value: datetime) -> datetime:
 Moment = Annotated[AwareDatetime, BeforeValidator(_rfc_3339), AfterValidator(_in_utc)]
 """A point in time, in UTC whatever offset it was given with."""
 
-IdInPath = Annotated[UuidText, Path(alias="id")]
+IdInPath = Annotated[UuidText, Path(alias="id", description="Which one.")]
 """The id in `/api/…/{id}`."""
 
 
@@ -96,7 +114,7 @@ class AddressBody(Body):
 class IdAnswer(BaseModel):
     """The id of what was created or changed."""
 
-    id: str
+    id: str = Field(examples=[AN_ID])
 
 
 async def _idempotency_key(
@@ -107,6 +125,7 @@ async def _idempotency_key(
             alias="Idempotency-Key",
             min_length=1,
             max_length=255,
+            pattern=r"^[!-~]([ -~]*[!-~])?$",
             description="Send the request again with the same key, and it is done once and answered as the first time.",
         ),
     ] = None,

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from shared.core.errors import (
     AlreadyExists,
@@ -44,7 +45,7 @@ _TITLES = {
 _EXAMPLES = {
     400: "the body is not JSON",
     413: "the body is larger than 1 MiB",
-    422: "body.name: Input should be a valid string",
+    422: "path.id: is not a UUID",
     503: "the service can't reach what it needs: try again",
 }
 
@@ -67,6 +68,8 @@ class Problem(BaseModel):
 
 
 TOO_LARGE = _EXAMPLES[413]
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_MOST_NAMED = 10
 
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -75,14 +78,20 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> 
     return JSONResponse(content.model_dump(), status, headers, MEDIA_TYPE)
 
 
-def problems(*errors: type[DomainError], body: bool = False) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI `responses` of an operation that may refuse with those errors; `body` says that it takes one."""
+def problems(
+    *errors: type[DomainError], body: bool = False, invalid: str = _EXAMPLES[422]
+) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI `responses` of an operation that may refuse with those errors.
+
+    `body` says that it takes one, and `invalid` what a client is told whose request is against the schema.
+    """
     texts: dict[int, list[str]] = defaultdict(list)
     for error in errors:
         texts[_STATUSES[error.kind]].append(error.text)
-    for status in (400, 413, 422, 503) if body else (422, 503):
+    texts[422].append(invalid)
+    for status in (400, 413, 503) if body else (413, 503):
         texts[status].append(_EXAMPLES[status])
-    return {status: _documented(status, messages) for status, messages in sorted(texts.items())}
+    return {status: documented(status, *messages) for status, messages in sorted(texts.items())}
 
 
 def unforeseen(error: Exception) -> JSONResponse:
@@ -103,9 +112,10 @@ def install(app: FastAPI) -> None:
         errors = error.errors()
         if any(found["type"] == "json_invalid" for found in errors):
             return problem(400, _EXAMPLES[400])
-        return problem(
-            422, "; ".join(f"{_place(found['loc'])}: {found['msg'].removeprefix('Value error, ')}" for found in errors)
-        )
+        named = [f"{_place(found['loc'])}: {found['msg'].removeprefix('Value error, ')}" for found in errors]
+        if len(named) > _MOST_NAMED:  # an answer is for reading: a list of a thousand items can have thousands
+            named[_MOST_NAMED:] = [f"and {len(named) - _MOST_NAMED} more"]
+        return problem(422, "; ".join(named))
 
     @app.exception_handler(TechnicalFault)
     async def unavailable(_request: Request, error: TechnicalFault) -> JSONResponse:
@@ -113,21 +123,35 @@ def install(app: FastAPI) -> None:
         return problem(503, _EXAMPLES[503], {"Retry-After": "1"})
 
     @app.exception_handler(HTTPException)
-    async def of_the_framework(_request: Request, error: HTTPException) -> JSONResponse:
-        return problem(error.status_code, error.detail, dict(error.headers or {}))
+    async def of_the_framework(request: Request, error: HTTPException) -> JSONResponse:
+        # FastAPI says so of bodies that are no UTF-8, are nested too deep or hold numbers of thousands of digits.
+        detail = _EXAMPLES[400] if error.status_code == 400 else error.detail
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_allowed(request))  # the framework names the methods of one route only
+        return problem(error.status_code, detail, headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    def found(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    return [method for method in _METHODS if found(method)]
 
 
 def _place(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location)
+    return ".".join(str(part)[:100] for part in location)
 
 
-def _documented(status: int, messages: list[str]) -> dict[str, Any]:
+def documented(status: int, *messages: str) -> dict[str, Any]:
+    """OpenAPI's description of one such response. `documents.Api` has its schema."""
+
     def example(message: str) -> dict[str, Any]:
         content = Problem(title=_TITLES[status], status=status, detail=message, message=message)
         return {"value": content.model_dump()}
 
     return {
-        "model": Problem,
         "description": "; ".join(f"`{message}`" for message in messages),
         "content": {
             MEDIA_TYPE: {

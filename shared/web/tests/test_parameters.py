@@ -18,6 +18,7 @@ uuid: TypeAdapter[str] = TypeAdapter(UuidText)
         ("2026-02-03t04:05:06.5z", datetime(2026, 2, 3, 4, 5, 6, 500000, UTC)),
         ("2026-02-03T04:05:06.123456789Z", datetime(2026, 2, 3, 4, 5, 6, 123456, UTC)),
         ("2026-02-03T04:05:06+05:30", datetime(2026, 2, 2, 22, 35, 6, tzinfo=UTC)),
+        ("9999-12-31T23:59:59.999999Z", datetime(9999, 12, 31, 23, 59, 59, 999998, UTC)),
     ],
 )
 def test_a_moment_is_in_utc(text: str, expected: datetime) -> None:
