@@ -18,6 +18,8 @@ MENU = [
 ]
 CART = {"vindaloo": 2, "naan": 1}
 TOTAL = 2 * 1195 + 350
+DELIVER_AT = (datetime.now(UTC) + timedelta(hours=2)).isoformat()
+"""The same for all: a request that is sent again with its key has to have the same body."""
 PATIENCE = 30.0
 """Seconds that anything may take before a test gives up on it."""
 
@@ -87,7 +89,7 @@ class Api:
         body = {
             "consumer_id": consumer_id,
             "restaurant_id": restaurant_id,
-            "delivery_time": (datetime.now(UTC) + timedelta(hours=1)).isoformat(),
+            "delivery_time": DELIVER_AT,
             "delivery_address": ADDRESS,
             "line_items": CART,
         }
