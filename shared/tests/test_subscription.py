@@ -211,6 +211,11 @@ async def test_what_the_broker_has_lost_is_read_again_and_handled_once() -> None
     await publish(broker, heard(3), heard(4))
     await heard_all(replica, [1, 2, 3, 4])
     broker.lose(after=2)
+
+    async def has_gone_back() -> bool:
+        return await replica.position() == checkpoint
+
+    await eventually(has_gone_back)
     await publish(broker, heard(5), heard(3), heard(4))  # the relay publishes again, and others come first
     await heard_all(replica, [1, 2, 3, 4, 5])
 
