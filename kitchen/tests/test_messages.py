@@ -52,9 +52,6 @@ async def given_ticket(system: MemorySystem, in_status: TicketStatus) -> None:
     async with system.services["kitchen"].container.units().begin() as uow:
         assert isinstance(uow, KitchenUnitOfWork)
         await uow.tickets.add(a_ticket(in_status))
-    system.services["kitchen"].publish()
-    system.services["kitchen"].database.outbox.clear()
-    system.services["kitchen"]._published = 0
 
 
 async def test_a_ticket_is_created_for_a_restaurant_that_is_known() -> None:
