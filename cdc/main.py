@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import importlib
 import signal
 import socket
 import sys
@@ -24,6 +25,7 @@ from shared.adapters.nats.broker import NatsBroker
 from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.nats.stream import StreamLimits
 from shared.outbox.relay import Relay, RelayOptions
+from shared.outbox.replay import Replays
 from shared.runtime.settings import RelaySettings, Settings
 from shared.runtime.topology import SERVICES
 from shared.telemetry.logs import configure_logging
@@ -41,14 +43,16 @@ def relay_urls(services: Sequence[str]) -> dict[str, str]:
     return {service: str(getattr(found, name)) for service, name in names.items()}
 
 
-def make_broker(settings: RelaySettings) -> NatsBroker:
-    """The relay makes the stream, so it knows the stream's limits."""
+def nats_address(settings: RelaySettings) -> NatsAddress:
+    """Where NATS is."""
     password = settings.nats_password.get_secret_value() if settings.nats_password else None
-    return NatsBroker(
-        NatsAddress(settings.nats_url, settings.nats_user, password),
-        settings.partitions,
-        StreamLimits(settings.stream_max_age_seconds, settings.stream_max_bytes),
-    )
+    return NatsAddress(settings.nats_url, settings.nats_user, password)
+
+
+def make_broker(address: NatsAddress, settings: RelaySettings) -> NatsBroker:
+    """The relay makes the stream, so it knows the stream's limits."""
+    limits = StreamLimits(settings.stream_max_age_seconds, settings.stream_max_bytes)
+    return NatsBroker(address, settings.partitions, limits)
 
 
 def make_relays(urls: Mapping[str, str], broker: NatsBroker, settings: RelaySettings) -> dict[str, Relay]:
@@ -60,6 +64,13 @@ def make_relays(urls: Mapping[str, str], broker: NatsBroker, settings: RelaySett
         wal_sender_timeout=settings.wal_sender_timeout_seconds,
     )
     return {service: Relay(service, url, broker, options) for service, url in urls.items()}
+
+
+def make_replays(urls: Mapping[str, str], address: NatsAddress, relays: Mapping[str, Relay]) -> dict[str, Replays]:
+    """What answers readers that are built anew, by service."""
+    for service in urls:
+        importlib.import_module(f"{service}.contracts")  # what an event's key is, and which ones are public
+    return {service: Replays(service, url, address, relays[service].status.publishes) for service, url in urls.items()}
 
 
 def make_app(relays: Mapping[str, Relay]) -> Starlette:
@@ -88,8 +99,10 @@ class Container(containers.DeclarativeContainer):
     services = providers.Dependency(instance_of=tuple)
     settings = providers.Singleton(RelaySettings)
     urls = providers.Singleton(relay_urls, services)
-    broker = providers.Singleton(make_broker, settings)
+    address = providers.Singleton(nats_address, settings)
+    broker = providers.Singleton(make_broker, address, settings)
     relays = providers.Singleton(make_relays, urls, broker, settings)
+    replays = providers.Singleton(make_replays, urls, address, relays)
     app = providers.Singleton(make_app, relays)
 
 
@@ -101,7 +114,13 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(relays: Sequence[Relay], app: Starlette, listener: socket.socket, shutdown_seconds: float) -> int:
+async def serve(
+    relays: Sequence[Relay],
+    replays: Sequence[Replays],
+    app: Starlette,
+    listener: socket.socket,
+    shutdown_seconds: float,
+) -> int:
     """Run until SIGTERM or SIGINT, then end in good order and return 0; 1 if something ended by itself."""
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -112,15 +131,18 @@ async def serve(relays: Sequence[Relay], app: Starlette, listener: socket.socket
     told_to_stop = asyncio.create_task(stopping.wait())
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     relaying = [asyncio.create_task(relay.run()) for relay in relays]
+    replaying = [asyncio.create_task(each.run()) for each in replays]
 
-    await asyncio.wait([told_to_stop, serving, *relaying], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([told_to_stop, serving, *relaying, *replaying], return_when=asyncio.FIRST_COMPLETED)
+    for task in replaying:
+        task.cancel()
     for relay in relays:
         relay.stop()
     _, late = await asyncio.wait(relaying, timeout=shutdown_seconds)
     for task in late:
         task.cancel()
     server.should_exit = True
-    ends = await asyncio.gather(serving, *relaying, return_exceptions=True)
+    ends = await asyncio.gather(serving, *relaying, *replaying, return_exceptions=True)
     for fault in ends:
         if isinstance(fault, Exception):
             log.critical("the relay process ends", reason=str(fault), exc_info=fault)
@@ -154,5 +176,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.critical("can't listen", host=settings.host, port=settings.port, reason=fault.strerror)
         return 1
     with listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        relays = tuple(container.relays().values())
-        return runner.run(serve(relays, container.app(), listener, settings.shutdown_seconds))
+        relays, replays = tuple(container.relays().values()), tuple(container.replays().values())
+        return runner.run(serve(relays, replays, container.app(), listener, settings.shutdown_seconds))

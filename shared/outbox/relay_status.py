@@ -36,6 +36,10 @@ class RelayStatus:
         self._tail_lost = TAIL_LOST.labels(database)
         LAG_SECONDS.labels(database).set_function(self._lag_seconds)
 
+    def publishes(self) -> bool:
+        """Whether it does, rather than waiting for something."""
+        return self.waiting_for is None
+
     def connected(self) -> None:
         """It has taken the slot and checked the stream."""
         self._log.info("relay publishes")

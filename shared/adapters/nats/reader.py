@@ -35,8 +35,9 @@ _SERVED = frozenset({"404", "408"})  # no messages; expired: the rest of a reque
 class NatsFeed:
     """The messages of one consumer, in order, each once: anything else is a fault."""
 
-    def __init__(self, connection: NatsConnection, inbox: str, filters: Sequence[str]) -> None:
+    def __init__(self, connection: NatsConnection, inbox: str, filters: Sequence[str], stream: str) -> None:
         self._connection = connection
+        self._stream = stream
         self._inbox = inbox
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Received] = deque()
@@ -74,7 +75,7 @@ class NatsFeed:
         """Make the consumer and ask for the first messages."""
         with broker_faults():
             consumer = await self._connection.jetstream.add_consumer(
-                STREAM,
+                self._stream,
                 ConsumerConfig(
                     deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
                     opt_start_seq=after + 1,
@@ -95,7 +96,7 @@ class NatsFeed:
         if self._consumer and not self._connection.lost.done():
             with broker_faults_ignored():
                 async with asyncio.timeout(1):
-                    await self._connection.jetstream.delete_consumer(STREAM, self._consumer)
+                    await self._connection.jetstream.delete_consumer(self._stream, self._consumer)
 
     async def on_message(self, message: Msg) -> None:
         """A message of the stream, or what the server has to say about our requests."""
@@ -150,7 +151,9 @@ class NatsFeed:
         }
         with broker_faults():
             await self._connection.client.publish(
-                f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{self._consumer}", msgspec.json.encode(request), reply=self._inbox
+                f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}",
+                msgspec.json.encode(request),
+                reply=self._inbox,
             )
 
     def _silent_at(self) -> float:
@@ -173,12 +176,14 @@ class NatsFeed:
 
 
 @asynccontextmanager
-async def read(connection: NatsConnection, after: int, subjects: Sequence[str]) -> AsyncIterator[NatsFeed]:
+async def read(
+    connection: NatsConnection, after: int, subjects: Sequence[str], stream: str = STREAM
+) -> AsyncIterator[NatsFeed]:
     """A feed of these subjects from the position behind `after`."""
     if not subjects:
         raise ValueError("a feed without filters would be a feed of everything")
     inbox = connection.client.new_inbox()
-    feed = NatsFeed(connection, inbox, subjects)
+    feed = NatsFeed(connection, inbox, subjects, stream)
     with broker_faults():
         subscription = await connection.client.subscribe(
             inbox, cb=feed.on_message, pending_msgs_limit=UNLIMITED, pending_bytes_limit=UNLIMITED

@@ -1,5 +1,6 @@
 """What the relay asks of its service's database besides the log: its slot's state, outbox rows, and checkpoints."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -10,11 +11,15 @@ import asyncpg
 
 from shared.adapters.postgres.pgoutput import OutboxRow, parse_lsn
 from shared.adapters.postgres.replication import DatabaseUnavailable, Snapshot
+from shared.eventsourcing.store import Metadata, StoredEvent
 from shared.outbox import PUBLICATION
+from shared.serialization import from_json
 
 CONNECT_SECONDS = 5.0
 COMMAND_SECONDS = 60.0
 CHUNK_ROWS = 500
+CHUNK_EVENTS = 200
+"""Fewer: they are decoded on the way, and what the relay has to publish meanwhile should not wait for long."""
 PURGE_ROWS = 5000
 
 NEVER_STORED = -1
@@ -127,6 +132,32 @@ class RelayDatabase:
                 while chunk := await cursor.fetch(CHUNK_ROWS):
                     yield [OutboxRow(*record) for record in chunk]
 
+    async def committed_is_visible(self) -> None:
+        """Return when every commit that the log has shown before this call can be seen in the tables.
+
+        A transaction's commit is in the log a moment before others see what it wrote, so we wait until all have ended
+        that are under way. `transaction_timeout` bounds how long they can be.
+        """
+        next_one = await self._value("select pg_snapshot_xmax(pg_current_snapshot())::text")
+        while True:
+            if await self._value("select pg_snapshot_xmin(pg_current_snapshot()) >= $1::text::xid8", next_one):
+                return
+            await asyncio.sleep(0.02)
+
+    async def stored_events(self, types: Sequence[str]) -> AsyncGenerator[list[StoredEvent]]:
+        """The stored events of these types, by aggregate, id and version, in chunks. One transaction."""
+        with database_faults():
+            async with self._connection.transaction(isolation="repeatable_read", readonly=True):
+                # The order is that of the primary key: read along it, not sorted beforehand.
+                await self._connection.execute("set local enable_sort = off")
+                cursor = await self._connection.cursor(
+                    "select aggregate, id, version, type, data::text, metadata::text, occurred_at from events"
+                    " where type = any($1) order by aggregate, id, version",
+                    list(types),
+                )
+                while chunk := await cursor.fetch(CHUNK_EVENTS):
+                    yield [_stored_event(record) for record in chunk]
+
     async def purge(self, retention: timedelta, published_before: datetime) -> int:
         """Delete rows older than the retention that were created before `published_before`; returns how many.
 
@@ -159,6 +190,19 @@ class RelayDatabase:
     async def _value(self, query: str, *arguments: object) -> Any:
         with database_faults():
             return await self._connection.fetchval(query, *arguments)
+
+
+def _stored_event(record: Sequence[Any]) -> StoredEvent:
+    aggregate, id_, version, type_, data, metadata, occurred_at = record
+    return StoredEvent(
+        aggregate=aggregate,
+        id=id_,
+        version=version,
+        type=type_,
+        data=data,
+        metadata=from_json(Metadata, metadata),
+        occurred_at=occurred_at,
+    )
 
 
 @asynccontextmanager

@@ -1,0 +1,97 @@
+"""Replays over NATS: the stream that a reader makes for them, and the questions that relays answer."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
+
+from shared.adapters.nats.connection import NatsConnection, broker_faults, broker_faults_ignored
+from shared.adapters.nats.reader import NatsFeed, read
+from shared.messaging.broker import BrokerUnavailable
+from shared.messaging.replay import ReplayAnswer, ReplayRequest, control_subject, replay_stream, replay_subjects
+from shared.serialization import Undecodable, from_json, to_json
+
+ANSWER_SECONDS = 5.0
+LEFT_BEHIND_SECONDS = 86400.0
+"""What a reader that was killed has left is gone by then; its next run removes it at once."""
+
+Answer = Callable[[ReplayRequest], Awaitable[ReplayAnswer | None]]
+
+
+class NoAnswer(BrokerUnavailable):
+    """No relay of that service is there to answer."""
+
+
+@asynccontextmanager
+async def answering(connection: NatsConnection, service: str, answer: Answer) -> AsyncIterator[None]:
+    """Answer what is asked of a service's relay. None is left for another relay of the service to answer."""
+
+    async def on_request(message: Msg) -> None:
+        try:
+            answered = await answer(from_json(ReplayRequest, message.data))
+        except Undecodable as error:
+            answered = ReplayAnswer(running=False, reason=str(error))
+        if answered is not None and message.reply:
+            with broker_faults_ignored():
+                await message.respond(to_json(answered).encode())
+
+    with broker_faults():
+        subscription = await connection.client.subscribe(control_subject(service), cb=on_request)
+    try:
+        yield
+    finally:
+        with broker_faults_ignored():
+            await subscription.unsubscribe()
+
+
+async def ask(connection: NatsConnection, service: str, request: ReplayRequest) -> ReplayAnswer:
+    """Ask the relay of a service. Raises NoAnswer."""
+    try:
+        with broker_faults():
+            try:
+                answer = await connection.client.request(
+                    control_subject(service), to_json(request).encode(), timeout=ANSWER_SECONDS
+                )
+            except (TimeoutError, NoRespondersError):
+                raise NoAnswer(f"the relay of the service {service} does not answer: is it ready?") from None
+        return from_json(ReplayAnswer, answer.data)
+    except Undecodable as error:
+        raise BrokerUnavailable(f"the relay of the service {service} answers with {error}") from None
+
+
+@asynccontextmanager
+async def stream_for_replays(connection: NatsConnection, reader: str) -> AsyncIterator[None]:
+    """An empty stream for a reader's replays, while the block lasts. A replay that outlives it fails."""
+    await _remove(connection, reader)
+    with broker_faults():
+        await connection.jetstream.add_stream(
+            StreamConfig(
+                name=replay_stream(reader),
+                subjects=[replay_subjects(reader)],
+                retention=RetentionPolicy.LIMITS,
+                discard=DiscardPolicy.NEW,
+                storage=StorageType.FILE,
+                max_age=LEFT_BEHIND_SECONDS,
+            )
+        )
+    try:
+        yield
+    finally:
+        with broker_faults_ignored():
+            await _remove(connection, reader)
+
+
+def read_replay(connection: NatsConnection, reader: str, run: str) -> AbstractAsyncContextManager[NatsFeed]:
+    """The messages of a run, from the first."""
+    return read(connection, 0, [replay_subjects(reader, run)], replay_stream(reader))
+
+
+async def _remove(connection: NatsConnection, reader: str) -> None:
+    with broker_faults():
+        try:
+            await connection.jetstream.delete_stream(replay_stream(reader))
+        except NotFoundError:
+            return
