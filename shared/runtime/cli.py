@@ -41,6 +41,7 @@ app = typer.Typer(
 console = Console(highlight=False)
 
 SERVICE_NAMES = tuple(service.name for service in SERVICES)
+READ_MODELS = ("order_history",)
 PortOffset = Annotated[
     int | None,
     typer.Option(help="Added to every port, to run beside another copy.", envvar="FTGO_PORT_OFFSET", min=0, max=40000),
@@ -210,6 +211,23 @@ def relay(names: Annotated[list[str] | None, typer.Argument(help="Whose database
     system = attached_system()
     require_free_port(system.relay_port, RELAY, system.settings.host)
     _become_program(system.relay_program(services))
+
+
+@app.command()
+def rebuild(name: Annotated[str, typer.Argument(help=", ".join(READ_MODELS))]) -> None:
+    """Build a read model anew from the owners' stored events, while the system goes on.
+
+    Queries answer from the old tables until the new ones take their place; if anything fails on the way, they stay. It
+    uses the service's FTGO_DATABASE_URL, FTGO_MIGRATIONS_URL and so on if they are set, and the running 'up' otherwise.
+
+    Examples: `./ftgo rebuild order_history`   `docker-compose exec order_history python -m order_history.rebuild`
+    """
+    if name not in READ_MODELS:
+        raise LaunchError(f"{name!r} can't be built anew: {', '.join(READ_MODELS)}")
+    if "FTGO_DATABASE_URL" in os.environ:
+        os.environ.setdefault("FTGO_PORT", str(BY_NAME[name].port))
+        _become((sys.executable, "-m", f"{name}.rebuild"), dict(os.environ))
+    _become_program(attached_system().rebuild_program(BY_NAME[name]))
 
 
 app.command()(demo)

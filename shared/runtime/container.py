@@ -58,13 +58,12 @@ def _postgres(info: ServiceInfo, settings: ServiceSettings, tables: Mapping[type
     )
 
 
-def _nats(settings: ServiceSettings) -> NatsBroker:
-    address = NatsAddress(
+def _nats_address(settings: ServiceSettings) -> NatsAddress:
+    return NatsAddress(
         url=settings.nats_url,
         user=settings.nats_user,
         password=settings.nats_password.get_secret_value() if settings.nats_password else None,
     )
-    return NatsBroker(address, settings.partitions)
 
 
 def _migration(info: ServiceInfo, settings: ServiceSettings) -> Callable[[], None]:
@@ -147,7 +146,8 @@ class ServiceContainer(containers.DeclarativeContainer):
     clock: providers.Provider[Clock] = providers.Object(utc_now)
     policy = providers.Singleton(_policy, settings)
     database: providers.Provider[Any] = providers.Singleton(_postgres, info, settings, tables)
-    broker: providers.Provider[Broker] = providers.Singleton(_nats, settings)
+    nats_address = providers.Singleton(_nats_address, settings)
+    broker: providers.Provider[Broker] = providers.Singleton(NatsBroker, nats_address, settings.provided.partitions)
     units = providers.Singleton(_units, database, unit_of_work, clock, policy, counters)
     commands = providers.Singleton(Commands, handlers, units, clock, settings.provided.batch_size)
     dispatcher: providers.Provider[Dispatcher[UnitOfWork]] = providers.Singleton(Dispatcher, handlers, policy, clock)
@@ -181,4 +181,5 @@ def run(container: ServiceContainer) -> None:
     try:
         serve(container.app(), settings.host, settings.port, settings.shutdown_seconds)
     finally:
-        traces.shutdown()
+        if traces is not None:
+            traces.shutdown()

@@ -109,20 +109,25 @@ class System:
 
     def service_program(self, service: ServiceInfo) -> Program:
         """Return how one service runs against the embedded servers."""
-        database = self.database(service)
-        return self._program(
-            service.name,
-            (service.name,),
-            FTGO_PORT=str(self.port(service)),
-            FTGO_DATABASE_URL=database.url,
-            FTGO_MIGRATIONS_URL=database.migrations_url,
-        )
+        return self._program(service.name, (service.name,), **self._service_settings(service))
+
+    def rebuild_program(self, service: ServiceInfo) -> Program:
+        """Return what builds a service's tables anew; it has the service's settings."""
+        return self._program("rebuild", (f"{service.name}.rebuild",), **self._service_settings(service))
 
     def relay_program(self, services: Sequence[ServiceInfo]) -> Program:
         """Return how one relay process for the services' databases runs against the embedded servers."""
         urls = {f"FTGO_RELAY_URL_{each.name.upper()}": self.database(each).relay_url for each in services}
         names = tuple(each.name for each in services)
         return self._program(RELAY, ("cdc", *names), FTGO_PORT=str(self.relay_port), **urls)
+
+    def _service_settings(self, service: ServiceInfo) -> dict[str, str]:
+        database = self.database(service)
+        return {
+            "FTGO_PORT": str(self.port(service)),
+            "FTGO_DATABASE_URL": database.url,
+            "FTGO_MIGRATIONS_URL": database.migrations_url,
+        }
 
     def _program(self, name: str, module: tuple[str, ...], **settings: str) -> Program:
         environment = {

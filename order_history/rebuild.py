@@ -1,0 +1,8 @@
+"""`python -m order_history.rebuild`: builds the history anew from the owners' stored events."""
+
+import sys
+
+from order_history.main import container
+from shared.runtime.rebuild import main
+
+sys.exit(main(container()))
