@@ -1,0 +1,18 @@
+"""The services' OpenAPI documents. `python -m tests.openapi.documents FOLDER` writes them, for tools to read."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from shared.testing.system import MemorySystem
+
+
+def documents() -> dict[str, dict[str, Any]]:
+    """By the name of the service."""
+    return {name: service.container.app().openapi() for name, service in MemorySystem().services.items()}
+
+
+if __name__ == "__main__":
+    for name, document in documents().items():
+        Path(sys.argv[1], f"{name}.json").write_text(json.dumps(document, indent=2))
