@@ -16,8 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.core.context import Cause, handling
 from shared.core.ids import new_id
-from shared.telemetry import metrics
-from shared.telemetry.traces import current_traceparent, request_span
+from shared.telemetry import metrics, traces
 from shared.web import problems
 from shared.web.documents import Api
 
@@ -51,6 +50,7 @@ def create_app(
         generate_unique_id_function=_operation_id,
         redirect_slashes=False,  # a path with a slash more is another path; and a redirect would believe `Host`
         separate_input_output_schemas=False,
+        telemetry={"tracing": traces.exporting(), "metrics": False, "logs": False},
     )
     problems.install(app)
     app.include_router(router)
@@ -99,7 +99,7 @@ def _operation_id(route: APIRoute) -> str:
 
 
 class RequestMiddleware:
-    """Around each request: its three ids, its span, its time, and the limit on its body."""
+    """Around each request: its three ids, its time, and the limit on its body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -125,20 +125,16 @@ class RequestMiddleware:
                 added["Cache-Control"] = "no-store"
             await send(message)
 
-        with request_span(f"{scope['method']} {scope['path']}", headers.get("traceparent")) as span:
-            cause = Cause(correlation_id, id_, _plain(headers.get("x-request-id")) or id_, current_traceparent())
-            with handling(cause):
-                if int(headers.get("content-length") or 0) > MAX_BODY:
-                    if "expect" not in headers:  # who waits for our leave has not sent anything
-                        await _read_away(receive)
-                    await problems.problem(413, problems.TOO_LARGE)(scope, receive, answer)
-                else:
-                    await self._answered(scope, _bounded(receive), answer)
-            route = _route_of(scope)
-            span.update_name(f"{scope['method']} {route}")
-            span.set_attributes({"http.request.method": scope["method"], "http.route": route})
-            span.set_attribute("http.response.status_code", status)
-        metrics.HTTP.labels(scope["method"], route, str(status)).observe(time.perf_counter() - started)
+        traceparent = traces.current_traceparent() or _plain(headers.get("traceparent"))
+        with handling(Cause(correlation_id, id_, _plain(headers.get("x-request-id")) or id_, traceparent)):
+            if int(headers.get("content-length") or 0) > MAX_BODY:
+                if "expect" not in headers:  # who waits for our leave has not sent anything
+                    await _read_away(receive)
+                await problems.problem(413, problems.TOO_LARGE)(scope, receive, answer)
+            else:
+                await self._answered(scope, _bounded(receive), answer)
+        duration = time.perf_counter() - started
+        metrics.HTTP.labels(scope["method"], _route_of(scope), str(status)).observe(duration)
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A bug is answered here: further out, the answer would lack the ids and the metrics the request."""
