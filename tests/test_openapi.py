@@ -5,8 +5,8 @@ which one names what another has made; malformed bodies, headers and methods tha
 all on; `openapi/schemathesis.toml` and `openapi/hooks.py` say what the contract demands that no schema can say. To send
 more, or other requests, to a system that runs:
 
-    FTGO_TEST_KNOWN='{"ids": []}' .venv/bin/st --config-file tests/openapi/schemathesis.toml \
-        run http://127.0.0.1:8005/openapi.json --max-examples 1000 --seed 2
+    .venv/bin/python -m schemathesis.cli --config-file tests/openapi/schemathesis.toml \
+        run http://127.0.0.1:8005/openapi.json --max-examples 1000
 """
 
 import asyncio
