@@ -40,6 +40,9 @@ app = typer.Typer(
 )
 console = Console(highlight=False)
 
+PASSES_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": ["--help"]}
+"""For commands whose further arguments are another program's."""
+
 SERVICE_NAMES = tuple(service.name for service in SERVICES)
 READ_MODELS = ("order_history",)
 PortOffset = Annotated[
@@ -238,15 +241,25 @@ app.add_typer(parked, name="parked")
 app.add_typer(sagas, name="sagas")
 
 
-@app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": ["--help"]}
-)
+@app.command(context_settings=PASSES_ON)
 def test(context: typer.Context) -> None:
     """Run the tests; everything that follows goes to pytest.
 
-    Examples: `./ftgo test`   `./ftgo test order/tests -k revise`
+    Examples: `./ftgo test`   `./ftgo test order/tests -k revise`   `./ftgo test features --real`
     """
     _become((sys.executable, "-m", "pytest", *context.args), dict(os.environ))
+
+
+@app.command(context_settings=PASSES_ON)
+def features(context: typer.Context) -> None:
+    """Hold a system to its features: one in memory, or with --url-base one that runs. The rest goes to pytest.
+
+    Scenarios that take services away, or have to know everything there is, are left out for a running system, and
+    counted as deselected.
+
+    Examples: `./ftgo features`   `./ftgo features --url-base http://127.0.0.1`   `./ftgo features -m saga`
+    """
+    _become((sys.executable, "-m", "pytest", "features", *context.args), dict(os.environ))
 
 
 def known_part(name: str) -> str:
