@@ -11,8 +11,8 @@ from shared.adapters.postgres.errors import translated_errors
 from shared.core.errors import Conflict
 
 SUFFIX = "_rebuilt"
-SWAP_SECONDS = 3.0
-"""How long readers and the subscription may have to wait for a swap. It is given up then, and tried again later."""
+SWAP_SECONDS = 2.0
+"""How long a swap may wait for locks, and then catch up, while readers and the subscription wait for it."""
 
 _LOCK = 0x4654474F52  # any number that nothing else locks
 _RIGHTS = """
@@ -78,18 +78,20 @@ class NewTables:
         tables, then its row: another one would be a deadlock. Raises Conflict when it takes too long, which has changed
         nothing.
         """
-        try:
-            async with asyncio.timeout(SWAP_SECONDS), self._session.transaction():
+        with translated_errors():
+            async with self._session.transaction():
                 for name in self._names:
                     await self._session.execute(f"lock table {name} in access exclusive mode")
                 rows = await self._session.fetch("select position from subscriptions order by partition for update")
                 if await self._schema_version() != self._schema:
                     raise SchemaChanged("a migration has run meanwhile: begin anew")
-                await catch_up(max((position for (position,) in rows), default=0))
+                try:
+                    async with asyncio.timeout(SWAP_SECONDS):
+                        await catch_up(max((position for (position,) in rows), default=0))
+                except TimeoutError:
+                    raise Conflict("the last messages took too long") from None
                 for name in self._names:
                     await self._take_place_of(name)
-        except TimeoutError:
-            raise Conflict("the last messages took too long") from None
 
     async def remove(self) -> None:
         """Remove them, if they are there: what a rebuild that did not end has left."""
@@ -123,7 +125,7 @@ async def new_tables(url: str, names: Sequence[str]) -> AsyncIterator[NewTables]
             server_settings={
                 "application_name": "ftgo rebuild",
                 # Should we be stopped in the middle of a swap, the tables are free again.
-                "idle_in_transaction_session_timeout": str(int(SWAP_SECONDS * 1000)),
+                "idle_in_transaction_session_timeout": str(int(SWAP_SECONDS * 2000)),
                 "lock_timeout": str(int(SWAP_SECONDS * 1000)),
             },
         )

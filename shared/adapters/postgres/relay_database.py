@@ -136,11 +136,11 @@ class RelayDatabase:
         """Return when every commit that the log has shown before this call can be seen in the tables.
 
         A transaction's commit is in the log a moment before others see what it wrote, so we wait until all have ended
-        that are under way. `transaction_timeout` bounds how long they can be.
+        that write now: those with smaller ids than one that is taken now. `transaction_timeout` bounds how long.
         """
-        next_one = await self._value("select pg_snapshot_xmax(pg_current_snapshot())::text")
+        newest = await self._value("select pg_current_xact_id()::text")
         while True:
-            if await self._value("select pg_snapshot_xmin(pg_current_snapshot()) >= $1::text::xid8", next_one):
+            if await self._value("select pg_snapshot_xmin(pg_current_snapshot()) > $1::text::xid8", newest):
                 return
             await asyncio.sleep(0.02)
 
