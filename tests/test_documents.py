@@ -21,15 +21,15 @@ from shared.runtime.system import ROOT
 from shared.runtime.topology import SERVICES
 
 
+def test_every_message_is_read_by_all_who_know_it() -> None:
+    wrong = incompatible_changes()
+    assert not wrong, "\n".join(map(str, ["messages have changed incompatibly:", *wrong]))
+
+
 def test_the_documents_are_as_the_code_has_them() -> None:
     stale = [path for path, text in documents().items() if not path.exists() or path.read_text() != text]
     names = "\n".join(str(path.relative_to(ROOT)) for path in stale)
     assert not stale, f"made from the code, and not what it says any more:\n{names}\nRun ./ftgo docs"
-
-
-def test_every_message_is_read_by_all_who_know_it() -> None:
-    wrong = incompatible_changes()
-    assert not wrong, "\n".join(map(str, ["messages have changed incompatibly:", *wrong]))
 
 
 def asyncapi() -> dict[str, Any]:
