@@ -31,7 +31,7 @@ _cursors = Cursors[TicketId](ID_PATTERN, id_to_text, lambda text: TicketId(id_of
 class Acceptance(Body):
     """Until when the dish will be ready."""
 
-    ready_by: Moment = Field(examples=["2040-01-02T18:00:00Z"])
+    ready_by: Moment = Field(description="Not in the past.", examples=["2040-01-02T18:00:00Z"])
 
 
 class TicketAnswer(BaseModel):

@@ -51,7 +51,9 @@ class NewOrder(Body):
 
     consumer_id: UuidText
     restaurant_id: UuidText
-    delivery_time: Annotated[Moment, AfterValidator(_not_past)] = Field(examples=["2040-01-02T18:30:00Z"])
+    delivery_time: Annotated[Moment, AfterValidator(_not_past)] = Field(
+        description="Not more than 5 minutes in the past.", examples=["2040-01-02T18:30:00Z"]
+    )
     delivery_address: AddressBody
     line_items: dict[Name, Quantity] = Field(
         min_length=1, max_length=100, examples=[{"chicken-vindaloo": 2}], json_schema_extra=_NO_OTHER_KEYS

@@ -34,7 +34,9 @@ def _distinct(items: list[MenuItemBody]) -> list[MenuItemBody]:
 class MenuBody(Body):
     """A whole menu; it may be empty."""
 
-    menu_items: Annotated[list[MenuItemBody], AfterValidator(_distinct)] = Field(max_length=1000)
+    menu_items: Annotated[list[MenuItemBody], AfterValidator(_distinct)] = Field(
+        max_length=1000, description="No two items have the same id."
+    )
 
     def to_value(self) -> tuple[MenuItem, ...]:
         """The domain's value."""
