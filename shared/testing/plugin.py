@@ -21,7 +21,11 @@ TIME_LIMIT = 60.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare what the features can run on. Here, since pytest must know options before it finds their folder."""
+    """Declare what the features can run on, and what is simulated. Here: pytest must know options before it finds
+    their folder."""
+    parser.getgroup("ftgo-servers", "the servers").addoption(
+        "--containers", action="store_true", help="run PostgreSQL and NATS as containers instead of from the wheels"
+    )
     group = parser.getgroup("ftgo", "the features")
     group.addoption(
         "--real", action="store_true", help="run them on real processes, PostgreSQL and NATS instead of in memory"
@@ -33,6 +37,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="what goes wrong in memory, some of: duplicates,reorder,delay,crash",
     )
     group.addoption("--seed", type=int, help="of what goes wrong; another one each time, and printed, if not given")
+    group.addoption("--simulations", type=int, default=100, help="how many lives of the system are simulated")
+    group.addoption("--simulation-seed", type=int, default=1, help="the first one's seed; the next has the next")
     group.addoption("--url-base", metavar="URL", help="run them against a running system, such as http://127.0.0.1")
 
 
@@ -57,6 +63,12 @@ def _adversity(config: pytest.Config) -> list[str]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker, draw the seed, and keep tests from depending on how busy the machine is."""
+    if config.getoption("containers"):
+        # Imported here: few runs need it, and it takes its time.
+        from shared.testing.containers import why_not
+
+        if reason := why_not():
+            raise pytest.UsageError(f"--containers needs a Docker engine, and none can be reached: {reason}")
     if config.getoption("seed") is None:
         config.option.seed = random.SystemRandom().randrange(1 << 32)
     hypothesis.settings.register_profile("unhurried", deadline=None)
@@ -87,9 +99,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 @pytest.fixture(scope="session")
-def infra() -> Iterator[Infra]:
+def infra(pytestconfig: pytest.Config) -> Iterator[Infra]:
     """PostgreSQL and NATS, started when the first test asks for them."""
-    with running_infra() as running:
+    start = running_infra
+    if pytestconfig.getoption("containers"):
+        from shared.testing.containers import containers as start
+    with start() as running:
         yield running
 
 

@@ -121,19 +121,18 @@ class MemoryService:
 
     async def stop(self) -> None:
         """Carries out nothing any more."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        ended, self._tasks = self._tasks, set()
+        await _end(ended)
 
     async def crash(self) -> None:
         """The process ends with all that it knows. Another one goes on where the database says."""
-        await self.stop()
+        ended, self._tasks = self._tasks, set()
         self.partition = self._held_partition()
         self.commands = self._new_commands()
         mark = self.database.positions.get(0)
         self._position = mark.position if mark else 0
         self.start()
+        await _end(ended)
 
     async def start_over(self) -> None:
         """Begins with an empty database, as the holder of the partition."""
@@ -292,16 +291,24 @@ class _PatientCommands:
     async def execute(self, command: Command[Any], key: IdempotencyKey | None = None) -> Reply:
         """See `Commands`."""
         while True:
+            process = self._service.commands
             try:
-                answer: Reply = await self._service.commands.execute(command, key)
+                answer: Reply = await process.execute(command, key)
             except Stopped:
-                await self._service.crash()
+                if process is self._service.commands:  # nobody has noticed before
+                    await self._service.crash()
                 continue
-            if not self._fate.crashes():
+            crashed = self._fate.crashes()
+            if crashed and process is self._service.commands:
+                await self._service.crash()
+            if not crashed or key is None:
                 return answer
-            await self._service.crash()
-            if key is None:
-                return answer
+
+
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _InMemory:
