@@ -53,5 +53,13 @@ def _translated(error: BaseException) -> BaseException:
     if isinstance(error, _CONFLICTS):
         return Conflict(str(error))
     if isinstance(error, _SURROUNDINGS):
-        return DatabaseUnavailable(f"PostgreSQL: {error}" if str(error) else f"PostgreSQL: {type(error).__name__}")
+        reason = _reason(error)
+        return DatabaseUnavailable(f"PostgreSQL: {reason}" if str(reason) else f"PostgreSQL: {type(reason).__name__}")
     return error
+
+
+def _reason(error: BaseException) -> BaseException:
+    """Why a connection was lost: the end of its transaction says no more than that it was."""
+    before = error.__context__
+    is_its_end = isinstance(error, asyncpg.InterfaceError) and isinstance(before, asyncpg.PostgresError | OSError)
+    return before if is_its_end and before is not None else error
