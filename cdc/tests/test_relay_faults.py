@@ -34,7 +34,7 @@ from shared.messaging.broker import Publication
 from shared.outbox import relay as relay_module
 from shared.outbox.relay import REACH_BACK
 from shared.runtime.provision import Database
-from shared.testing.infra import Infra, NatsServer
+from shared.testing.infra import Infra, NatsServer, Server
 
 
 def metric(name: str, database: Database) -> float:
@@ -78,6 +78,7 @@ class Store:
 
     def __init__(self, nats: NatsServer) -> None:
         self._nats = nats
+        assert isinstance(nats.server, Server), "only a broker on this disk can be set back"
         self._files = nats.server.log.parent / "store"
         self._copy = Path(f"{self._files}.copy")
 

@@ -61,7 +61,7 @@ class Postgres:
         self._check_version()
         self._end_predecessor()
         config = self.folder / "postgresql.conf"
-        config.write_text("".join(f"{name} = '{value}'\n" for name, value in self._configuration().items()))
+        config.write_text("".join(f"{name} = '{value}'\n" for name, value in self.configuration().items()))
         config.chmod(0o644)
 
     def program(self) -> Program:
@@ -93,7 +93,8 @@ class Postgres:
             return False
         return True
 
-    def _configuration(self) -> dict[str, str | int]:
+    def configuration(self) -> dict[str, str | int]:
+        """Return what postgresql.conf says."""
         durable = "on" if self.durable else "off"
         return {
             "listen_addresses": "127.0.0.1",
@@ -232,12 +233,18 @@ class Nats:
     def prepare(self) -> None:
         """Write the configuration file."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        config = self.folder / "nats.conf"
+        config.touch(mode=0o600)
+        config.write_text(self.configuration(f"127.0.0.1:{self.port}", self.folder / "store"))
+
+    def configuration(self, listen: str, store: Path) -> str:
+        """Return the configuration file's text."""
         lines = [
-            f'listen: "127.0.0.1:{self.port}"',
+            f'listen: "{listen}"',
             "server_name: ftgo",
             # A menu of 1 MiB, the most that the HTTP API takes, travels in an event with its headers.
             "max_payload: 4MB",
-            f'jetstream {{ store_dir: "{self.folder / "store"}", max_memory_store: 64MB, max_file_store: 64GB }}',
+            f'jetstream {{ store_dir: "{store}", max_memory_store: 64MB, max_file_store: 64GB }}',
         ]
         if self.password is not None:
             lines.append(f'authorization {{ user: "{self.user}", password: "{self.password}" }}')
@@ -245,9 +252,7 @@ class Nats:
             lines.append(f'http: "127.0.0.1:{self.monitor_port}"')
         if self.settings:
             lines.append(self.settings)
-        config = self.folder / "nats.conf"
-        config.touch(mode=0o600)
-        config.write_text("\n".join(lines) + "\n")
+        return "\n".join(lines) + "\n"
 
     def program(self) -> Program:
         """Return the server's program, to be run after `prepare()`."""

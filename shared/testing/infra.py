@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import psutil
 import psycopg2
@@ -27,6 +27,28 @@ PASSWORD = "test"
 _numbers = count(1)
 # A process dies with the thread that started it, not with that thread's process: so one thread starts them all.
 _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="starter")
+
+
+class AnyServer(Protocol):
+    """What a test may do to a server, be it a process (`Server`) or a container: its port and data stay the same."""
+
+    def start(self) -> None:
+        """Start it and wait until it answers. RuntimeError with its last lines when it ends instead."""
+
+    def stop(self) -> None:
+        """End it in good order; nothing happens where it isn't running."""
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+
+    def pause(self) -> None:
+        """Let it stand still, as a machine that is overloaded or suspended would."""
+
+    def resume(self) -> None:
+        """Let it go on where it was paused."""
+
+    def restart(self) -> None:
+        """Stop and start it."""
 
 
 class Server:
@@ -111,7 +133,7 @@ class NatsServer:
     """A nats-server and where it is."""
 
     url: str
-    server: Server
+    server: AnyServer
 
 
 @dataclass
@@ -124,9 +146,9 @@ class Infra:
 
     folder: Path
     admin_url: str
-    postgres: Server
+    postgres: AnyServer
     nats_url: str
-    nats_server: Server
+    nats_server: AnyServer
 
     @contextlib.contextmanager
     def database(self, service: str | ServiceInfo) -> Iterator[Database]:
@@ -164,13 +186,7 @@ def running_infra() -> Iterator[Infra]:
     ):
         folder = Path(name)
         folder.chmod(0o711)  # PostgreSQL's own user passes through, where we are root
-        postgres = Postgres(
-            folder / "postgres",
-            free_port(),
-            PASSWORD,
-            durable=False,
-            settings={"max_replication_slots": 100, "max_wal_senders": 100},
-        )
+        postgres = described_postgres(folder)
         postgres.prepare()
         nats = Nats(folder / "nats", free_port())
         server = Server(postgres.program(), postgres.ready, folder / "postgres.log")
@@ -179,6 +195,17 @@ def running_infra() -> Iterator[Infra]:
         broker = _nats(nats)
         stack.callback(broker.stop)
         yield Infra(folder, postgres.admin_url, server, nats.url, broker)
+
+
+def described_postgres(folder: Path) -> Postgres:
+    """Describe the session's PostgreSQL: each relay of a test takes a replication slot."""
+    return Postgres(
+        folder / "postgres",
+        free_port(),
+        PASSWORD,
+        durable=False,
+        settings={"max_replication_slots": 100, "max_wal_senders": 100},
+    )
 
 
 def drop_database(admin_url: str, name: str) -> None:

@@ -1,8 +1,6 @@
 """The broker over a real nats-server: what it does beyond the common suite when things go wrong."""
 
 import asyncio
-import os
-import signal
 from collections.abc import Callable
 
 import nats
@@ -123,12 +121,12 @@ async def test_a_server_that_does_not_answer_is_noticed(new_nats: NewNats, monke
     async with broker_at(server.url).connect() as log, log.read(0, after=0, filters=[CREATED]) as feed:
         await log.publish(publications([1]))
         await take_exactly(feed, 1)
-        os.kill(server.server.pid, signal.SIGSTOP)
+        server.server.pause()
         try:
             with pytest.raises(BrokerUnavailable, match="heartbeats"):
                 await feed.take(1, 50)
         finally:
-            os.kill(server.server.pid, signal.SIGCONT)
+            server.server.resume()
 
 
 async def test_heartbeats_keep_an_idle_feed_alive(new_nats: NewNats, monkeypatch: pytest.MonkeyPatch) -> None:
