@@ -1,6 +1,8 @@
 """What the scenarios run on: the whole system in this process, or one that is reached over HTTP."""
 
 import asyncio
+import os
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -12,7 +14,14 @@ import psycopg2
 
 from kitchen.domain.restaurant import Restaurant
 from kitchen.domain.ticket import Ticket
-from shared.testing.processes import RunningSystem
+from order_history.history import OrderRecord
+from shared.adapters.memory import MemoryDatabase
+from shared.core.messages import Event
+from shared.eventsourcing.store import StoredEvent
+from shared.messaging.envelope import Received
+from shared.outbox.outbox import event_envelope
+from shared.serialization import decode_message
+from shared.testing.processes import ROOT, RunningSystem
 from shared.testing.system import MemorySystem
 
 DEADLINE_SECONDS = 20.0
@@ -56,6 +65,12 @@ class Backend(Protocol):
 
     def find_ticket(self, id_: str) -> None:
         """The mislaid ticket is where it was."""
+
+    def lose_history(self) -> None:
+        """The order history has no orders any more."""
+
+    async def rebuild_history(self) -> None:
+        """The order history is made from what its owners have stored: `./ftgo rebuild order_history`."""
 
 
 class MemoryBackend:
@@ -106,6 +121,27 @@ class MemoryBackend:
         """See `Backend`."""
         events = self._system.services["kitchen"].database.events
         events[Ticket.aggregate_name, id_] = events.pop((_MISLAID, id_))
+
+    def lose_history(self) -> None:
+        """See `Backend`."""
+        self._system.services["order_history"].database.tables[OrderRecord].clear()
+
+    async def rebuild_history(self) -> None:
+        """See `Backend`. The relays' part is played by this; the rows are made by the service's own handlers."""
+        history = self._system.services["order_history"]
+        handlers = history.container.handlers()
+        replayed = [
+            _as_received(stored, event)
+            for owner in ("order", "delivery")
+            for events in self._system.services[owner].database.events.values()
+            for stored in events
+            if isinstance(event := decode_message(stored.type, stored.data, stored.metadata.schema), Event)
+            and type(event) in handlers
+        ]
+        fresh = MemoryDatabase("order_history", self._system.clock)
+        async with history.container.units().on(fresh).begin() as uow:
+            await history.container.dispatcher().handle(uow, replayed, 0)
+        history.database.tables[OrderRecord] = fresh.tables[OrderRecord]
 
 
 class HttpBackend:
@@ -158,15 +194,46 @@ class HttpBackend:
         """See `Backend`."""
         self._in_the_kitchen("update events set aggregate = %s where id = %s", Ticket.aggregate_name, id_)
 
+    def lose_history(self) -> None:
+        """See `Backend`."""
+        self._in("order_history", "delete from orders")
+
+    async def rebuild_history(self) -> None:
+        """See `Backend`."""
+        assert self._system is not None, "a system of somebody else is not ours to rebuild"
+        database = self._system.databases["order_history"]
+        settings = {
+            "FTGO_PORT": "8015",
+            "FTGO_DATABASE_URL": database.url,
+            "FTGO_MIGRATIONS_URL": database.migrations_url,
+            "FTGO_NATS_URL": self._system.nats.url,
+        }
+        rebuild = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "order_history.rebuild",
+            env={**os.environ, **settings}, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        output, _ = await rebuild.communicate()
+        assert rebuild.returncode == 0, output.decode()
+
     def _in_the_kitchen(self, statement: str, *values: str) -> None:
+        self._in("kitchen", statement, *values)
+
+    def _in(self, service: str, statement: str, *values: str) -> None:
         assert self._system is not None, "a system of somebody else is not ours to break"
-        with closing(psycopg2.connect(self._system.databases["kitchen"].migrations_url)) as connection, connection:
+        with closing(psycopg2.connect(self._system.databases[service].migrations_url)) as connection, connection:
             connection.cursor().execute(statement, values)
 
     async def close(self) -> None:
         """Close the connections."""
         for client in self._clients.values():
             await client.aclose()
+
+
+def _as_received(stored: StoredEvent, event: Event) -> Received:
+    envelope = event_envelope(stored, event, None)
+    return Received(
+        position=0, row_id=envelope.id, received_at=envelope.time, headers=envelope.to_headers(), data=envelope.data
+    )
 
 
 def give_up_at(backend: Backend) -> float:

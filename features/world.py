@@ -174,6 +174,15 @@ class World:
         """The mislaid ticket is where it was."""
         self._backend.find_ticket(self._mislaid.pop(order))
 
+    def history_is_lost(self) -> None:
+        """The order history has forgotten every order."""
+        self._run(self._backend.settle())
+        self._backend.lose_history()
+
+    def history_is_rebuilt(self) -> None:
+        """The order history is made anew from what has happened."""
+        self._run(self._backend.rebuild_history())
+
     def leave(self) -> None:
         """In a system that other scenarios use as well: nobody of this one stays behind to get in their way."""
         for service in tuple(self._away):

@@ -183,3 +183,30 @@ Feature: The history of a consumer's orders
         | order  | state     | total |
         | dinner | approved  | 7.00  |
         | lunch  | cancelled | 3.50  |
+
+  Rule: The history can be built anew from what has happened
+
+    @policy @own_system
+    Scenario: What was lost comes back, with all that has happened since it was ordered
+      Given the courier "Carl" is on duty
+      And "Ada" has ordered at "Ajanta":
+        | dish             | quantity |
+        | Chicken Vindaloo | 1        |
+      And the kitchen has finished the order
+      And the history has lost all its orders
+      When the history is built anew
+      Then the history of "Ada" shows:
+        | order     | restaurant | state    | total | delivery  |
+        | the order | Ajanta     | approved | 12.34 | scheduled |
+
+    @policy @own_system
+    Scenario: What happens afterwards is followed as before
+      Given "Ada" has ordered at "Ajanta":
+        | dish        | quantity |
+        | Garlic Naan | 2        |
+      And the history has lost all its orders
+      And the history has been built anew
+      When "Ada" cancels the order
+      Then the history of "Ada" shows:
+        | order     | restaurant | state     | total | delivery  |
+        | the order | Ajanta     | cancelled | 7.00  | cancelled |

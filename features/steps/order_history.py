@@ -34,6 +34,17 @@ def opens(world: World, consumer: str, number: int) -> None:
     _turn(world, {"consumerID": world.consumers[consumer], "limit": number})
 
 
+@given("the history has lost all its orders")
+def has_lost_all(world: World) -> None:
+    world.history_is_lost()
+
+
+@given("the history has been built anew")
+@when("the history is built anew")
+def is_built_anew(world: World) -> None:
+    world.history_is_rebuilt()
+
+
 @when("the next page is opened")
 def turns(world: World) -> None:
     _turn(world, {**world.notes[_NEXT]})
