@@ -1,4 +1,4 @@
-"""Every setting of the system: environment variables with the prefix `FTGO_`, or files of that name in a secrets folder."""
+"""Every setting of the system: environment variables `FTGO_…`, or files of those names in a secrets folder."""
 
 import os
 from pathlib import Path
