@@ -101,7 +101,7 @@ def routes(commands: Commands[ConsumerUnitOfWork], units: Units[ConsumerUnitOfWo
         return AddressIdAnswer(address_id=body.address_id)
 
     @router.get(
-        "/consumers/{id}/addresses/{address_id:path}",  # a label may hold a slash
+        "/consumers/{id}/addresses/{address_id:text}",  # a label may hold slashes and line breaks
         responses=problems(ConsumerNotFound, AddressNotFound) | example(200, AN_ADDRESS),
     )
     async def get_address(id_: IdInPath, address_id: Label) -> Address:
@@ -110,7 +110,7 @@ def routes(commands: Commands[ConsumerUnitOfWork], units: Units[ConsumerUnitOfWo
             return await queries.get_address(ConsumerId(id_), address_id, uow)
 
     @router.put(
-        "/consumers/{id}/addresses/{address_id:path}",
+        "/consumers/{id}/addresses/{address_id:text}",
         responses=problems(ConsumerNotFound, AddressNotFound, body=True),
     )
     async def update_address(id_: IdInPath, address_id: Label, body: ChangedAddress) -> AddressIdAnswer:
@@ -121,7 +121,7 @@ def routes(commands: Commands[ConsumerUnitOfWork], units: Units[ConsumerUnitOfWo
         return AddressIdAnswer(address_id=address_id)
 
     @router.delete(
-        "/consumers/{id}/addresses/{address_id:path}",
+        "/consumers/{id}/addresses/{address_id:text}",
         status_code=204,
         responses=problems(ConsumerNotFound, AddressNotFound),
     )

@@ -17,6 +17,7 @@ from pydantic import (
     StringConstraints,
     WithJsonSchema,
 )
+from starlette.convertors import Convertor, register_url_convertor
 
 from shared.core.values import Address
 from shared.idempotency import IdempotencyKey
@@ -89,6 +90,21 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_rfc_3339), AfterValidator(_in
 
 IdInPath = Annotated[UuidText, Path(alias="id", description="Which one.")]
 """The id in `/api/…/{id}`."""
+
+
+class _AnyText(Convertor[str]):
+    """`{name:text}` in a path: all that follows. Starlette's own `path` loses what lies behind a line break."""
+
+    regex = "(?s:.+)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("text", _AnyText())
 
 
 class Body(BaseModel):
