@@ -26,7 +26,7 @@ from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.nats.stream import StreamLimits
 from shared.outbox.relay import Relay, RelayOptions
 from shared.outbox.replay import Replays
-from shared.runtime.settings import RelaySettings, Settings
+from shared.runtime.settings import RelaySettings, Settings, what_is_wrong
 from shared.runtime.topology import SERVICES
 from shared.telemetry.logs import configure_logging
 
@@ -165,9 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = container.settings()
         container.urls()
     except ValidationError as invalid:
-        for error in invalid.errors():
-            name = "FTGO_" + "_".join(map(str, error["loc"])).upper()
-            print(f"{name}: {error['msg']}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        print(*what_is_wrong(invalid), sep="\n", file=sys.stderr)  # noqa: T201 - there is no log yet
         return 2
     configure_logging("relay", settings.log_level, settings.log_format)
     try:

@@ -1,5 +1,6 @@
 """The composition root that all services share: each service's `main` says what is its own."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -7,6 +8,7 @@ from typing import Any
 
 from dependency_injector import containers, providers
 from fastapi import APIRouter, FastAPI
+from pydantic import ValidationError
 from sqlalchemy import Table
 
 from shared.adapters.nats.broker import NatsBroker
@@ -21,10 +23,10 @@ from shared.messaging.commands import Commands
 from shared.messaging.dispatcher import Dispatcher
 from shared.messaging.handlers import Handlers
 from shared.messaging.subscription import Subscription
-from shared.runtime.housekeeping import Housekeeping
+from shared.runtime.housekeeping import Housekeeping, Retention
 from shared.runtime.migrations import migrate
 from shared.runtime.service import Service, serve
-from shared.runtime.settings import ServiceSettings
+from shared.runtime.settings import ServiceSettings, what_is_wrong
 from shared.runtime.topology import ServiceInfo
 from shared.saga.saga import Saga
 from shared.telemetry.logs import configure_logging
@@ -116,8 +118,11 @@ def _routes(info: ServiceInfo, handlers: Handlers, sagas: Sequence[type[Saga]]) 
 def _housekeeping(database: PostgresDatabase, settings: ServiceSettings) -> Housekeeping:
     return Housekeeping(
         database.engine,
-        inbox=timedelta(seconds=settings.inbox_retention_seconds),
-        idempotency=timedelta(seconds=settings.idempotency_retention_seconds),
+        Retention(
+            inbox=timedelta(seconds=settings.inbox_retention_seconds),
+            sagas=timedelta(seconds=settings.saga_retention_seconds),
+            idempotency=timedelta(seconds=settings.idempotency_retention_seconds),
+        ),
     )
 
 
@@ -175,7 +180,11 @@ class ServiceContainer(containers.DeclarativeContainer):
 
 def run(container: ServiceContainer) -> None:
     """Runs a service's process until it is told to stop."""
-    info, settings = container.info(), container.settings()
+    try:
+        info, settings = container.info(), container.settings()
+    except ValidationError as invalid:
+        print(*what_is_wrong(invalid), sep="\n", file=sys.stderr)  # noqa: T201 - there is no log yet
+        raise SystemExit(2) from None
     configure_logging(info.name, settings.log_level, settings.log_format)
     traces = configure_traces(info.name, settings.trace_ratio)
     try:

@@ -1,6 +1,7 @@
 """What a service does now and then: forgets what is old, and tells Prometheus what waits for an operator."""
 
 import asyncio
+from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
@@ -26,24 +27,54 @@ select
 """)
 # Older checkpoints are further apart: each second of the last ten minutes, then each minute.
 _THIN_CHECKPOINTS = text("""
-delete from subscription_checkpoints old where at < now() - interval '10 minutes' and exists (
-    select from subscription_checkpoints newer
-    where newer.partition = old.partition and newer.position > old.position
-      and date_trunc('minute', newer.at) = date_trunc('minute', old.at))
+with numbered as (
+    select partition, position,
+        row_number() over (partition by partition, date_trunc('minute', at) order by position desc) as in_minute
+    from subscription_checkpoints where at < now() - interval '10 minutes'
+)
+delete from subscription_checkpoints old using numbered
+where (old.partition, old.position) = (numbered.partition, numbered.position) and in_minute > 1
 """)
+_FORGET_CHECKPOINTS = text("delete from subscription_checkpoints where at < now() - cast(:kept as interval)")
+# What still waits must be known when it is sent again, however long it has waited.
+_FORGET_MESSAGES = text("""
+delete from inbox where message_id in (
+    select message_id from inbox
+    where handled_at < now() - cast(:kept as interval) and message_id not in (select message_id from set_aside)
+    order by handled_at limit :at_once)
+""")
+_FORGET_KEYS = text("""
+delete from idempotency_keys where id in (
+    select id from idempotency_keys where created_at < now() - cast(:kept as interval)
+    order by created_at limit :at_once)
+""")
+_FORGET_SAGAS = text("""
+delete from sagas where id in (
+    select id from sagas where phase in ('completed', 'undone') and updated_at < now() - cast(:kept as interval)
+    order by updated_at limit :at_once)
+""")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """How long a service remembers what is done with. What waits for an operator is kept until one decides."""
+
+    inbox: timedelta
+    sagas: timedelta
+    idempotency: timedelta
 
 
 class Housekeeping:
     """Runs beside a service's work, on a connection of the pool."""
 
-    def __init__(self, engine: AsyncEngine, *, inbox: timedelta, idempotency: timedelta) -> None:
+    def __init__(self, engine: AsyncEngine, retention: Retention) -> None:
         self._engine = engine
-        self._retention = {
-            # What still waits must be known when it is sent again, however long it has waited.
-            "inbox": ("message_id", "handled_at", inbox, "message_id not in (select message_id from set_aside)"),
-            "idempotency_keys": ("id", "created_at", idempotency, "true"),
-            "subscription_checkpoints": ("position", "at", inbox, "true"),
-        }
+        self._purges = (
+            (_FORGET_MESSAGES, retention.inbox),
+            (_FORGET_SAGAS, retention.sagas),
+            (_FORGET_KEYS, retention.idempotency),
+        )
+        self._checkpoints = retention.inbox
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -63,10 +94,7 @@ class Housekeeping:
             metrics.STUCK_SAGAS.set(stuck)
             metrics.OLDEST_SAGA.set(float(oldest))
             await connection.execute(_THIN_CHECKPOINTS)
-            for table, (key, at, kept, condition) in self._retention.items():
-                purge = text(
-                    f"delete from {table} where {key} in (select {key} from {table} "
-                    f"where {at} < now() - cast(:kept as interval) and {condition} limit {_AT_ONCE})"
-                )
-                while (await connection.execute(purge, {"kept": kept})).rowcount == _AT_ONCE:
+            await connection.execute(_FORGET_CHECKPOINTS, {"kept": self._checkpoints})
+            for purge, kept in self._purges:
+                while (await connection.execute(purge, {"kept": kept, "at_once": _AT_ONCE})).rowcount == _AT_ONCE:
                     pass

@@ -1,10 +1,11 @@
 """Every setting of the system: environment variables `FTGO_…`, or files of those names in a secrets folder."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, PostgresDsn, SecretStr
+from pydantic import Field, PostgresDsn, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -27,6 +28,12 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = Field("json", description="Log lines for people or for machines.")
     trace_ratio: float = Field(1.0, ge=0, le=1, description="Share of traces recorded when an OTLP endpoint is set.")
     shutdown_seconds: float = Field(10.0, gt=0, description="How long in-flight work may take after SIGTERM.")
+    outbox_retention_seconds: float = Field(
+        86400, gt=0, description="How long published rows stay in the outbox; the same in every process."
+    )
+    stream_max_age_seconds: float = Field(
+        7 * 86400, gt=0, description="How long the stream keeps messages; the same in every process."
+    )
 
 
 class ServiceSettings(Settings):
@@ -45,14 +52,39 @@ class ServiceSettings(Settings):
     step_timeout_seconds: float = Field(30.0, gt=0, description="Wait for a saga's reply before its command is resent.")
     saga_attempts: int = Field(8, ge=1, description="Tries of a step that must succeed before its saga is stuck.")
     inbox_retention_seconds: float = Field(8 * 86400, gt=0, description="How long handled messages are remembered.")
+    saga_retention_seconds: float = Field(16 * 86400, gt=0, description="How long sagas are kept after their end.")
     idempotency_retention_seconds: float = Field(86400, gt=0, description="How long idempotency keys are kept.")
+
+    @model_validator(mode="after")
+    def _remember_for_longer_than_others_repeat(self) -> Self:
+        """A message can be published again as long as the outbox has it, and read as long as the stream has that."""
+        repeated = self.outbox_retention_seconds + self.stream_max_age_seconds
+        if self.inbox_retention_seconds < repeated:
+            raise ValueError(
+                f"FTGO_INBOX_RETENTION_SECONDS ({self.inbox_retention_seconds:g}) is shorter than a message can be"
+                " repeated: FTGO_OUTBOX_RETENTION_SECONDS + FTGO_STREAM_MAX_AGE_SECONDS"
+                f" ({repeated:g}); what is forgotten too early acts twice"
+            )
+        # A saga's last command can be repeated for that long, and then the reply to the repeat once more.
+        if self.saga_retention_seconds < 2 * repeated:
+            raise ValueError(
+                f"FTGO_SAGA_RETENTION_SECONDS ({self.saga_retention_seconds:g}) is shorter than a late reply can take:"
+                f" twice FTGO_OUTBOX_RETENTION_SECONDS + FTGO_STREAM_MAX_AGE_SECONDS ({2 * repeated:g});"
+                " it would find no saga and be parked"
+            )
+        return self
 
 
 class RelaySettings(Settings):
     """A relay process's settings. Durations are seconds."""
 
     port: int = Field(8090, description="Port of the relay's /ping, /readyz and /metrics.")
-    outbox_retention_seconds: float = Field(86400, gt=0, description="How long published rows stay in the outbox.")
-    stream_max_age_seconds: float = Field(7 * 86400, gt=0, description="How long the stream keeps messages.")
     stream_max_bytes: int = Field(4 << 30, gt=0, description="Size at which the stream refuses new messages.")
     wal_sender_timeout_seconds: float = Field(60.0, gt=0, description="Silence after which PostgreSQL drops a relay.")
+
+
+def what_is_wrong(invalid: ValidationError) -> Iterator[str]:
+    """One line a setting that is missing or makes no sense."""
+    for error in invalid.errors():
+        variable = "FTGO_" + "_".join(map(str, error["loc"])).upper() + ": " if error["loc"] else ""
+        yield variable + error["msg"].removeprefix("Value error, ")

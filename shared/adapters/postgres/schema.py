@@ -75,7 +75,7 @@ create table inbox (
     reply       text,
     handled_at  timestamptz not null default now()
 );
-create index inbox_handled_at on inbox using brin (handled_at);
+create index inbox_handled_at on inbox (handled_at);
 
 create table subscriptions (
     partition    integer     primary key,
@@ -133,6 +133,7 @@ create table sagas (
 );
 create index sagas_due on sagas (due_at) where due_at is not null;
 create index sagas_stuck on sagas (updated_at) where stuck;
+create index sagas_finished on sagas (updated_at) where phase in ('completed', 'undone');
 
 create table idempotency_keys (
     id         text        primary key,
