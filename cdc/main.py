@@ -80,7 +80,12 @@ def make_app(relays: Mapping[str, Relay]) -> Starlette:
         return JSONResponse({"status": "alive"})
 
     async def readyz(_: Request) -> Response:
-        waiting = {service: relay.status.waiting_for for service, relay in relays.items() if relay.status.waiting_for}
+        statuses = {service: relay.status for service, relay in relays.items()}
+        waiting = {
+            service: status.waiting_for
+            for service, status in statuses.items()
+            if status.waiting_for and not status.stands_by
+        }
         if not waiting:
             return JSONResponse({"status": "ready"})
         detail = "; ".join(f"{service}: {reason}" for service, reason in waiting.items())

@@ -52,6 +52,10 @@ class Process:
 
         await eventually(answers)
 
+    async def publishes(self, database: Database) -> bool:
+        """Whether its metrics say that it does."""
+        return f'relay_connected{{database="{database.name}"}} 1.0' in (await self.get("/metrics")).text
+
     async def get(self, path: str) -> httpx.Response:
         async with httpx.AsyncClient(trust_env=False) as client:
             try:
@@ -133,11 +137,11 @@ async def test_a_stopped_process_is_replaced_and_does_no_harm_when_it_wakes_up(
                 assert await published(broker, rows) == rows
                 first.signal(signal.SIGCONT)
 
-                async def waits_again() -> bool:
-                    answer = await first.get("/readyz")
-                    return answer.status_code == 503 and "is active" in answer.json()["detail"]
+                async def stands_by() -> bool:
+                    return not await first.publishes(database)
 
-                await eventually(waits_again)
+                await eventually(stands_by)
+                await first.ready()
                 rows += await outbox.add(3)
                 assert await published(broker, rows) == rows
 
@@ -174,3 +178,18 @@ def test_settings_that_are_missing_are_named(
     monkeypatch.delenv("FTGO_RELAY_URL_ORDER", raising=False)
     assert main(["order"]) == 2
     assert "FTGO_RELAY_URL_ORDER: Field required" in capsys.readouterr().err
+
+
+async def test_a_second_process_stands_by_and_takes_over(database: Database, nats: NatsServer) -> None:
+    broker = nats_broker(nats.url)
+    async with opened(database) as outbox:
+        await outbox.add(3)
+        with process(nats.url, database) as first:
+            await first.ready()
+            assert len(await published(broker, await outbox.ids())) == 3
+            with process(nats.url, database) as second:
+                await second.ready()
+                assert not await second.publishes(database)
+                first.signal(signal.SIGKILL)
+                more = await outbox.add(2)
+                assert first_seen(await published(broker, more)) == await outbox.ids()

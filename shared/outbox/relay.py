@@ -36,7 +36,7 @@ from shared.adapters.postgres.relay_database import (
     RelayDatabase,
     open_database,
 )
-from shared.adapters.postgres.replication import DatabaseUnavailable, LogStream, Snapshot
+from shared.adapters.postgres.replication import DatabaseUnavailable, LogStream, SlotInUse, Snapshot
 from shared.core.backoff import Backoff
 from shared.core.clock import utc_now
 from shared.core.errors import TechnicalFault
@@ -127,7 +127,10 @@ class Relay:
             try:
                 await self._relay(backoff)
             except (TechnicalFault, UnexpectedMessage) as fault:
-                self.status.waiting(_reason(fault))
+                if isinstance(fault, SlotInUse):
+                    self.status.standing_by(_reason(fault))
+                else:
+                    self.status.waiting(_reason(fault))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(backoff.pause()):
                         await self._stopping.wait()

@@ -21,10 +21,15 @@ TAIL_LOST = Counter("relay_broker_tail_lost", "Times the broker had lost message
 
 
 class RelayStatus:
-    """The state of one database's relay. `waiting_for` is why it doesn't publish; None while it does."""
+    """The state of one database's relay.
+
+    `waiting_for` is why it doesn't publish; None while it does. With `stands_by` nothing is wrong about that: another
+    relay does, and this one takes its place when that ends.
+    """
 
     def __init__(self, service: str, database: str) -> None:
         self.waiting_for: str | None = "it has not started yet"
+        self.stands_by = False
         self._log = structlog.get_logger().bind(relay=service, database=database)
         self._told: set[str] = set()  # since it last published
         self._behind_since: datetime | None = None
@@ -44,18 +49,24 @@ class RelayStatus:
         """It has taken the slot and checked the stream."""
         self._log.info("relay publishes")
         self._told.clear()
-        self.waiting_for = None
+        self.waiting_for, self.stands_by = None, False
         self._connected.set(1)
 
     def waiting(self, reason: str) -> None:
         """It can't publish; tried again and again, so each reason is logged once, whatever numbers are in it."""
         if self.waiting_for is None:
             self._behind_since = self._behind_since or utc_now()
-        kind = re.sub(r"\d+", "#", reason)
-        if kind not in self._told:
-            self._told.add(kind)
+        if self._is_new(reason):
             self._log.warning("relay waits", reason=reason)
-        self.waiting_for = reason
+        self.waiting_for, self.stands_by = reason, False
+        self._connected.set(0)
+
+    def standing_by(self, reason: str) -> None:
+        """Another relay has the slot: it may be about to lose it, and if not it knows itself how far behind it is."""
+        if self._is_new(reason):
+            self._log.info("relay stands by", reason=reason)
+        self._behind_since = None
+        self.waiting_for, self.stands_by = reason, True
         self._connected.set(0)
 
     def stopped(self) -> None:
@@ -102,6 +113,12 @@ class RelayStatus:
             created_since=None if since is None else since.isoformat(),
         )
         self._tail_lost.inc()
+
+    def _is_new(self, reason: str) -> bool:
+        kind = re.sub(r"\d+", "#", reason)
+        known = kind in self._told
+        self._told.add(kind)
+        return not known
 
     def _lag_seconds(self) -> float:
         return 0.0 if self._behind_since is None else max(0.0, (utc_now() - self._behind_since).total_seconds())

@@ -26,7 +26,17 @@ from shared.runtime.provision import ProvisionSettings
 from shared.runtime.repair import parked, sagas
 from shared.runtime.settings import RelaySettings, ServiceSettings
 from shared.runtime.supervisor import http_probe, local_client, read_state
-from shared.runtime.system import RELAY, ROOT, System, SystemSettings, attached_system, remove_data
+from shared.runtime.system import (
+    MOST_REPLICAS,
+    RELAY,
+    ROOT,
+    Arrangement,
+    System,
+    SystemSettings,
+    attached_system,
+    program_of,
+    remove_data,
+)
 from shared.runtime.topology import BY_NAME, SERVICES
 from shared.runtime.verify.command import verify
 
@@ -54,22 +64,34 @@ PortOffset = Annotated[
 @app.command()
 def up(
     without: Annotated[list[str] | None, typer.Option(help="Leave out a service, or 'relay': run it yourself.")] = None,
+    replicas: Annotated[
+        str, typer.Option(help="How many there are of a service or the relay, such as order=2,kitchen=2.")
+    ] = "",
+    partitions: Annotated[
+        int | None,
+        typer.Option(
+            help="Partitions of the stream; kept as long as its data.", envvar="FTGO_PARTITIONS", min=1, max=64
+        ),
+    ] = None,
     port_offset: PortOffset = None,
 ) -> None:
     """Start the whole system and keep it running until Ctrl-C.
 
     PostgreSQL, NATS, the relay and all services run as processes of their own; one that dies is started again. Data
-    stays in .ftgo until 'reset'.
+    stays in .ftgo until 'reset'. The second replica of a service is called order-2 and listens 100 ports above the
+    first one. Each partition of the stream is read by one replica of a service at a time; all answer HTTP.
 
-    Examples: `./ftgo up`   `./ftgo up --without order`   `./ftgo up --port-offset 1000`
+    Examples: `./ftgo up`   `./ftgo up --without order`   `./ftgo up --replicas order=2,kitchen=2 --partitions 2`
     """
-    left_out = [known_part(name) for name in without or []]
-    system = System(_system_settings(port_offset))
+    arrangement = Arrangement(without=[known_part(name) for name in without or []], replicas=replica_counts(replicas))
+    if both := sorted(set(arrangement.without) & arrangement.replicas.keys()):
+        raise LaunchError(f"{both[0]} can't be left out and have replicas")
+    system = System(_system_settings(port_offset=port_offset, partitions=partitions), arrangement)
     began = time.monotonic()
 
     async def run() -> None:
         async with local_client() as client:
-            supervisor = system.supervisor(client, console, left_out)
+            supervisor = system.supervisor(client, console)
             await supervisor.run(lambda: _print_places(system, time.monotonic() - began))
 
     console.print("Starting PostgreSQL, NATS, the relay and the services. Ctrl-C stops everything.")
@@ -113,7 +135,7 @@ def status(
 @app.command()
 def logs(
     service: Annotated[
-        str | None, typer.Argument(help="A service, 'relay', 'nats' or 'postgres'; all of them.")
+        str | None, typer.Argument(help="A service, a replica such as order-2, 'relay', 'nats' or 'postgres'; or all.")
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written from now on.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines to show.", min=0)] = 30,
@@ -212,7 +234,7 @@ def relay(names: Annotated[list[str] | None, typer.Argument(help="Whose database
     if any(variable.startswith("FTGO_RELAY_URL_") for variable in os.environ):
         _become((sys.executable, "-m", "cdc", *(each.name for each in services)), dict(os.environ))
     system = attached_system()
-    require_free_port(system.relay_port, RELAY, system.settings.host)
+    require_free_port(system.relay_port(), RELAY, system.settings.host)
     _become_program(system.relay_program(services))
 
 
@@ -269,8 +291,22 @@ def known_part(name: str) -> str:
     return name
 
 
-def _system_settings(port_offset: int | None) -> SystemSettings:
-    return SystemSettings() if port_offset is None else SystemSettings(port_offset=port_offset)
+def replica_counts(text: str) -> dict[str, int]:
+    """Return how many there are to be of each, from a list such as `order=2,kitchen=2`. LaunchError."""
+    counts: dict[str, int] = {}
+    for item in filter(None, (each.strip() for each in text.split(","))):
+        name, _, number = item.partition("=")
+        if not number.isdecimal() or not 1 <= int(number) <= MOST_REPLICAS:
+            raise LaunchError(
+                f"--replicas is a list such as order=2,kitchen=2, up to {MOST_REPLICAS} of each: not {item!r}"
+            )
+        counts[known_part(name)] = int(number)
+    return counts
+
+
+def _system_settings(**given: int | None) -> SystemSettings:
+    """The settings, with those that were given on the command line."""
+    return SystemSettings().model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
 def _become_program(program: Program) -> None:
@@ -291,7 +327,7 @@ def _print_places(system: System, seconds: float) -> None:
     table = Table("", "where", "", box=None, header_style="dim")
     state = read_state(system.folder) or {"parts": {}}
     for name, part in state["parts"].items():
-        table.add_row(name, part["url"], f"{part['url']}/docs" if name in BY_NAME else "")
+        table.add_row(name, part["url"], f"{part['url']}/docs" if program_of(name) in BY_NAME else "")
     console.print(table)
     console.print(
         f"Logs are in {system.folder / 'logs'}, passwords in {system.folder / 'secrets.json'}.", soft_wrap=True

@@ -7,8 +7,7 @@ from urllib.parse import urlsplit
 from shared.adapters.nats.connection import NatsAddress
 from shared.runtime.process import LaunchError
 from shared.runtime.settings import Settings
-from shared.runtime.supervisor import read_state
-from shared.runtime.system import System, SystemSettings
+from shared.runtime.system import SystemSettings, running_system
 from shared.runtime.topology import SERVICES
 
 # What docker-compose.yml gives NATS unless it's told otherwise.
@@ -26,18 +25,11 @@ class Places:
 
 def of_running_system(settings: SystemSettings) -> Places | None:
     """Return where the parts of the embedded system are, None unless it runs."""
-    state = read_state(settings.data_dir)
-    if state is None:
+    running = running_system(settings)
+    if running is None:
         return None
-    parts = state["parts"]
-    offset = parts["postgres"]["port"] - settings.postgres_port
-    running = System(settings.model_copy(update={"port_offset": offset}))
     # One that `up` was told to leave out is run by hand, and on the same port.
-    urls = {
-        each.name: parts[each.name]["url"] if each.name in parts else running.url(running.port(each))
-        for each in SERVICES
-    }
-    return Places(urls, NatsAddress(parts["nats"]["url"], running.nats.user, running.secrets.nats))
+    return Places({each.name: running.url(running.port(each)) for each in SERVICES}, running.nats_address)
 
 
 def of_host(url_base: str, nats_url: str | None, port_offset: int = 0) -> Places:

@@ -12,7 +12,7 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,11 +102,25 @@ class Child:
 class Supervisor:
     """Runs groups of parts, with logs and state in `folder`. One supervisor a folder."""
 
-    def __init__(self, groups: Sequence[Group], folder: Path, console: Console) -> None:
-        """Describe what is to run; `start()` or `run()` runs it."""
+    def __init__(
+        self,
+        groups: Sequence[Group],
+        folder: Path,
+        console: Console,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        longest_pause: float = LONGEST_PAUSE,
+    ) -> None:
+        """Describe what is to run; `start()` or `run()` runs it.
+
+        `settings` are for those who read the state. What dies again and again starts again with pauses that double, up
+        to the longest.
+        """
         self._folder = folder
         self._groups = groups
         self._console = console
+        self._settings = settings or {}
+        self._longest_pause = longest_pause
         self._logs = folder / "logs"
         self._children = {
             part.name: Child(part, self._logs / f"{part.name}.log") for group in groups for part in group.parts
@@ -191,6 +205,21 @@ class Supervisor:
             if child.program is not None:
                 child.signal(child.program.force_signal)
 
+    @property
+    def children(self) -> Mapping[str, Child]:
+        """The parts as they run now, by name."""
+        return self._children
+
+    async def take_down(self, name: str) -> None:
+        """End a part in good order, and leave it so until `bring_up`."""
+        await self._end(self._children[name])
+
+    async def bring_up(self, name: str) -> None:
+        """Start a part that was taken down."""
+        child = self._children[name]
+        await self._spawn(child)
+        child.keeper = asyncio.create_task(self._keep(child))
+
     async def _spawn(self, child: Child) -> None:
         program = child.program = child.part.program()
         with child.log.open("ab") as output:
@@ -218,7 +247,7 @@ class Supervisor:
                 pause = FIRST_PAUSE
             self._say(f"ended ({_how(status)}), starts again in {pause:g} s: {child.last_line()}", child.part.name)
             await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, self._longest_pause)
             child.restarts += 1
             await self._spawn(child)
 
@@ -301,7 +330,7 @@ class Supervisor:
                 "log": str(child.log),
             }
         ours = psutil.Process()
-        state = {"pid": ours.pid, "created": ours.create_time(), "parts": parts}
+        state = {"pid": ours.pid, "created": ours.create_time(), "settings": self._settings, "parts": parts}
         unfinished = self._folder / f"{STATE_FILE}.new"
         unfinished.write_text(json.dumps(state, indent=2) + "\n")
         unfinished.replace(self._folder / STATE_FILE)
@@ -323,10 +352,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:
-    """Return `{pid, created, parts: {name: {pid, created, port, url, restarts, log}}}`, None when nothing runs.
+    """Return `{pid, created, settings, parts: {name: {pid, created, port, url, restarts, log}}}`.
 
-    It's what the supervisor of the folder has written, if that still lives. `created` is in seconds since 1970; it and
-    `pid` are None until the part has been started.
+    It's what the supervisor of the folder has written, if that still lives; None when nothing runs. `created` is in
+    seconds since 1970; it and `pid` are None until the part has been started.
     """
     state = _written_state(folder)
     return state if state and _process(state) else None

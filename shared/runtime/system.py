@@ -3,13 +3,14 @@
 Its data, logs, passwords and state are in one folder, `.ftgo` of the project.
 """
 
+import asyncio
 import json
 import os
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from pydantic import Field
 from pydantic_settings import BaseSettings
 from rich.console import Console
 
+from shared.adapters.nats.connection import NatsAddress, connect
+from shared.adapters.nats.stream import stored_partitions
 from shared.runtime.embedded import Nats, Postgres
 from shared.runtime.process import LaunchError, Program
 from shared.runtime.provision import Database, addresses, provision, roles_of
@@ -27,6 +30,9 @@ from shared.runtime.topology import SERVICES, ServiceInfo
 
 ROOT = Path(__file__).resolve().parents[2]
 RELAY = "relay"
+MOST_REPLICAS = 9
+_REPLICA_PORTS = 100
+"""From one replica of a program to the next."""
 
 
 class SystemSettings(BaseSettings):
@@ -39,6 +45,7 @@ class SystemSettings(BaseSettings):
     port_offset: int = Field(0, ge=0, le=40000, description="Added to every port, to run beside another copy.")
     postgres_port: int = Field(15432, description="Port of the embedded PostgreSQL.")
     nats_port: int = Field(14222, description="Port of the embedded NATS.")
+    partitions: int = Field(1, ge=1, le=64, description="Partitions of the stream; the same in every process.")
 
 
 @dataclass(frozen=True)
@@ -75,31 +82,84 @@ class Secrets:
         return found
 
 
+def _nothing_of_its_own(_part: str) -> Mapping[str, str]:
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrangement:
+    """How the system is put together, where it isn't one of everything.
+
+    `without` names services, or the relay, left out. `replicas` says how many there are of a service, or of the relay;
+    a part's name is the program's, with a number from the second replica on. `variables` are a part's own environment,
+    asked for each time that it starts, and `runner` is a module that runs the part's module. `postgres_port` and
+    `nats_port` are where the programs look for the servers, if not on the servers' own ports.
+    """
+
+    without: Collection[str] = ()
+    replicas: Mapping[str, int] = field(default_factory=dict)
+    variables: Callable[[str], Mapping[str, str]] = _nothing_of_its_own
+    runner: str | None = None
+    postgres_port: int | None = None
+    nats_port: int | None = None
+    postgres_settings: Mapping[str, str | int] = field(default_factory=dict)
+    nats_settings: str = ""
+
+    def replicas_of(self, program: str) -> Sequence[int]:
+        """Return the numbers of a program's replicas."""
+        return () if program in self.without else range(1, self.replicas.get(program, 1) + 1)
+
+
+def part_name(program: str, replica: int) -> str:
+    """Return what a replica is called."""
+    return program if replica == 1 else f"{program}-{replica}"
+
+
+def program_of(part: str) -> str:
+    """Return which program a part is a replica of."""
+    return part.partition("-")[0]
+
+
 class System:
     """The embedded system of one folder."""
 
-    def __init__(self, settings: SystemSettings | None = None) -> None:
+    def __init__(self, settings: SystemSettings | None = None, arrangement: Arrangement | None = None) -> None:
         """Read the settings from the environment unless they are given."""
         self.settings = settings or SystemSettings()
+        self.arrangement = arrangement or Arrangement()
         self.folder = self.settings.data_dir.absolute()
         self.secrets = Secrets.of(self.folder)
         offset = self.settings.port_offset
-        self.postgres = Postgres(self.folder / "postgres", self.settings.postgres_port + offset, self.secrets.admin)
-        self.nats = Nats(self.folder / "nats", self.settings.nats_port + offset, self.secrets.nats)
+        self.postgres = Postgres(
+            self.folder / "postgres",
+            self.settings.postgres_port + offset,
+            self.secrets.admin,
+            settings=self.arrangement.postgres_settings,
+        )
+        self.nats = Nats(
+            self.folder / "nats",
+            self.settings.nats_port + offset,
+            self.secrets.nats,
+            settings=self.arrangement.nats_settings,
+        )
 
     def database(self, service: ServiceInfo) -> Database:
         """Return the addresses of a service's database."""
         return addresses(self.postgres.admin_url, service, self.secrets.roles)
 
-    def port(self, service: ServiceInfo) -> int:
-        """Return the port of a service's HTTP API."""
-        return service.port + self.settings.port_offset
-
     @property
-    def relay_port(self) -> int:
-        """The port of the relay's /readyz and /metrics."""
+    def nats_address(self) -> NatsAddress:
+        """Where NATS is, and who we are there."""
+        return NatsAddress(self.nats.url, self.nats.user, self.secrets.nats)
+
+    def port(self, service: ServiceInfo, replica: int = 1) -> int:
+        """Return the port of a service's HTTP API."""
+        return service.port + _REPLICA_PORTS * (replica - 1) + self.settings.port_offset
+
+    def relay_port(self, replica: int = 1) -> int:
+        """Return the port of a relay's /readyz and /metrics."""
         default: int = RelaySettings.model_fields["port"].default
-        return default + self.settings.port_offset
+        return default + _REPLICA_PORTS * (replica - 1) + self.settings.port_offset
 
     def url(self, port: int) -> str:
         """Return the address of one of our HTTP servers, as this machine reaches it."""
@@ -107,44 +167,59 @@ class System:
         host = everywhere.get(self.settings.host, self.settings.host)
         return f"http://{host}:{port}"
 
-    def service_program(self, service: ServiceInfo) -> Program:
+    def service_program(self, service: ServiceInfo, replica: int = 1) -> Program:
         """Return how one service runs against the embedded servers."""
-        return self._program(service.name, (service.name,), **self._service_settings(service))
+        part = part_name(service.name, replica)
+        return self._program(part, (service.name,), **self._service_settings(service, replica))
 
     def rebuild_program(self, service: ServiceInfo) -> Program:
         """Return what builds a service's tables anew; it has the service's settings."""
         return self._program("rebuild", (f"{service.name}.rebuild",), **self._service_settings(service))
 
-    def relay_program(self, services: Sequence[ServiceInfo]) -> Program:
+    def relay_program(self, services: Sequence[ServiceInfo], replica: int = 1) -> Program:
         """Return how one relay process for the services' databases runs against the embedded servers."""
-        urls = {f"FTGO_RELAY_URL_{each.name.upper()}": self.database(each).relay_url for each in services}
+        urls = {f"FTGO_RELAY_URL_{each.name.upper()}": self._reached(each).relay_url for each in services}
         names = tuple(each.name for each in services)
-        return self._program(RELAY, ("cdc", *names), FTGO_PORT=str(self.relay_port), **urls)
+        return self._program(
+            part_name(RELAY, replica), ("cdc", *names), FTGO_PORT=str(self.relay_port(replica)), **urls
+        )
 
-    def _service_settings(self, service: ServiceInfo) -> dict[str, str]:
-        database = self.database(service)
+    def _service_settings(self, service: ServiceInfo, replica: int = 1) -> dict[str, str]:
+        database = self._reached(service)
         return {
-            "FTGO_PORT": str(self.port(service)),
+            "FTGO_PORT": str(self.port(service, replica)),
             "FTGO_DATABASE_URL": database.url,
             "FTGO_MIGRATIONS_URL": database.migrations_url,
         }
 
-    def _program(self, name: str, module: tuple[str, ...], **settings: str) -> Program:
+    def _reached(self, service: ServiceInfo) -> Database:
+        """The addresses of a service's database, as its programs are told them."""
+        server = replace(self.postgres, port=self.arrangement.postgres_port or self.postgres.port)
+        return addresses(server.admin_url, service, self.secrets.roles)
+
+    def _program(self, part: str, module: tuple[str, ...], **settings: str) -> Program:
+        arrangement = self.arrangement
         environment = {
             **os.environ,
             "FTGO_HOST": self.settings.host,
-            "FTGO_NATS_URL": self.nats.url,
+            "FTGO_NATS_URL": replace(self.nats, port=arrangement.nats_port or self.nats.port).url,
             "FTGO_NATS_USER": self.nats.user,
             "FTGO_NATS_PASSWORD": self.secrets.nats,
+            "FTGO_PARTITIONS": str(self.settings.partitions),
             "PYTHONUNBUFFERED": "1",  # what a program says just before it dies is in its log
             **settings,
+            **arrangement.variables(part),
         }
-        return Program(name, (sys.executable, "-m", *module), environment, ROOT)
+        runner = () if arrangement.runner is None else (arrangement.runner,)
+        return Program(part, (sys.executable, "-m", *runner, *module), environment, ROOT)
 
-    def groups(self, client: httpx.AsyncClient, without: Collection[str] = ()) -> list[Group]:
-        """Return all programs in the order in which they start; `without` names services, or the relay, left out."""
-        services = [self._service(each, client) for each in SERVICES if each.name not in without]
-        relay = [] if RELAY in without else [self._relay(client)]
+    def groups(self, client: httpx.AsyncClient) -> list[Group]:
+        """Return all programs in the order in which they start."""
+        arrangement = self.arrangement
+        services = [
+            self._service(each, replica, client) for each in SERVICES for replica in arrangement.replicas_of(each.name)
+        ]
+        relays = [self._relay(replica, client) for replica in arrangement.replicas_of(RELAY)]
         postgres = Part(
             "postgres",
             self.postgres.program,
@@ -155,21 +230,26 @@ class System:
         nats = Part("nats", self.nats.program, self.nats.port, blocking_probe(self.nats.ready), self.nats.url)
         return [
             Group([postgres], essential=True, prepare=self.postgres.prepare, finish=self._provision),
-            Group([nats], essential=True, prepare=self.nats.prepare),
-            Group(relay),
+            Group([nats], essential=True, prepare=self.nats.prepare, finish=self._check_partitions),
+            Group(relays),
             Group(services),
         ]
 
-    def supervisor(self, client: httpx.AsyncClient, console: Console, without: Collection[str] = ()) -> Supervisor:
+    def supervisor(self, client: httpx.AsyncClient, console: Console, **options: Any) -> Supervisor:
         """Return what runs the whole system; `client` asks the programs whether they're ready."""
-        return Supervisor(self.groups(client, without), self.folder, console)
+        settings = {"port_offset": self.settings.port_offset, "partitions": self.settings.partitions}
+        return Supervisor(self.groups(client), self.folder, console, settings=settings, **options)
 
-    def _service(self, service: ServiceInfo, client: httpx.AsyncClient) -> Part:
-        return self._http_part(service.name, lambda: self.service_program(service), self.port(service), client)
+    def _service(self, service: ServiceInfo, replica: int, client: httpx.AsyncClient) -> Part:
+        name = part_name(service.name, replica)
+        return self._http_part(
+            name, lambda: self.service_program(service, replica), self.port(service, replica), client
+        )
 
-    def _relay(self, client: httpx.AsyncClient) -> Part:
+    def _relay(self, replica: int, client: httpx.AsyncClient) -> Part:
         services = [each for each in SERVICES if each.publishes]
-        return self._http_part(RELAY, lambda: self.relay_program(services), self.relay_port, client)
+        name = part_name(RELAY, replica)
+        return self._http_part(name, lambda: self.relay_program(services, replica), self.relay_port(replica), client)
 
     def _http_part(self, name: str, program: Callable[[], Program], port: int, client: httpx.AsyncClient) -> Part:
         url = self.url(port)
@@ -178,15 +258,32 @@ class System:
     def _provision(self) -> None:
         provision(self.postgres.admin_url, self.secrets.roles)
 
+    def _check_partitions(self) -> None:
+        """Refuse another count than the stream has: every program would end with that complaint, again and again."""
+        asyncio.run(self._compare_partitions())
+
+    async def _compare_partitions(self) -> None:
+        async with connect(self.nats_address) as connection:
+            stored = await stored_partitions(connection.jetstream)
+        if stored is not None and stored != self.settings.partitions:
+            raise LaunchError(
+                f"the stream was made with {stored} partitions, not {self.settings.partitions}: start with"
+                f" --partitions {stored}, or begin anew with ./ftgo reset"
+            )
+
+
+def running_system(settings: SystemSettings) -> System | None:
+    """Return the system that runs in the settings' folder, with the ports and partitions it has; None if none does."""
+    state = read_state(settings.data_dir)
+    return None if state is None else System(settings.model_copy(update=state["settings"]))
+
 
 def attached_system() -> System:
-    """Return the system that runs, with the ports it has."""
-    settings = SystemSettings()
-    state = read_state(settings.data_dir)
-    if state is None:
+    """Return the system that runs."""
+    system = running_system(SystemSettings())
+    if system is None:
         raise LaunchError("nothing runs that it could use: start ./ftgo up first, or set FTGO_DATABASE_URL and so on")
-    offset = state["parts"]["postgres"]["port"] - settings.postgres_port
-    return System(settings.model_copy(update={"port_offset": offset}))
+    return system
 
 
 def remove_data(folder: Path) -> None:

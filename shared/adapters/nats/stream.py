@@ -50,15 +50,22 @@ async def make_stream(jetstream: JetStreamManager, partitions: int, limits: Stre
             await jetstream.update_stream(current, max_age=limits.max_age, max_bytes=limits.max_bytes)
 
 
-async def check_stream(jetstream: JetStreamManager, partitions: int) -> None:
-    """Raises BrokerUnavailable when there is no stream yet, PartitionsDiffer when it is cut up in another way."""
+async def stored_partitions(jetstream: JetStreamManager) -> int | None:
+    """How many partitions the stream has; None while there is no stream."""
     with broker_faults():
         try:
             stream = await jetstream.stream_info(STREAM)
         except NotFoundError:
-            raise BrokerUnavailable(f"there is no stream {STREAM} yet: the relay makes it") from None
-    stored = (stream.config.metadata or {}).get(PARTITIONS_KEY)
-    if stored != str(partitions):
+            return None
+    return int((stream.config.metadata or {}).get(PARTITIONS_KEY, "0"))
+
+
+async def check_stream(jetstream: JetStreamManager, partitions: int) -> None:
+    """Raises BrokerUnavailable when there is no stream yet, PartitionsDiffer when it is cut up in another way."""
+    stored = await stored_partitions(jetstream)
+    if stored is None:
+        raise BrokerUnavailable(f"there is no stream {STREAM} yet: the relay makes it")
+    if stored != partitions:
         raise PartitionsDiffer(
             f"the stream {STREAM} has {stored} partitions, this process is set to {partitions} (FTGO_PARTITIONS); "
             "to change the count, drain and delete the stream first"

@@ -1,5 +1,6 @@
 """`./ftgo` as people use it, with the real PostgreSQL and NATS and without services."""
 
+import asyncio
 import json
 import os
 import signal
@@ -12,7 +13,10 @@ import psycopg2
 import pytest
 from typer.testing import CliRunner
 
+from shared.adapters.nats.connection import NatsAddress, connect
+from shared.adapters.nats.stream import StreamLimits, make_stream
 from shared.runtime.cli import app
+from shared.runtime.embedded import Nats
 from shared.runtime.process import free_port
 from shared.runtime.supervisor import read_state
 from shared.runtime.system import RELAY, ROOT
@@ -48,11 +52,10 @@ class Ftgo:
             timeout=60,
         )
 
-    def up(self) -> subprocess.Popen[bytes]:
+    def up(self, *options: str) -> subprocess.Popen[bytes]:
         """Start PostgreSQL and NATS and wait until they are there."""
-        process = subprocess.Popen(
-            [*self.command, "up", *WITHOUT_SERVICES], cwd=ROOT, env=self.environment, stdout=subprocess.DEVNULL
-        )
+        command = [*self.command, "up", *WITHOUT_SERVICES, *options]
+        process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=subprocess.DEVNULL)
         wait_until(lambda: process.poll() is not None or read_state(self.folder) is not None)
         assert self("status", "--wait", "30").returncode == 0
         return process
@@ -97,6 +100,24 @@ def test_up_keeps_its_data_also_when_it_is_killed(ftgo: Ftgo) -> None:
     assert {file.name for file in ftgo.folder.iterdir()} == {"lock"}
 
 
+def test_another_count_of_partitions_than_the_stream_has_is_refused(ftgo: Ftgo) -> None:
+    async def make_a_stream() -> None:
+        password = json.loads((ftgo.folder / "secrets.json").read_text())["nats"]
+        address = NatsAddress(f"nats://127.0.0.1:{ftgo.environment['FTGO_NATS_PORT']}", Nats.user, password)
+        async with connect(address) as connection:
+            await make_stream(connection.jetstream, 3, StreamLimits(max_age=3600, max_bytes=1 << 20))
+
+    first = ftgo.up()
+    asyncio.run(make_a_stream())
+    first.send_signal(signal.SIGINT)
+    assert first.wait(30) == 0
+    refusal = "ftgo: the stream was made with 3 partitions, not 2: start with --partitions 3, or begin anew"
+    assert failure(ftgo("up", *WITHOUT_SERVICES, "--partitions", "2")).startswith(refusal)
+    second = ftgo.up("--partitions", "3")
+    second.send_signal(signal.SIGINT)
+    assert second.wait(30) == 0
+
+
 def test_reset_asks(ftgo: Ftgo) -> None:
     ftgo.folder.mkdir()
     (ftgo.folder / "secrets.json").touch()
@@ -127,6 +148,9 @@ def test_config_shows_settings_and_hides_secrets(ftgo: Ftgo) -> None:
         (["service", "order"], "nothing runs that it could use"),
         (["relay", "order_history"], "no relay for order_history"),
         (["up", "--without", "nobody"], "there is no 'nobody'"),
+        (["up", "--replicas", "order=0"], "--replicas is a list such as order=2,kitchen=2"),
+        (["up", "--replicas", "nobody=2"], "there is no 'nobody'"),
+        (["up", "--replicas", "order=2", "--without", "order"], "order can't be left out and have replicas"),
         (["logs"], "there is no log of anything"),
     ],
 )

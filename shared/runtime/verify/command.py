@@ -62,9 +62,8 @@ async def _verify(system: System, wait: float) -> "tuple[str, list[Finding]]":
 
     from shared.messaging.broker import BrokerUnavailable
 
-    nats = NatsAddress(system.nats.url, system.nats.user, system.secrets.nats)
     try:
-        return await when_at_rest([system.database(service) for service in SERVICES], nats, wait)
+        return await when_at_rest([system.database(service) for service in SERVICES], system.nats_address, wait)
     except (OSError, PostgresError, BrokerUnavailable) as error:
         raise LaunchError(f"the system can't be read: {error}") from None
 
