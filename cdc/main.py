@@ -17,6 +17,7 @@ from dependency_injector import containers, providers
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import PostgresDsn, ValidationError, create_model
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -29,6 +30,7 @@ from shared.outbox.replay import Replays
 from shared.runtime.settings import RelaySettings, Settings, what_is_wrong
 from shared.runtime.topology import SERVICES
 from shared.telemetry.logs import configure_logging
+from shared.web.hardening import SecurityHeaders
 
 log = structlog.get_logger(__name__)
 
@@ -95,7 +97,8 @@ def make_app(relays: Mapping[str, Relay]) -> Starlette:
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
-    return Starlette(routes=[Route("/ping", ping), Route("/readyz", readyz), Route("/metrics", metrics)])
+    routes = [Route("/ping", ping), Route("/readyz", readyz), Route("/metrics", metrics)]
+    return Starlette(routes=routes, middleware=[Middleware(SecurityHeaders)])
 
 
 class Container(containers.DeclarativeContainer):

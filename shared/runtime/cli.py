@@ -405,7 +405,8 @@ def _shown(value: object) -> str:
         return ""
     if isinstance(value, SecretStr):
         return "********"
-    return re.sub(r"(?<=://)([^:@/]*):[^@]*@", r"\1:********@", str(value))
+    without_user = re.sub(r"(?<=://)([^:@/]*):[^/]*@", r"\1:********@", str(value))
+    return re.sub(r"(?<=[?&]password=)[^&]*", "********", without_user)
 
 
 def main() -> None:

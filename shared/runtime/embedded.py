@@ -32,6 +32,13 @@ ADMIN_ROLE = "ftgo_admin"
 SERVER_USER = "ftgo-postgres"
 SHARED_FOLDER = Path("/var/lib/ftgo")
 
+# A physical replica is a copy of all databases: nobody's role may make one, though relays' roles have REPLICATION.
+# Logical replication, which relays do, is a connection to a database, and falls under the second line.
+ACCESS = """\
+host replication all all reject
+host all all 127.0.0.1/32 scram-sha-256
+"""
+
 
 @dataclass(frozen=True)
 class Postgres:
@@ -53,16 +60,18 @@ class Postgres:
         return f"postgresql://{ADMIN_ROLE}:{quote(self.password, safe='')}@127.0.0.1:{self.port}/postgres"
 
     def prepare(self) -> None:
-        """Make the data folder where there is none and write postgresql.conf. LaunchError when that can't be."""
+        """Make the data folder where there is none, and write its configuration. LaunchError when that can't be."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         user = server_user()
         if not self.folder.exists():
             self._make_data(user)
         self._check_version()
         self._end_predecessor()
-        config = self.folder / "postgresql.conf"
-        config.write_text("".join(f"{name} = '{value}'\n" for name, value in self.configuration().items()))
-        config.chmod(0o644)
+        settings = "".join(f"{name} = '{value}'\n" for name, value in self.configuration().items())
+        for name, text in (("postgresql.conf", settings), ("pg_hba.conf", ACCESS)):
+            file = self.folder / name
+            file.write_text(text)
+            file.chmod(0o644)
 
     def program(self) -> Program:
         """Return the server's program, to be run after `prepare()`."""

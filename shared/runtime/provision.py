@@ -23,6 +23,9 @@ from shared.runtime.topology import SERVICES, ServiceInfo
 
 log = logging.getLogger("ftgo.provision")
 
+# What everybody may call by default and would leave something in a database, beside its tables.
+_LARGE_OBJECTS = "lo_creat(int), lo_create(oid), lo_from_bytea(oid, bytea)"
+
 # Two that provision one server at the same moment would trip over each other's "create".
 _LOCK = 0x4654474F
 
@@ -106,6 +109,7 @@ def provision(
             _make_database(admin, each)
             with closing(_connect(_on_database(admin_url, each.name))) as inside, inside.cursor() as rights:
                 rights.execute("revoke all on schema public from public")
+                rights.execute(f"revoke execute on function {_LARGE_OBJECTS} from public")
                 for role in roles_of(each.service)[1:]:
                     rights.execute(sql.SQL("grant usage on schema public to {}").format(sql.Identifier(role)))
     return made

@@ -17,7 +17,12 @@ def _secrets_dir() -> str | None:
 class Settings(BaseSettings):
     """What services and relays have in common."""
 
-    model_config = SettingsConfigDict(env_prefix="FTGO_", extra="ignore", secrets_dir=_secrets_dir())
+    model_config = SettingsConfigDict(
+        env_prefix="FTGO_",
+        extra="ignore",
+        secrets_dir=_secrets_dir(),
+        hide_input_in_errors=True,  # it may be a password, or an address with one
+    )
 
     host: str = Field("127.0.0.1", description="Address that HTTP servers listen on.")
     nats_url: str = Field("nats://127.0.0.1:4222", description="Where NATS is.")

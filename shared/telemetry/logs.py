@@ -19,7 +19,7 @@ def configure_logging(service: str, level: str = "info", format: str = "json") -
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _ids,
-        structlog.processors.EventRenamer("message") if format == "json" else _unchanged,
+        structlog.processors.EventRenamer("message") if format == "json" else _one_line,
     ]
     renderer: list[Any] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
@@ -57,5 +57,7 @@ def _ids(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
     return event
 
 
-def _unchanged(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+def _one_line(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """What a client sends and a library logs must not look like a line of its own; JSON and values escape it anyway."""
+    event["event"] = "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(event["event"]))
     return event

@@ -19,6 +19,7 @@ from shared.core.ids import new_id
 from shared.telemetry import metrics, traces
 from shared.web import problems
 from shared.web.documents import Api
+from shared.web.hardening import SecurityHeaders
 
 MAX_BODY = 1 << 20
 _MOST_READ_AWAY = 16 << 20
@@ -56,6 +57,7 @@ def create_app(
     app.include_router(router)
     app.include_router(_operations(readiness))
     app.add_middleware(RequestMiddleware)
+    app.add_middleware(SecurityHeaders)
     return app
 
 
@@ -121,7 +123,6 @@ class RequestMiddleware:
                 added = MutableHeaders(raw=message["headers"])
                 added["X-Correlation-Id"] = correlation_id
                 added["X-Request-Id"] = id_
-                added["X-Content-Type-Options"] = "nosniff"
                 added["Cache-Control"] = "no-store"
             await send(message)
 

@@ -9,6 +9,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
+from shared.web.hardening import POLICY, policy_of_page
 from shared.web.problems import Problem
 
 AN_ID = "019a3c5e-8f00-7c21-9b7e-3d5f0a1b2c3d"
@@ -52,13 +53,15 @@ class Api(FastAPI):
         self.add_api_route("/docs", self._docs, include_in_schema=False)
 
     async def _docs(self) -> HTMLResponse:
-        return get_swagger_ui_html(
+        page = get_swagger_ui_html(
             openapi_url="openapi.json",
             title=f"{self.title}: API",
             swagger_js_url="docs/assets/swagger-ui-bundle.js",
             swagger_css_url="docs/assets/swagger-ui.css",
             swagger_favicon_url="docs/assets/favicon.png",
         )
+        page.headers[POLICY] = policy_of_page(bytes(page.body).decode())
+        return page
 
     def openapi(self) -> dict[str, Any]:
         """See `FastAPI`."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from shared.adapters.nats.connection import NatsAddress, connect
@@ -18,6 +19,7 @@ from shared.adapters.nats.stream import StreamLimits, make_stream
 from shared.runtime.cli import app
 from shared.runtime.embedded import Nats
 from shared.runtime.process import free_port
+from shared.runtime.settings import ServiceSettings
 from shared.runtime.supervisor import read_state
 from shared.runtime.system import RELAY, ROOT
 from shared.runtime.topology import SERVICES
@@ -133,12 +135,28 @@ def test_help_has_an_example(command: str) -> None:
 
 
 def test_config_shows_settings_and_hides_secrets(ftgo: Ftgo) -> None:
-    url = "postgresql://admin:hidden1@localhost/postgres"
-    done = ftgo("config", FTGO_ADMIN_URL=url, FTGO_NATS_PASSWORD="hidden2", FTGO_BATCH_SIZE="7")
+    done = ftgo(
+        "config",
+        FTGO_ADMIN_URL="postgresql://admin:hidden1@localhost/postgres",
+        FTGO_NATS_PASSWORD="hidden2",
+        FTGO_BATCH_SIZE="7",
+        FTGO_DATABASE_URL="postgresql://u:hi@hidden3@h/d",
+        FTGO_MIGRATIONS_URL="postgresql://h/d?user=u&password=hidden4",
+        FTGO_NATS_URL="nats://u:hidden5@h",
+        FTGO_ROLE_PASSWORDS='{"a": "hidden6"}',
+    )
     rows = {line.split()[0]: line for line in done.stdout.splitlines() if line.startswith(" FTGO_")}
     assert rows["FTGO_BATCH_SIZE"].split()[1:3] == ["50", "7"]
     assert "postgresql://admin:********@localhost" in rows["FTGO_ADMIN_URL"]
     assert "hidden" not in done.stdout
+
+
+def test_a_setting_that_is_wrong_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTGO_PORT", "8000")
+    monkeypatch.setenv("FTGO_DATABASE_URL", "http://user:hidden@host/database")
+    with pytest.raises(ValidationError) as invalid:
+        ServiceSettings()
+    assert "hidden" not in str(invalid.value)
 
 
 @pytest.mark.parametrize(

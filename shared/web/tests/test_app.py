@@ -1,5 +1,7 @@
 """What the web application does for every service."""
 
+import base64
+import hashlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -139,6 +141,27 @@ async def test_a_correlation_id_is_taken_if_it_is_one(sent: str, kept: bool) -> 
     async with client() as http:
         answer = await http.get("/api/things/x", headers={b"X-Correlation-Id": sent.encode("latin-1")})
     assert (answer.headers["X-Correlation-Id"] == sent) is kept
+
+
+@pytest.mark.parametrize("path", ["/api/things/x", "/api/nothing", "/ping", "/metrics", "/openapi.json"])
+async def test_browsers_are_to_run_nothing_of_an_answer(path: str) -> None:
+    async with client() as http:
+        headers = (await http.get(path)).headers
+    assert headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert not {"server", "x-powered-by"} & set(headers)
+
+
+async def test_the_page_of_the_api_may_run_its_own_scripts_only() -> None:
+    async with client() as http:
+        page = await http.get("/docs")
+    (inline,) = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
+    allowed = dict(each.strip().split(" ", 1) for each in page.headers["Content-Security-Policy"].split(";"))
+    digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+    assert allowed["script-src"] == f"'self' 'sha256-{digest}'"
+    assert (allowed["default-src"], allowed["connect-src"]) == ("'none'", "'self'")
 
 
 async def test_the_page_of_the_api_comes_without_a_network() -> None:
