@@ -110,6 +110,16 @@ def test_there_are_slots_and_connections_for_everybody() -> None:
     assert int(given["max_connections"]) >= 10 * len(SERVICES)
 
 
+def test_nobody_is_trusted_over_the_network_or_copies_the_whole_server() -> None:
+    lines = [line.split() for line in (ROOT / "docker/pg_hba.conf").read_text().splitlines()]
+    rules = [line for line in lines if line and not line[0].startswith("#")]
+    assert "./docker/pg_hba.conf:/etc/postgresql/pg_hba.conf:ro" in CONTAINERS["postgres"]["volumes"]
+    assert "-chba_file=/etc/postgresql/pg_hba.conf" in CONTAINERS["postgres"]["command"]
+    assert ["host", "replication", "all", "all", "reject"] in rules
+    assert {rule[-1] for rule in rules} == {"peer", "reject", "scram-sha-256"}
+    assert [rule[0] for rule in rules if rule[-1] == "peer"] == ["local"]
+
+
 def test_data_is_in_volumes_and_nothing_of_this_machine_is_mounted() -> None:
     volumes = [volume for container in CONTAINERS.values() for volume in container.get("volumes", [])]
     assert "postgres:/var/lib/postgresql" in volumes  # where the image for PostgreSQL 18 keeps it, in a folder below
