@@ -27,6 +27,7 @@ from shared.messaging.set_aside import PutAside, PutBack, SetAsideChange, TakenU
 from shared.outbox.outbox import Outbox
 from shared.saga.instance import SagaInstance, SagaTimers
 from shared.saga.orchestrator import SagaNotFound, Sagas
+from shared.saga.saga import Saga
 
 A = TypeVar("A", bound=Aggregate[Any])
 R = TypeVar("R", bound=Entity)
@@ -111,11 +112,11 @@ class UnitOfWork:
             self._by_id_type[id_type] = rows
         return rows
 
-    async def prefetch(self, messages: Iterable[Message]) -> None:
-        """Loads what the messages name, one query a repository: each field whose type is a repository's id type."""
+    async def prefetch(self, naming: Iterable[Message | Saga]) -> None:
+        """Loads what they name, one query a repository: each field whose type is a repository's id type."""
         wanted: dict[Any, list[str]] = {}
-        for message in messages:
-            for id_type, id_ in ids_named_by(message):
+        for each in naming:
+            for id_type, id_ in ids_named_by(each):
                 if id_type in self._by_id_type:
                     wanted.setdefault(id_type, []).append(id_)
         for id_type, ids in wanted.items():

@@ -37,6 +37,7 @@ from restaurant.contracts import RestaurantCreated, RestaurantMenuRevised
 from shared.adapters.memory import MemoryDatabase
 from shared.core.clock import utc_now
 from shared.core.context import Cause
+from shared.core.errors import Conflict
 from shared.core.messages import Message, Reply
 from shared.core.policy import Policy
 from shared.core.values import MenuItem, MenuItemId, Money, OrderId, RestaurantId
@@ -180,7 +181,8 @@ async def test_the_saga_of_an_order_starts_once() -> None:
     )  # fmt: skip
     await service.handle(event, by="the event")
     assert service.sent() == ["consumer.ValidateOrderByConsumer"]
-    await service.handle(event, by="the event")
+    with pytest.raises(Conflict):
+        await service.handle(event, by="the event")
     assert service.sent() == ["consumer.ValidateOrderByConsumer"]
 
 

@@ -194,6 +194,10 @@ class Rows(Generic[R]):
             row = self._sealed[id_] = found.get(id_)
             self._stored[id_] = row.version if row is not None else 0
 
+    def loaded(self, id_: str) -> R | None:
+        """The entity as it was read, to be looked at only; None if there is none, or it has not been read."""
+        return self._sealed.get(id_)
+
     def seal(self) -> None:
         """Journals the handed-out entities that have changed, and the events they recorded."""
         for id_, row in self._touched.items():

@@ -137,13 +137,13 @@ class Dispatcher(Generic[U]):
 
     async def _load_what_is_named(self, uow: U, arrivals: Sequence[_Arrival]) -> None:
         await uow.prefetch(arrival.message for arrival in arrivals if arrival.message is not None)
-        saga_ids = [
-            arrival.envelope.saga_id
+        replies = [
+            (arrival.envelope.saga_id, arrival.message)
             for arrival in arrivals
-            if arrival.envelope is not None and arrival.envelope.kind == "reply" and arrival.envelope.saga_id
+            if arrival.envelope is not None and arrival.envelope.saga_id and isinstance(arrival.message, Reply)
         ]
-        if saga_ids:
-            await uow.saga_instances.load(saga_ids)
+        if replies:
+            await uow.sagas.prefetch(replies)
 
     async def _handle_or_set_aside(self, uow: U, arrival: _Arrival, partition: int, blocked: set[Line]) -> Claim:
         reply = None

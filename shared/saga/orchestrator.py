@@ -3,6 +3,7 @@
 Microservices Patterns, section 4.2.2.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -38,15 +39,13 @@ class Sagas:
     async def start(self, saga: Saga) -> None:
         """Starts a saga, once for the message or request that is being handled and the saga's key.
 
-        Raises the DomainError of a first step that is local: then nothing has begun.
+        Raises the DomainError of a first step that is local: then nothing has begun. A second start of the same is a
+        Conflict when it is written: the inbox keeps such messages out, so looking first would only cost.
         """
-        id_ = instance_id(saga, current_cause().id)
-        if await self._uow.saga_instances.find(id_) is not None:
-            return
         start = saga.machine.start()
         now = self._uow.clock()
         instance = SagaInstance(
-            id=id_,
+            id=instance_id(saga, current_cause().id),
             type=saga.type_name,
             key=saga.key,
             data=Json(to_json(saga)),
@@ -61,6 +60,17 @@ class Sagas:
             instance.move_to(saga.machine.advance(start, Outcome.SUCCEEDED))
         await self._uow.saga_instances.add(instance)
         await self._run(instance, saga)
+
+    async def prefetch(self, replies: Iterable[tuple[str, Reply]]) -> None:
+        """Loads the sagas (by id) that the replies are for, and what those name that will act at once."""
+        outcomes = dict(replies)
+        await self._uow.saga_instances.load(outcomes)
+        acting: list[Saga] = []
+        for id_, reply in outcomes.items():
+            instance = self._uow.saga_instances.loaded(id_)
+            if instance is not None and self._acts_next(instance, reply):
+                acting.append(self._load(instance))
+        await self._uow.prefetch(acting)
 
     async def take_reply(self, envelope: Envelope, reply: Reply) -> None:
         """Goes on with the reply's saga. A reply to another command than the one it waits for changes nothing."""
@@ -110,6 +120,12 @@ class Sagas:
         instance = await self._uow.saga_instances.get(id_)
         instance.error = repr(error)
         self._pause_or_give_up(instance)
+
+    def _acts_next(self, instance: SagaInstance, reply: Reply) -> bool:
+        """Whether the reply leads to a local step."""
+        saga = saga_type(instance.type)
+        next_ = saga.machine.advance(instance.position, _outcome(reply))
+        return not next_.finished and saga.table[next_.step].is_local
 
     def _load(self, instance: SagaInstance) -> Saga:
         return from_json(saga_type(instance.type), instance.data)
@@ -196,6 +212,10 @@ class Sagas:
 def instance_id(saga: Saga, cause_id: str) -> str:
     """The id of the saga that a message or request starts: the same whenever it is handled."""
     return derived_id(saga.type_name, cause_id, saga.key)
+
+
+def _outcome(reply: Reply) -> Outcome:
+    return Outcome.REFUSED if isinstance(reply, Refused) else Outcome.SUCCEEDED
 
 
 def _action(step: Step, position: Position) -> Any:

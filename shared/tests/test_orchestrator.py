@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from shared.adapters.memory import MemoryDatabase
+from shared.core.errors import Conflict
 from shared.core.messages import AnyCommand, Done
 from shared.core.policy import Policy
 from shared.saga import saga as declared
@@ -217,7 +218,9 @@ def test_nothing_is_sent_again_before_its_time() -> None:
 
 def test_the_same_message_starts_one_saga() -> None:
     told = story().start(transfer(), by="request-1").expect(ASK)
-    told.start(transfer(), by="request-1").expect_nothing().then(has(60))
+    with pytest.raises(Conflict):
+        told.start(transfer(), by="request-1")
+    told.expect_nothing().then(has(60))
     told.start(transfer(), by="request-2").expect(ASK).then(has(20))
 
 

@@ -9,13 +9,18 @@ import pytest
 from shared.adapters.memory import MemoryDatabase
 from shared.core.context import Cause
 from shared.core.errors import Conflict
+from shared.core.messages import Done
 from shared.core.policy import Policy
 from shared.eventsourcing.snapshots import EVERY, SnapshotFormat
 from shared.eventsourcing.store import Snapshot
 from shared.messaging.envelope import Envelope
 from shared.messaging.inbox import Claim
+from shared.saga.instance import SagaInstance
+from shared.saga.machine import Phase
+from shared.serialization import Json, to_json
 from shared.testing.system import VirtualClock
 from shared.tests.contracts import Deposit, Deposited, WalletId
+from shared.tests.sagas import TransferSaga
 from shared.tests.wallets import (
     NOON,
     NotEnough,
@@ -480,6 +485,29 @@ async def test_what_messages_name_is_loaded_with_one_query_a_kind() -> None:
             assert await uow.wallets.find(command.wallet_id) is None
         await uow.prefetch(commands)
         assert len(database.loads) == 1, "what is known not to exist is not asked for again"
+
+
+async def test_what_sagas_need_for_their_replies_is_loaded_with_one_query_a_kind() -> None:
+    database = Counting()
+    units = wallet_units(database, VirtualClock(NOON), Policy())
+    last_but_one = len(TransferSaga.table) - 2
+    sagas = {"local": last_but_one, "local too": last_but_one, "a command": last_but_one - 1}
+    async with units.begin() as uow:
+        for id_, step in sagas.items():
+            saga = TransferSaga(wallet_id=WalletId(f"wallet of {id_}"), other=WalletId("other"), amount=1)
+            await uow.saga_instances.add(
+                SagaInstance(
+                    id=id_, type=saga.type_name, key=saga.key, data=Json(to_json(saga)), step=step,
+                    phase=Phase.FORWARD, correlation_id="c", started_at=NOON, updated_at=NOON,
+                )
+            )  # fmt: skip
+    database.loads.clear()
+    async with units.begin() as uow:
+        await uow.sagas.prefetch((id_, Done()) for id_ in (*sagas, "unknown"))
+    assert database.loads == [
+        ("SagaInstance", [*sagas, "unknown"]),
+        ("events", ["wallet of local", "other", "wallet of local too"]),
+    ]
 
 
 async def test_everything_sent_leaves_in_the_order_it_came_about() -> None:
