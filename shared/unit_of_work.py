@@ -23,6 +23,7 @@ from shared.messaging.envelope import Envelope
 from shared.messaging.inbox import Claim, Inbox, KeptReply
 from shared.messaging.positions import Positions
 from shared.messaging.prefetch import ids_named_by
+from shared.messaging.repairs import RepairLog
 from shared.messaging.set_aside import PutAside, PutBack, SetAsideChange, TakenUp, WaitingRoom
 from shared.outbox.outbox import Outbox
 from shared.saga.instance import SagaInstance, SagaTimers
@@ -46,6 +47,8 @@ class Transaction(Protocol):
     def outbox(self) -> Outbox: ...
     @property
     def waiting_room(self) -> WaitingRoom: ...
+    @property
+    def repairs(self) -> RepairLog: ...
     @property
     def positions(self) -> Positions: ...
     @property

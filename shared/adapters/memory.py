@@ -5,7 +5,7 @@ One transaction at a time, so each sees all that went before; a transaction that
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import replace
@@ -20,8 +20,18 @@ from shared.eventsourcing.store import History, Snapshot, StoredEvent
 from shared.messaging.broker import Mark, Publication, subject_of
 from shared.messaging.envelope import Envelope, partition_of
 from shared.messaging.inbox import Claim, KeptReply
-from shared.messaging.set_aside import Line, PutAside, PutBack, SetAside, SetAsideChange, TakenUp
-from shared.saga.instance import SagaInstance
+from shared.messaging.repairs import Action, Repair
+from shared.messaging.set_aside import (
+    Line,
+    Parked,
+    ParkedFilter,
+    PutAside,
+    PutBack,
+    SetAside,
+    SetAsideChange,
+    TakenUp,
+)
+from shared.saga.instance import SagaFilter, SagaInstance
 
 R = TypeVar("R", bound=Entity)
 T = TypeVar("T")
@@ -40,6 +50,7 @@ class MemoryDatabase:
         self.inbox: dict[str, Claim] = {}
         self.outbox: list[Publication] = []
         self.waiting: dict[int, SetAside] = {}
+        self.repairs: list[Repair] = []
         self.positions: dict[int, Mark] = {}
         self.checkpoints: dict[int, list[Mark]] = {}
         self.holders: dict[int, tuple[int, datetime]] = {}
@@ -56,6 +67,7 @@ class MemoryDatabase:
             self.inbox,
             self.outbox,
             self.waiting,
+            self.repairs,
             self.positions,
             self.checkpoints,
             self.holders,
@@ -95,6 +107,7 @@ class MemoryTransaction:
         self.inbox = _Inbox(database, undo)
         self.outbox = _Outbox(database, undo)
         self.waiting_room = _WaitingRoom(database, undo)
+        self.repairs = _RepairLog(database, undo)
         self.positions = _Positions(database, undo)
         self.saga_timers = _SagaTimers(database)
         self._undo = undo
@@ -212,16 +225,26 @@ class _WaitingRoom:
                 case TakenUp(message):
                     _remove(self._waiting, message.seq, self._undo)
 
-    async def parked(self) -> Sequence[SetAside]:
-        lines = {message.line for message in self._waiting.values() if message.parked_at is not None}
-        return [message for _, message in sorted(self._waiting.items()) if message.line in lines]
+    async def parked(self, wanted: ParkedFilter, limit: int) -> Sequence[Parked]:
+        found = [message for _, message in sorted(self._waiting.items()) if _is_wanted(message, wanted)]
+        return [Parked(message=head, behind=len(self._of(head.line)) - 1) for head in found[:limit]]
+
+    async def hold_parked(self, message_id: str) -> SetAside | None:
+        found = (head.message for head in await self.parked(ParkedFilter(message_id=message_id), 1))
+        return next(found, None)
+
+    async def line(self, line: Line, limit: int) -> Sequence[SetAside]:
+        return self._of(line)[:limit]
 
     async def redrive(self, line: Line, now: datetime) -> int:
-        waiting = [message for message in self._waiting.values() if message.line == line]
+        waiting = self._of(line)
         for message in waiting:
             renewed = replace(message, parked_at=None, retry_at=now, set_aside_at=now, attempts=0)
             _put(self._waiting, message.seq, renewed, self._undo)
         return len(waiting)
+
+    def _of(self, line: Line) -> list[SetAside]:
+        return [message for _, message in sorted(self._waiting.items()) if message.line == line]
 
     def _heads(self, partition: int) -> list[SetAside]:
         heads: dict[Line, SetAside] = {}
@@ -229,6 +252,30 @@ class _WaitingRoom:
             if message.partition == partition:
                 heads.setdefault(message.line, message)
         return list(heads.values())
+
+
+def _is_wanted(message: SetAside, wanted: ParkedFilter) -> bool:
+    return (
+        message.parked_at is not None
+        and wanted.message_id in (None, message.message_id)
+        and wanted.key in (None, message.line.key)
+        and wanted.type in (None, message.received.headers.get("ce-type"))
+        and (wanted.error is None or wanted.error.lower() in message.error.lower())
+    )
+
+
+class _RepairLog:
+    def __init__(self, database: MemoryDatabase, undo: Undo) -> None:
+        self._repairs = database.repairs
+        self._undo = undo
+
+    async def add(self, repairs: Sequence[Repair]) -> None:
+        for repair in repairs:
+            _append(self._repairs, repair, self._undo)
+
+    async def latest(self, actions: Collection[Action], subject: str | None, limit: int) -> Sequence[Repair]:
+        newest = reversed(self._repairs)
+        return [done for done in newest if done.action in actions and subject in (None, done.subject)][:limit]
 
 
 class _Positions:
@@ -278,11 +325,17 @@ class _SagaTimers:
     async def next_due(self) -> datetime | None:
         return min((saga.due_at for saga in self._sagas() if saga.due_at), default=None)
 
-    async def stuck(self) -> Sequence[SagaInstance]:
-        return sorted((saga for saga in self._sagas() if saga.stuck), key=lambda saga: saga.updated_at)
-
-    async def unfinished(self) -> Sequence[SagaInstance]:
-        return sorted((saga for saga in self._sagas() if not saga.position.finished), key=lambda saga: saga.started_at)
+    async def unfinished(self, wanted: SagaFilter, limit: int) -> Sequence[SagaInstance]:
+        found = [
+            saga
+            for saga in self._sagas()
+            if not saga.position.finished
+            and wanted.id in (None, saga.id)
+            and wanted.stuck in (None, saga.stuck)
+            and wanted.type in (None, saga.type)
+            and (wanted.error is None or wanted.error.lower() in saga.error.lower())
+        ]
+        return sorted(found, key=lambda saga: saga.started_at)[:limit]
 
     def _sagas(self) -> list[SagaInstance]:
         return [copy(saga) for saga in self._database.tables[SagaInstance].values() if isinstance(saga, SagaInstance)]

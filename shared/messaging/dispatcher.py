@@ -18,7 +18,7 @@ import structlog
 
 from shared.core.clock import Clock
 from shared.core.context import Cause, current_cause
-from shared.core.errors import DomainError, NotYet, TechnicalFault
+from shared.core.errors import DomainError, FailedPrecondition, NotYet, TechnicalFault
 from shared.core.ids import new_id
 from shared.core.messages import Command, Done, Message, Refused, Reply
 from shared.core.policy import Policy
@@ -37,6 +37,21 @@ log = structlog.get_logger(__name__)
 
 class Unhandleable(Exception):
     """No try can succeed: the message can't be decoded, or nobody handles it. It is parked at once."""
+
+
+class Dropped(FailedPrecondition):
+    """An operator has given a command up."""
+
+    code = "dropped_by_an_operator"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"dropped by an operator: {reason}")
+
+
+class StillAwaited(FailedPrecondition):
+    """Its command would only be answered with the same reply again."""
+
+    text = "a saga waits for this reply and would wait for ever: redrive it when what fails is mended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +135,24 @@ class Dispatcher(Generic[U]):
             self._take_up(uow, waiting, self._refuse_or_raise(uow, arrival, refusal))
         else:
             uow.set_aside(PutBack(self._failed(waiting, refusal or error)))
+
+    async def drop(self, uow: U, waiting: SetAside, reason: str) -> None:
+        """Gives a set-aside message up, for an operator; what waits behind it goes on. Its inbox row stays, so that it
+        does not come back when it is published again.
+
+        Nobody is left waiting: a command is refused, and once more if its sender sends it again. Raises StillAwaited
+        for a reply that its saga waits for.
+        """
+        envelope = _understand(waiting.received).envelope
+        reply = None
+        if envelope is not None and envelope.kind == "command":
+            with uow.attempt(_cause(envelope, envelope.traceparent)):
+                reply = self._send_reply(uow, envelope, _refusal(Dropped(reason)))
+        elif envelope is not None and envelope.saga_id is not None:
+            saga = await uow.saga_instances.find(envelope.saga_id)
+            if saga is not None and saga.awaiting == envelope.causation_id:
+                raise StillAwaited
+        self._take_up(uow, waiting, reply)
 
     def _wait_or_refuse(self, uow: U, waiting: SetAside, arrival: _Arrival, error: NotYet) -> None:
         """Until the grace period ends it waits; then a command is refused, and all else has failed."""

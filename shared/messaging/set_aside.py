@@ -61,6 +61,24 @@ class TakenUp:
 SetAsideChange = PutAside | PutBack | TakenUp
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parked:
+    """A message that waits for an operator, and how many of its line wait behind it."""
+
+    message: SetAside
+    behind: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParkedFilter:
+    """Which parked messages are meant. What is None leaves it open; `error` is a part of the error, in any case."""
+
+    message_id: str | None = None
+    key: str | None = None
+    type: str | None = None
+    error: str | None = None
+
+
 class WaitingRoom(Protocol):
     """The set-aside messages of one database, in one transaction."""
 
@@ -76,8 +94,14 @@ class WaitingRoom(Protocol):
     async def write(self, changes: Sequence[SetAsideChange]) -> None:
         """Carries the changes out in order."""
 
-    async def parked(self) -> Sequence[SetAside]:
-        """What waits for an operator, in order."""
+    async def parked(self, wanted: ParkedFilter, limit: int) -> Sequence[Parked]:
+        """The first messages that wait for an operator, in order."""
+
+    async def hold_parked(self, message_id: str) -> SetAside | None:
+        """The parked message of that id: nobody else redrives or drops it until the transaction ends."""
+
+    async def line(self, line: Line, limit: int) -> Sequence[SetAside]:
+        """The first messages of a line, in order."""
 
     async def redrive(self, line: Line, now: datetime) -> int:
         """Makes a parked line due again from its first message; answers how many messages of it wait."""

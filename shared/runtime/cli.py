@@ -23,7 +23,7 @@ from shared.runtime.documents.command import docs
 from shared.runtime.explain import explain
 from shared.runtime.process import LaunchError, Program, require_free_port
 from shared.runtime.provision import ProvisionSettings
-from shared.runtime.repair import parked, sagas
+from shared.runtime.repair.command import parked, sagas
 from shared.runtime.settings import RelaySettings, ServiceSettings
 from shared.runtime.supervisor import http_probe, local_client, read_state
 from shared.runtime.system import (

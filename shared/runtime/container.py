@@ -25,6 +25,7 @@ from shared.messaging.handlers import Handlers
 from shared.messaging.subscription import Subscription
 from shared.runtime.housekeeping import Housekeeping, Retention
 from shared.runtime.migrations import migrate
+from shared.runtime.repair.repairs import Repairs
 from shared.runtime.service import Service, serve
 from shared.runtime.settings import ServiceSettings, what_is_wrong
 from shared.runtime.topology import ServiceInfo
@@ -156,6 +157,7 @@ class ServiceContainer(containers.DeclarativeContainer):
     units = providers.Singleton(_units, database, unit_of_work, clock, policy, counters)
     commands = providers.Singleton(Commands, handlers, units, clock, settings.provided.batch_size)
     dispatcher: providers.Provider[Dispatcher[UnitOfWork]] = providers.Singleton(Dispatcher, handlers, policy, clock)
+    repairs = providers.Singleton(Repairs, units, dispatcher, clock)
     routes = providers.Singleton(_routes, info, handlers, sagas)
     subscriptions = providers.Singleton(_subscriptions, settings, routes, database, broker, units, dispatcher, clock)
     service = providers.Singleton(

@@ -50,6 +50,16 @@ class SagaInstance(Entity):
         self.awaiting, self.command, self.resends, self.due_at, self.stuck = None, "", 0, None, False
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SagaFilter:
+    """Which unfinished sagas are meant. What is None leaves it open; `error` is a part of the error, in any case."""
+
+    id: str | None = None
+    stuck: bool | None = None
+    type: str | None = None
+    error: str | None = None
+
+
 class SagaTimers(Protocol):
     """Which sagas need attention though no message comes, in one transaction."""
 
@@ -59,8 +69,5 @@ class SagaTimers(Protocol):
     async def next_due(self) -> datetime | None:
         """When the next one is due."""
 
-    async def stuck(self) -> Sequence[SagaInstance]:
-        """Those that have given up and wait for an operator, the longest stuck first."""
-
-    async def unfinished(self) -> Sequence[SagaInstance]:
-        """Those that have not ended, the oldest first."""
+    async def unfinished(self, wanted: SagaFilter, limit: int) -> Sequence[SagaInstance]:
+        """The first of those that have not ended, the oldest first."""

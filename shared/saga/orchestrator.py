@@ -93,17 +93,25 @@ class Sagas:
         instance = await self._uow.saga_instances.find(id_)
         if instance is None or instance.due_at is None or instance.due_at > self._uow.clock():
             return
-        saga = self._load(instance)
-        if instance.awaiting is None:
-            await self._run(instance, saga)
-            return
-        instance.resends += 1
-        log.warning("no reply: command sent again", saga=instance.id, command=instance.command, times=instance.resends)
-        self._send(instance, saga, instance.awaiting)
-        self._store(instance, saga)
+        if instance.awaiting is not None:
+            instance.resends += 1
+            log.warning(
+                "no reply: command sent again", saga=instance.id, command=instance.command, times=instance.resends
+            )
+        await self._go_on(instance)
+
+    async def retry(self, id_: str) -> bool:
+        """Does at once what a saga on its way would do when it is due, its waits being short again; answers whether
+        there was one."""
+        instance = await self._uow.saga_instances.find(id_)
+        if instance is None or instance.due_at is None:
+            return False
+        instance.resends = 0
+        await self._go_on(instance)
+        return True
 
     async def resume(self, id_: str) -> bool:
-        """Tries the step of a stuck saga again; answers whether there was one."""
+        """Tries the step of a stuck saga again, its tries being counted anew; answers whether there was one."""
         instance = await self._uow.saga_instances.find(id_)
         if instance is None or not instance.stuck:
             return False
@@ -126,6 +134,15 @@ class Sagas:
         saga = saga_type(instance.type)
         next_ = saga.machine.advance(instance.position, _outcome(reply))
         return not next_.finished and saga.table[next_.step].is_local
+
+    async def _go_on(self, instance: SagaInstance) -> None:
+        """Sends the command again that it waits for, with the same id; or else tries its step."""
+        saga = self._load(instance)
+        if instance.awaiting is None:
+            await self._run(instance, saga)
+            return
+        self._send(instance, saga, instance.awaiting)
+        self._store(instance, saga)
 
     def _load(self, instance: SagaInstance) -> Saga:
         return from_json(saga_type(instance.type), instance.data)

@@ -152,6 +152,15 @@ class SagaTest(Generic[U]):
         assert self._do(resume), f"not stuck: {self._state()}"
         return self
 
+    def retry(self) -> Self:
+        """An operator has a saga on its way go on at once."""
+
+        async def retry(uow: U) -> bool:
+            return await uow.sagas.retry(self._saga_id)
+
+        assert self._do(retry), f"not on its way: {self._state()}"
+        return self
+
     def expect_completed(self) -> Self:
         """It has come to its good end."""
         return self._expect_end(Phase.COMPLETED)

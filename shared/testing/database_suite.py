@@ -18,9 +18,10 @@ from shared.idempotency import KeptAnswer
 from shared.messaging.broker import Mark
 from shared.messaging.envelope import Envelope, Received
 from shared.messaging.inbox import Claim, KeptReply
-from shared.messaging.set_aside import Line, PutAside, PutBack, SetAside, TakenUp
+from shared.messaging.repairs import Action, Repair
+from shared.messaging.set_aside import Line, ParkedFilter, PutAside, PutBack, SetAside, TakenUp
 from shared.messaging.subscription import Sessions
-from shared.saga.instance import SagaInstance
+from shared.saga.instance import SagaFilter, SagaInstance
 from shared.saga.machine import Phase
 from shared.serialization import Json
 from shared.unit_of_work import Database
@@ -394,14 +395,69 @@ class DatabaseSuite:
                 assert await tx.waiting_room.heads(0, NOON, 10) == []
                 assert await tx.waiting_room.next_due(0) == NOON + HOUR
                 assert await tx.waiting_room.blocked([line("a"), line("a", "another")]) == {line("a")}
-                assert ids(await tx.waiting_room.parked()) == ["a1", "a2"]
+                (found,) = await tx.waiting_room.parked(ParkedFilter(), 10)
+                assert (found.message.message_id, found.behind) == ("a1", 1)
+                assert ids(await tx.waiting_room.line(line("a"), 10)) == ["a1", "a2"]
+                assert ids(await tx.waiting_room.line(line("a"), 1)) == ["a1"]
                 assert await tx.waiting_room.redrive(line("a"), NOON + SECOND) == 2
                 assert await tx.waiting_room.redrive(line("a", "another"), NOON) == 0
             async with database.transaction() as tx:
-                assert await tx.waiting_room.parked() == []
+                assert await tx.waiting_room.parked(ParkedFilter(), 10) == []
+                assert await tx.waiting_room.hold_parked("a1") is None
                 assert await tx.waiting_room.heads(0, NOON, 10) == []
                 (head,) = await tx.waiting_room.heads(0, NOON + SECOND, 10)
         assert (head.message_id, head.attempts, head.set_aside_at) == ("a1", 0, NOON + SECOND)
+
+    async def test_parked_messages_are_found_by_what_is_known_of_them(self, databases: Databases) -> None:
+        first = replace(waiting("a1", "a"), parked_at=NOON, error="Division by zero")
+        second = replace(waiting("b1", "b"), parked_at=NOON, error="no such column: 100%")
+        async with databases() as database:
+            async with database.transaction() as tx:
+                await tx.waiting_room.write([PutAside(first), PutAside(second), PutAside(waiting("c1", "c"))])
+
+            async def found(limit: int = 10, **wanted: str) -> list[str]:
+                async with database.transaction() as tx:
+                    parked = await tx.waiting_room.parked(ParkedFilter(**wanted), limit)
+                return [each.message.message_id for each in parked]
+
+            type_ = first.received.headers["ce-type"]
+            assert await found() == ["a1", "b1"]
+            assert await found(limit=1) == ["a1"]
+            assert await found(message_id="b1") == ["b1"]
+            assert await found(message_id="c1") == []
+            assert await found(key="a") == ["a1"]
+            assert await found(type=type_) == ["a1", "b1"]
+            assert await found(type="another") == []
+            assert await found(error="by ZERO") == ["a1"]
+            assert await found(error="100%") == ["b1"]
+            assert await found(error="1%") == []
+            async with database.transaction() as tx:
+                held = await tx.waiting_room.hold_parked("b1")
+                assert held is not None
+                assert held.error == second.error
+
+    async def test_repairs_are_kept_and_the_newest_come_first(self, databases: Databases) -> None:
+        def repair(action: Action, subject: str) -> Repair:
+            details = Json('{"error": "broken"}')
+            return Repair(
+                at=NOON, operator="ada", action=action, subject=subject, type="t", key="k", reason="", details=details
+            )
+
+        first, second, third = repair(Action.REDRIVE, "1"), repair(Action.RESUME, "2"), repair(Action.DROP, "1")
+        async with databases() as database:
+            async with database.transaction() as tx:
+                await tx.repairs.add([first, second])
+            async with database.transaction() as tx:
+                await tx.repairs.add([third])
+            with pytest.raises(Unexpected):
+                async with database.transaction() as tx:
+                    await tx.repairs.add([first])
+                    raise Unexpected
+            async with database.transaction() as tx:
+                assert list(await tx.repairs.latest(list(Action), None, 10)) == [third, second, first]
+                assert list(await tx.repairs.latest(list(Action), None, 2)) == [third, second]
+                assert list(await tx.repairs.latest({Action.RESUME, Action.RETRY}, None, 10)) == [second]
+                assert list(await tx.repairs.latest(list(Action), "1", 10)) == [third, first]
 
     async def test_a_partition_that_nobody_holds_can_be_taken(self, databases: Databases) -> None:
         async with databases() as database, database.session(1) as one, one.transaction() as tx:
@@ -490,10 +546,32 @@ class DatabaseSuite:
                 assert list(await timers.due(NOON + SECOND, 10)) == [("soon", "c-soon"), ("late", "c-late")]
                 assert list(await timers.due(NOON + SECOND, 1)) == [("soon", "c-soon")]
                 assert await timers.next_due() == NOON
-                assert await timers.stuck() == [rows[2]]
-                unfinished = await timers.unfinished()
-        assert {instance.id for instance in unfinished} == {"late", "soon", "stuck"}
-        assert unfinished[-1].id == "stuck"
+                unfinished = await timers.unfinished(SagaFilter(), 10)
+                assert {instance.id for instance in unfinished} == {"late", "soon", "stuck"}
+                assert unfinished[-1] == rows[2]
+                assert len(await timers.unfinished(SagaFilter(), 2)) == 2
+
+    async def test_unfinished_sagas_are_found_by_what_is_known_of_them(self, databases: Databases) -> None:
+        rows = [
+            saga("a", NOON),
+            saga("b", stuck=True, error="Not found", started_at=NOON + SECOND),
+            saga("done", phase=Phase.COMPLETED, error="Not found"),
+        ]
+        async with databases() as database:
+            async with database.transaction() as tx:
+                await tx.rows(SagaInstance).insert(rows)
+
+            async def found(wanted: SagaFilter) -> list[str]:
+                async with database.transaction() as tx:
+                    return [instance.id for instance in await tx.saga_timers.unfinished(wanted, 10)]
+
+            assert await found(SagaFilter(stuck=True)) == ["b"]
+            assert await found(SagaFilter(stuck=False)) == ["a"]
+            assert await found(SagaFilter(id="a")) == ["a"]
+            assert await found(SagaFilter(id="done")) == []
+            assert await found(SagaFilter(type=rows[0].type)) == ["a", "b"]
+            assert await found(SagaFilter(type="another")) == []
+            assert await found(SagaFilter(error="not FOUND")) == ["b"]
 
     async def test_everything_is_undone_when_a_transaction_fails(self, databases: Databases) -> None:
         async with databases() as database, database.session(1) as one:

@@ -14,5 +14,6 @@ def make_framework_tables(database: Database) -> None:
     try:
         with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
             schema.upgrade_1(database.service)
+            schema.upgrade_2(database.service)
     finally:
         engine.dispose()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from shared.core.errors import Conflict, TechnicalFault
 from shared.core.messages import Done, Refused
 from shared.messaging.envelope import Received
+from shared.messaging.set_aside import ParkedFilter
 from shared.tests.contracts import Nudge, WalletId
 from shared.tests.wallets import NotEnough, WalletNotFound, WalletService, WalletUnitOfWork, received
 
@@ -64,8 +65,8 @@ class World:
             if not self.service.waiting():
                 return
             async with self.service.database.transaction() as tx:
-                for message in await tx.waiting_room.parked():
-                    await tx.waiting_room.redrive(message.line, self.service.clock.now)
+                for parked in await tx.waiting_room.parked(ParkedFilter(), 1000):
+                    await tx.waiting_room.redrive(parked.message.line, self.service.clock.now)
             await self.work_due(timedelta(days=1))
         raise AssertionError(f"it still waits: {self.service.waiting()}")
 

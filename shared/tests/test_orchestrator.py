@@ -141,6 +141,34 @@ def test_only_a_stuck_saga_is_resumed() -> None:
     told.expect_nothing()
 
 
+def test_a_saga_that_waits_for_a_reply_sends_its_command_at_once_when_it_is_retried() -> None:
+    told = story().start(transfer()).expect(ASK)
+    first = told.command
+    for _ in range(5):
+        told.until_due().expect(ASK)
+    told.retry().expect(ASK)
+    assert told.command.id == first.id, "who has handled it only answers again"
+    assert told.instance.due_at == told.now + POLICY.step_timeout, "the waits are short again"
+    told.reply().expect(LOOK)
+
+
+def test_a_saga_that_pauses_tries_its_step_at_once_when_it_is_retried() -> None:
+    told = decided().expect(PAY).refuse("not now").expect_pause().retry().expect(PAY)
+    assert told.instance.attempts == 1, "it is still one that was refused"
+
+
+def test_only_a_saga_on_its_way_is_retried() -> None:
+    told = decided(money=40).expect(PAY).reply()
+    for _ in range(POLICY.saga_attempts - 1):
+        told.expect_pause().until_due()
+    told.expect_stuck()
+    with pytest.raises(AssertionError, match="not on its way"):
+        told.retry()
+    told.given(earn).resume().expect_completed()
+    with pytest.raises(AssertionError, match="not on its way"):
+        told.retry()
+
+
 def test_undoing_is_tried_again_too() -> None:
     told = story().start(transfer()).expect(ASK).reply().expect(LOOK).refuse("too late")
     for _ in range(POLICY.saga_attempts - 1):

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from shared.adapters.postgres.errors import translated_errors
 from shared.adapters.postgres.events import PostgresEvents
-from shared.adapters.postgres.messaging import PostgresInbox, PostgresOutbox, PostgresWaitingRoom
+from shared.adapters.postgres.messaging import PostgresInbox, PostgresOutbox, PostgresRepairLog, PostgresWaitingRoom
 from shared.adapters.postgres.positions import PostgresPositions
 from shared.adapters.postgres.rows import PostgresRows, RowMapping
 from shared.adapters.postgres.sagas import PostgresSagaTimers
@@ -138,6 +138,7 @@ class PostgresTransaction:
         self.inbox = PostgresInbox(driver)
         self.outbox = PostgresOutbox(driver)
         self.waiting_room = PostgresWaitingRoom(driver)
+        self.repairs = PostgresRepairLog(driver)
         self.positions = PostgresPositions(driver)
         self.saga_timers = PostgresSagaTimers(driver, mappings)
         self._mappings = mappings

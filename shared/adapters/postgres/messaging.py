@@ -1,12 +1,22 @@
-"""Inbox, outbox and set-aside messages in PostgreSQL: one statement for all of a unit of work."""
+"""Inbox, outbox, set-aside messages and repairs in PostgreSQL: one statement for all of a unit of work."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from shared.messaging.envelope import Envelope, Received
 from shared.messaging.inbox import Claim, KeptReply
-from shared.messaging.set_aside import Line, PutAside, PutBack, SetAside, SetAsideChange, TakenUp
+from shared.messaging.repairs import Action, Repair
+from shared.messaging.set_aside import (
+    Line,
+    Parked,
+    ParkedFilter,
+    PutAside,
+    PutBack,
+    SetAside,
+    SetAsideChange,
+    TakenUp,
+)
 from shared.serialization import from_json, to_json
 
 
@@ -79,9 +89,17 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 """
 _PUT_BACK = "update set_aside set attempts = $2, retry_at = $3, parked_at = $4, error = $5 where seq = $1"
 _PARKED = f"""
-select {_COLUMNS}
-from set_aside where (key, source) in (select key, source from set_aside where parked_at is not null) order by seq
+select {_COLUMNS},
+    (select count(*) from set_aside behind where (behind.key, behind.source) = (head.key, head.source)) - 1 as behind
+from set_aside head
+where parked_at is not null
+  and ($1::text is null or message_id = $1)
+  and ($2::text is null or key = $2)
+  and ($3::text is null or headers::json ->> 'ce-type' = $3)
+  and ($4::text is null or strpos(lower(error), lower($4)) > 0)
+order by seq limit $5
 """
+_REPAIR = "at, operator, action, subject, type, key, reason, details"
 _REDRIVE = """
 update set_aside set parked_at = null, retry_at = $2, set_aside_at = $2, attempts = 0
 where key = $1 and source = $3
@@ -142,14 +160,60 @@ class PostgresWaitingRoom:
                 case TakenUp():
                     await self._driver.execute("delete from set_aside where seq = $1", message.seq)
 
-    async def parked(self) -> Sequence[SetAside]:
+    async def parked(self, wanted: ParkedFilter, limit: int) -> Sequence[Parked]:
         """See `set_aside.WaitingRoom`."""
-        return [_set_aside(row) for row in await self._driver.fetch(_PARKED)]
+        rows = await self._driver.fetch(_PARKED, wanted.message_id, wanted.key, wanted.type, wanted.error, limit)
+        return [Parked(message=_set_aside(list(row)[:-1]), behind=row["behind"]) for row in rows]
+
+    async def hold_parked(self, message_id: str) -> SetAside | None:
+        """See `set_aside.WaitingRoom`."""
+        row = await self._driver.fetchrow(
+            f"select {_COLUMNS} from set_aside where message_id = $1 and parked_at is not null for update", message_id
+        )
+        return None if row is None else _set_aside(row)
+
+    async def line(self, line: Line, limit: int) -> Sequence[SetAside]:
+        """See `set_aside.WaitingRoom`."""
+        rows = await self._driver.fetch(
+            f"select {_COLUMNS} from set_aside where key = $1 and source = $2 order by seq limit $3",
+            line.key,
+            line.source,
+            limit,
+        )
+        return [_set_aside(row) for row in rows]
 
     async def redrive(self, line: Line, now: datetime) -> int:
         """See `set_aside.WaitingRoom`."""
         status: str = await self._driver.execute(_REDRIVE, line.key, now, line.source)
         return int(status.rpartition(" ")[2])
+
+
+class PostgresRepairLog:
+    """See `repairs.RepairLog`."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+
+    async def add(self, repairs: Sequence[Repair]) -> None:
+        """See `repairs.RepairLog`."""
+        await self._driver.executemany(
+            f"insert into repairs ({_REPAIR}) values ($1, $2, $3, $4, $5, $6, $7, $8)",
+            [
+                (done.at, done.operator, done.action, done.subject, done.type, done.key, done.reason, done.details)
+                for done in repairs
+            ],
+        )
+
+    async def latest(self, actions: Collection[Action], subject: str | None, limit: int) -> Sequence[Repair]:
+        """See `repairs.RepairLog`."""
+        rows = await self._driver.fetch(
+            f"select {_REPAIR}::text from repairs "
+            "where action = any($1::text[]) and ($2::text is null or subject = $2) order by id desc limit $3",
+            list(actions),
+            subject,
+            limit,
+        )
+        return [Repair(**{**row, "action": Action(row["action"])}) for row in rows]
 
 
 def _set_aside(row: Sequence[Any]) -> SetAside:

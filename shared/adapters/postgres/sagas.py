@@ -6,7 +6,16 @@ from typing import Any
 
 from shared.adapters.postgres.rows import RowMapping
 from shared.eventsourcing.aggregate import Entity
-from shared.saga.instance import SagaInstance
+from shared.saga.instance import SagaFilter, SagaInstance
+
+_UNFINISHED = """
+where (due_at is not null or stuck)
+  and ($1::text is null or id = $1)
+  and ($2::boolean is null or stuck = $2)
+  and ($3::text is null or type = $3)
+  and ($4::text is null or strpos(lower(error), lower($4)) > 0)
+order by started_at limit $5
+"""
 
 
 class PostgresSagaTimers:
@@ -28,13 +37,14 @@ class PostgresSagaTimers:
         due: datetime | None = await self._driver.fetchval("select min(due_at) from sagas where due_at is not null")
         return due
 
-    async def stuck(self) -> Sequence[SagaInstance]:
+    async def unfinished(self, wanted: SagaFilter, limit: int) -> Sequence[SagaInstance]:
         """See `instance.SagaTimers`."""
-        return await self._select("where stuck order by updated_at")
-
-    async def unfinished(self) -> Sequence[SagaInstance]:
-        """See `instance.SagaTimers`."""
-        return await self._select("where due_at is not null or stuck order by started_at")
-
-    async def _select(self, which: str) -> Sequence[SagaInstance]:
-        return [self._mapping.to_entity(row) for row in await self._driver.fetch(f"{self._mapping.select} {which}")]
+        rows = await self._driver.fetch(
+            f"{self._mapping.select} {_UNFINISHED}",
+            wanted.id,
+            wanted.stuck,
+            wanted.type,
+            wanted.error,
+            limit,
+        )
+        return [self._mapping.to_entity(row) for row in rows]

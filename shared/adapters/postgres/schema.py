@@ -31,6 +31,25 @@ def grant_tables(service: "ServiceInfo") -> None:
     op.execute(f"grant select, insert, update, delete on all tables in schema public to {service.service_role}")
 
 
+def upgrade_2(service: "ServiceInfo") -> None:
+    """What operators did by hand, which services add to and never change."""
+    op.execute("""
+        create table repairs (
+            id        bigint      generated always as identity primary key,
+            at        timestamptz not null,
+            operator  text        not null,
+            action    text        not null,
+            subject   text        not null,
+            type      text        not null,
+            key       text        not null,
+            reason    text        not null,
+            details   jsonb       not null
+        )
+    """)
+    op.execute("create index set_aside_parked on set_aside (seq) where parked_at is not null")
+    op.execute(f"grant select, insert on repairs to {service.service_role}")
+
+
 _TABLES = """
 create table events (
     aggregate    text        not null,
