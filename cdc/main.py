@@ -6,12 +6,10 @@ import importlib
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import structlog
-import uvicorn
 import uvloop
 from dependency_injector import containers, providers
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -31,6 +29,7 @@ from shared.runtime.settings import RelaySettings, Settings, what_is_wrong
 from shared.runtime.topology import SERVICES
 from shared.telemetry.logs import configure_logging
 from shared.web.hardening import SecurityHeaders
+from shared.web.server import Server, listening
 
 log = structlog.get_logger(__name__)
 
@@ -114,14 +113,6 @@ class Container(containers.DeclarativeContainer):
     app = providers.Singleton(make_app, relays)
 
 
-class _Server(uvicorn.Server):
-    """Leaves the signals to us: the relays end first."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 async def serve(
     relays: Sequence[Relay],
     replays: Sequence[Replays],
@@ -133,9 +124,7 @@ async def serve(
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    server = _Server(
-        uvicorn.Config(app, lifespan="off", ws="none", log_config=None, access_log=False, server_header=False)
-    )
+    server = Server(app, lifespan=False)
     told_to_stop = asyncio.create_task(stopping.wait())
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     relaying = [asyncio.create_task(relay.run()) for relay in relays]
@@ -176,11 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(*what_is_wrong(invalid), sep="\n", file=sys.stderr)  # noqa: T201 - there is no log yet
         return 2
     configure_logging("relay", settings.log_level, settings.log_format)
-    try:
-        listener = socket.create_server((settings.host, settings.port))
-    except OSError as fault:
-        log.critical("can't listen", host=settings.host, port=settings.port, reason=fault.strerror)
-        return 1
-    with listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with (
+        listening(settings.host, settings.port) as listener,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
         relays, replays = tuple(container.relays().values()), tuple(container.replays().values())
         return runner.run(serve(relays, replays, container.app(), listener, settings.shutdown_seconds))

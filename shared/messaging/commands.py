@@ -6,6 +6,7 @@ makes an order cheap; at rest a command waits for nobody.
 
 import asyncio
 import random
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +33,10 @@ TRIES = 5
 """How often a command that met a Conflict is tried before its client gets a 503."""
 MOST_WAITING = 1000
 """Commands that may wait; with more the service says that it is overloaded."""
+
+
+FAILING_SECONDS = 5.0
+"""How long a failure says something of the next command: if it did for ever, and kept commands away, none would try."""
 
 
 class Overloaded(TechnicalFault):
@@ -61,6 +66,14 @@ class Commands(Generic[U]):
         self._waiting: deque[_Waiting] = deque()
         self._in_hand: list[_Waiting] = []
         self._arrived = asyncio.Event()
+        self._fault = ""
+        self._failed_at: float | None = None
+
+    @property
+    def failing(self) -> str | None:
+        """Why the last commands could not be carried out; None if they could, or if that is a while ago."""
+        recent = self._failed_at is not None and time.monotonic() - self._failed_at < FAILING_SECONDS
+        return self._fault if recent else None
 
     async def execute(self, command: Command[R], key: IdempotencyKey | None = None) -> R:
         """Carries a command out and answers when it is committed.
@@ -100,7 +113,10 @@ class Commands(Generic[U]):
     async def _carry_out(self, batch: Sequence[_Waiting]) -> None:
         try:
             answers = await self._together(batch)
+            self._failed_at = None
         except Exception as error:
+            if isinstance(error, TechnicalFault) and not isinstance(error, Conflict | AlreadyWritten):
+                self._fault, self._failed_at = str(error), time.monotonic()
             if len(batch) > 1 and (failed_by_itself(error) or isinstance(error, Conflict)):
                 for waiting in batch:
                     await self._alone(waiting)

@@ -77,9 +77,12 @@ class HeldPartition(Generic[U]):
         if now - self._looked_at >= self._lease.duration / 3:
             await self.look_for_due()
         if self.next_due is not None and self.next_due <= now:
-            while waiting := await self._due_messages(now):
+            tried = 0
+            # What is left then is due after the next batch: a crowd must not hold up what comes, or the process's end.
+            while tried < _DUE_AT_ONCE and (waiting := await self._due_messages(now)):
                 for message in waiting:
                     await self._retry(message)
+                tried += len(waiting)
             for id_, correlation_id in await self._due_sagas(now):
                 await self._wake(id_, correlation_id)
             await self.look_for_due()

@@ -25,6 +25,9 @@ log = structlog.get_logger(__name__)
 _IDLE = timedelta(minutes=10)
 """Silence after which the position moves to the stream's end, lest it fall out of the stream's retention."""
 
+_LONGEST_STAND_BY = 0.5
+"""Seconds between two looks whether the partition is free: one that is given back is taken at once."""
+
 
 class MessagesExpired(TechnicalFault):
     """The stream no longer has what comes next: messages were lost to this service, and an operator has to decide."""
@@ -112,7 +115,7 @@ class Subscription(Generic[U]):
                 if await uow.transaction.positions.take(self._partition, lease.holder, self._lease):
                     return
             self.unavailable = None  # a replica that stands by is well
-            await self._unless_stopped(self._lease.total_seconds() / 5)
+            await self._unless_stopped(min(self._lease.total_seconds() / 5, _LONGEST_STAND_BY))
 
     async def _read(self, connection: LogReader, units: Units[U], held: HeldPartition[U]) -> None:
         """Reads on from the position until there has been nothing to read for long."""

@@ -138,6 +138,7 @@ class Relay:
 
     def stop(self) -> None:
         """Make `run` return once what is on its way has been acknowledged and confirmed."""
+        self.status.stopping()
         self._stopping.set()
 
     async def _relay(self, backoff: Backoff) -> None:

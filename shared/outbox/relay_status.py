@@ -69,6 +69,10 @@ class RelayStatus:
         self.waiting_for, self.stands_by = reason, True
         self._connected.set(0)
 
+    def stopping(self) -> None:
+        """It ends when what is on its way has been acknowledged."""
+        self.waiting_for = "it is stopping"
+
     def stopped(self) -> None:
         """It has ended in good order."""
         self._log.info("relay stopped")

@@ -1,11 +1,13 @@
 """The composition root that all services share: each service's `main` says what is its own."""
 
+import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import uvloop
 from dependency_injector import containers, providers
 from fastapi import APIRouter, FastAPI
 from pydantic import ValidationError
@@ -35,6 +37,8 @@ from shared.telemetry.metrics import count_events
 from shared.telemetry.traces import configure_traces
 from shared.unit_of_work import Database, UnitOfWork, Units
 from shared.web.app import create_app
+from shared.web.gate import Gate
+from shared.web.server import Server, listening
 
 # On a transaction of the database's kind, which only the adapter knows.
 MakeUnitOfWork = Callable[[Any, Clock, Policy], UnitOfWork]
@@ -168,8 +172,10 @@ class ServiceContainer(containers.DeclarativeContainer):
         commands=commands,
         subscriptions=subscriptions,
         housekeeping=providers.Singleton(_housekeeping, database, settings),
+        shutdown_seconds=settings.provided.shutdown_seconds,
     )
     router = providers.Singleton(lambda api, commands, units: api(commands, units), api, commands, units)
+    gate = providers.Singleton(Gate, settings.provided.max_requests)
     app: providers.Provider[FastAPI] = providers.Singleton(
         create_app,
         title=info.provided.name,
@@ -177,6 +183,7 @@ class ServiceContainer(containers.DeclarativeContainer):
         router=router,
         readiness=service,
         lifespan=service.provided.lifespan,
+        gate=gate,
     )
 
 
@@ -189,8 +196,14 @@ def run(container: ServiceContainer) -> None:
         raise SystemExit(2) from None
     configure_logging(info.name, settings.log_level, settings.log_format)
     traces = configure_traces(info.name, settings.trace_ratio)
+    drain_seconds, shutdown_seconds = settings.drain_seconds, settings.shutdown_seconds
     try:
-        serve(container.app(), settings.host, settings.port, settings.shutdown_seconds)
+        with (
+            listening(settings.host, settings.port) as listener,
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            server, service, gate = Server(container.app()), container.service(), container.gate()
+            runner.run(serve(server, service, gate, listener, drain_seconds, shutdown_seconds))
     finally:
         if traces is not None:
             traces.shutdown()

@@ -2,14 +2,13 @@
 
 import asyncio
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from types import FrameType
 from typing import Any
 
 import structlog
-import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -22,6 +21,8 @@ from shared.messaging.broker import Broker
 from shared.messaging.commands import Commands
 from shared.messaging.subscription import Subscription
 from shared.runtime.housekeeping import Housekeeping
+from shared.web.gate import Gate
+from shared.web.server import Server
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +42,7 @@ class Service:
         commands: Commands[Any],
         subscriptions: Sequence[Subscription[Any]],
         housekeeping: Housekeeping,
+        shutdown_seconds: float,
     ) -> None:
         self._migrate = migrate
         self._database = database
@@ -48,11 +50,14 @@ class Service:
         self._commands = commands
         self._subscriptions = subscriptions
         self._housekeeping = housekeeping
+        self._shutdown_seconds = shutdown_seconds
         self._migrated = False
         self._checked_at = 0.0
         self._reasons: list[str] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._reading: list[tuple[Subscription[Any], asyncio.Task[None]]] = []
+        self._stopping: list[asyncio.Task[None]] | None = None
+        self._drained_at = 0.0
 
     @asynccontextmanager
     async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
@@ -64,20 +69,39 @@ class Service:
             # What has failed has said so already: it must not keep the rest from ending in good order.
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
-            stopping = (subscription.stop(task) for subscription, task in self._reading)
-            await asyncio.gather(*stopping, return_exceptions=True)
+            await self._end_reading()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._database.close()
             log.info("stopped")
 
+    def drain(self) -> None:
+        """The process is about to end: /readyz says so, and replicas get what is read here. The API goes on."""
+        if self._stopping is None:
+            self._drained_at = time.monotonic()
+            self._stopping = [asyncio.create_task(each.stop(task)) for each, task in self._reading]
+
     async def reasons(self) -> list[str]:
         """Why it can't work; empty when it can."""
+        if self._stopping is not None:
+            return ["the service is stopping"]
         if time.monotonic() - self._checked_at > _CHECKED_FOR_SECONDS:
             self._reasons = [reason async for reason in self._check()]
             self._checked_at = time.monotonic()
         return self._reasons
+
+    async def _end_reading(self) -> None:
+        """What is in hand is finished, but for that nobody waits for ever: it may be PostgreSQL that doesn't answer."""
+        self.drain()
+        if self._stopping:
+            remaining = self._drained_at + self._shutdown_seconds - time.monotonic()
+            _, late = await asyncio.wait(self._stopping, timeout=max(remaining, 1.0))
+            for task in late:
+                task.cancel()
+        for _, task in self._reading:
+            task.cancel()
+        await asyncio.gather(*(self._stopping or ()), *(task for _, task in self._reading), return_exceptions=True)
 
     async def _start(self) -> None:
         await self._migrate_when_possible()
@@ -107,6 +131,8 @@ class Service:
                     await connection.execute(text("select 1"))
         except TechnicalFault as error:
             yield str(error)
+        if self._commands.failing is not None:
+            yield f"commands: {self._commands.failing}"
         for subscription in self._subscriptions:
             if subscription.unavailable is not None:
                 yield f"subscription: {subscription.unavailable}"
@@ -123,28 +149,32 @@ class Service:
         return task
 
 
-def serve(app: FastAPI, host: str, port: int, shutdown_seconds: float) -> None:
-    """Serves until SIGTERM or SIGINT, then answers what is under way and ends with exit code 0."""
-    # uvicorn catches the signals, ends in good order, and raises them again for whoever waits here: nobody does.
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, _exit)
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=75,  # longer than the pools of clients keep a connection
-        timeout_graceful_shutdown=int(shutdown_seconds),
-    )
-
-
-def _exit(_number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(0)
+async def serve(
+    server: Server,
+    service: Service,
+    gate: Gate,
+    listener: socket.socket,
+    drain_seconds: float,
+    shutdown_seconds: float,
+) -> None:
+    """Serves until SIGTERM or SIGINT. Then /readyz says so at once, what is under way is answered, and this returns."""
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    waiting = asyncio.create_task(told.wait())
+    await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    service.drain()
+    gate.leaving = True
+    await asyncio.sleep(drain_seconds)
+    try:
+        async with asyncio.timeout(shutdown_seconds):
+            await gate.close()
+    except TimeoutError:
+        log.warning("requests are cut off: they took too long", seconds=shutdown_seconds)
+    server.should_exit = True
+    await serving
 
 
 def _end_the_process_on_a_bug(task: asyncio.Task[None]) -> None:

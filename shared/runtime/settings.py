@@ -32,7 +32,10 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged at the least.")
     log_format: Literal["console", "json"] = Field("json", description="Log lines for people or for machines.")
     trace_ratio: float = Field(1.0, ge=0, le=1, description="Share of traces recorded when an OTLP endpoint is set.")
-    shutdown_seconds: float = Field(10.0, gt=0, description="How long in-flight work may take after SIGTERM.")
+    drain_seconds: float = Field(
+        0.0, ge=0, description="How long requests are still taken after SIGTERM, until load balancers know."
+    )
+    shutdown_seconds: float = Field(10.0, gt=0, description="How long in-flight work may take after that.")
     outbox_retention_seconds: float = Field(
         86400, gt=0, description="How long published rows stay in the outbox; the same in every process."
     )
@@ -47,6 +50,7 @@ class ServiceSettings(Settings):
     port: int = Field(description="Port of the HTTP API.")
     database_url: PostgresDsn = Field(description="The service's database, as its own role.")
     migrations_url: PostgresDsn = Field(description="The same database, as the role that owns the tables.")
+    max_requests: int = Field(1500, ge=1, description="HTTP requests at once; what is beyond is answered 503.")
     pool_size: int = Field(4, ge=2, description="Connections to the database, the subscription's own not counted.")
 
     batch_size: int = Field(50, ge=1, description="Messages, or HTTP commands, that share one transaction at most.")

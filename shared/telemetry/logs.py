@@ -2,11 +2,32 @@
 
 import logging
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 
 from shared.core.context import NO_CAUSE, current_cause
+
+
+class Sparingly:
+    """For lines that could fill a disk: the first is due at once, the next a period later, with the count of both."""
+
+    def __init__(self, period: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._period = period
+        self._clock = clock
+        self._due_at = clock()
+        self._times = 0
+
+    def now(self) -> int:
+        """It has happened: how often since the last line, if a line is due, else 0."""
+        self._times += 1
+        if self._clock() < self._due_at:
+            return 0
+        times, self._times = self._times, 0
+        self._due_at = self._clock() + self._period
+        return times
 
 
 def configure_logging(service: str, level: str = "info", format: str = "json") -> None:  # noqa: A002 - what it is

@@ -97,6 +97,11 @@ class Server:
         """End it at once, as a crash would."""
         self._end(kill=True)
 
+    def wait(self) -> int:
+        """Wait until it ends by itself; return its exit code."""
+        assert self._process is not None, f"{self._program.name} is not running"
+        return self._process.wait(self._program.stop_seconds)
+
     def pause(self) -> None:
         """Let it stand still, as a machine that is overloaded or suspended would."""
         os.kill(self.pid, signal.SIGSTOP)

@@ -1,5 +1,6 @@
 """The web application that every service serves its API with."""
 
+import asyncio
 import re
 import time
 from collections.abc import Callable
@@ -19,9 +20,12 @@ from shared.core.ids import new_id
 from shared.telemetry import metrics, traces
 from shared.web import problems
 from shared.web.documents import Api
+from shared.web.gate import Gate
 from shared.web.hardening import SecurityHeaders
 
 MAX_BODY = 1 << 20
+BODY_SECONDS = 60.0
+"""How long a client may take for a body."""
 _MOST_READ_AWAY = 16 << 20
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _OPERATIONAL = ("/ping", "/readyz", "/metrics", "/docs", "/openapi.json")
@@ -41,6 +45,7 @@ def create_app(
     router: APIRouter,
     readiness: Readiness,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
+    gate: Gate | None = None,
 ) -> FastAPI:
     """The service's API with /ping, /readyz, /metrics, /docs and /openapi.json."""
     app = Api(
@@ -56,7 +61,7 @@ def create_app(
     problems.install(app)
     app.include_router(router)
     app.include_router(_operations(readiness))
-    app.add_middleware(RequestMiddleware)
+    app.add_middleware(RequestMiddleware, gate=gate or Gate())
     app.add_middleware(SecurityHeaders)
     return app
 
@@ -101,10 +106,11 @@ def _operation_id(route: APIRoute) -> str:
 
 
 class RequestMiddleware:
-    """Around each request: its three ids, its time, and the limit on its body."""
+    """Around each request: its three ids, its time, and the limits on its body and on how many there are."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, gate: Gate) -> None:
         self._app = app
+        self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or _operational(scope["path"]):
@@ -124,16 +130,21 @@ class RequestMiddleware:
                 added["X-Correlation-Id"] = correlation_id
                 added["X-Request-Id"] = id_
                 added["Cache-Control"] = "no-store"
+                if self._gate.leaving:
+                    added["Connection"] = "close"
             await send(message)
 
         traceparent = traces.current_traceparent() or _plain(headers.get("traceparent"))
         with handling(Cause(correlation_id, id_, _plain(headers.get("x-request-id")) or id_, traceparent)):
-            if int(headers.get("content-length") or 0) > MAX_BODY:
+            if refusal := self._gate.refusal():
+                await problems.unavailable(refusal)(scope, receive, answer)
+            elif int(headers.get("content-length") or 0) > MAX_BODY:
                 if "expect" not in headers:  # who waits for our leave has not sent anything
                     await _read_away(receive)
                 await problems.problem(413, problems.TOO_LARGE)(scope, receive, answer)
             else:
-                await self._answered(scope, _bounded(receive), answer)
+                with self._gate.passing():
+                    await self._answered(scope, _bounded(receive), answer)
         duration = time.perf_counter() - started
         metrics.HTTP.labels(scope["method"], _route_of(scope), str(status)).observe(duration)
 
@@ -169,12 +180,19 @@ def _plain(value: str | None) -> str | None:
 
 
 def _bounded(receive: Receive) -> Receive:
-    """Ends a body that turns out longer than it may be, though its length was not declared."""
+    """Ends a body that turns out longer than it may be, though its length was not declared, or that takes too long."""
     size = 0
+    complete = False
+    until = asyncio.get_running_loop().time() + BODY_SECONDS
 
     async def bounded() -> Message:
-        nonlocal size
-        message = await receive()
+        nonlocal size, complete
+        try:
+            async with asyncio.timeout_at(None if complete else until):
+                message = await receive()
+        except TimeoutError:
+            raise problems.BodyTooSlow from None
+        complete = not message.get("more_body", False)
         size += len(message.get("body", b""))
         if size > MAX_BODY:
             if message.get("more_body", False):

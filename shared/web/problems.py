@@ -20,8 +20,10 @@ from shared.core.errors import (
     NotFound,
     TechnicalFault,
 )
+from shared.telemetry.logs import Sparingly
 
 log = structlog.get_logger(__name__)
+_unserved = Sparingly()
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -37,7 +39,9 @@ _TITLES = {
     404: "Not Found",
     405: "Method Not Allowed",
     409: "Conflict",
+    408: "Request Timeout",
     413: "Content Too Large",
+    431: "Request Header Fields Too Large",
     422: "Unprocessable Content",
     500: "Internal Server Error",
     503: "Service Unavailable",
@@ -57,6 +61,13 @@ class BodyTooLarge(HTTPException):
         super().__init__(413, _EXAMPLES[413])
 
 
+class BodyTooSlow(HTTPException):
+    """A body that did not come to an end in time."""
+
+    def __init__(self) -> None:
+        super().__init__(408, "the body took too long", {"Connection": "close"})
+
+
 class Problem(BaseModel):
     """What went wrong: a problem document as RFC 9457 describes it."""
 
@@ -68,6 +79,7 @@ class Problem(BaseModel):
 
 
 TOO_LARGE = _EXAMPLES[413]
+HEAD_TOO_LARGE = "the request line and the headers are larger than 32 KiB"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _MOST_NAMED = 10
 
@@ -76,6 +88,11 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> 
     """The response for an error."""
     content = Problem(title=_TITLES.get(status, "Error"), status=status, detail=detail, message=detail)
     return JSONResponse(content.model_dump(), status, headers, MEDIA_TYPE)
+
+
+def unavailable(detail: str) -> JSONResponse:
+    """The response while something is lacking that may soon be there."""
+    return problem(503, detail, {"Retry-After": "1"})
 
 
 def problems(
@@ -118,9 +135,10 @@ def install(app: FastAPI) -> None:
         return problem(422, "; ".join(named))
 
     @app.exception_handler(TechnicalFault)
-    async def unavailable(_request: Request, error: TechnicalFault) -> JSONResponse:
-        log.warning("request could not be served", error=repr(error))
-        return problem(503, _EXAMPLES[503], {"Retry-After": "1"})
+    async def failed(_request: Request, error: TechnicalFault) -> JSONResponse:
+        if times := _unserved.now():
+            log.warning("requests could not be served", times=times, error=repr(error))
+        return unavailable(_EXAMPLES[503])
 
     @app.exception_handler(HTTPException)
     async def of_the_framework(request: Request, error: HTTPException) -> JSONResponse:

@@ -57,6 +57,7 @@ class World:
             commands=part("commands"),
             subscriptions=self.subscriptions,
             housekeeping=part("housekeeping"),
+            shutdown_seconds=10,
         )
 
     def migrate(self) -> None:

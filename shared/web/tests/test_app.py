@@ -1,5 +1,6 @@
 """What the web application does for every service."""
 
+import asyncio
 import base64
 import hashlib
 import re
@@ -11,7 +12,10 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from httpx import ASGITransport, AsyncClient
 
+from shared.telemetry.logs import Sparingly
+from shared.web import app as web
 from shared.web.app import MAX_BODY, create_app
+from shared.web.gate import Gate
 from shared.web.parameters import Body, Cents, Text
 
 A_MEBIBYTE_AND_MORE = b'{"name": "' + b"x" * MAX_BODY + b'"}'
@@ -172,3 +176,53 @@ async def test_the_page_of_the_api_comes_without_a_network() -> None:
         assert "//" not in re.sub(r"<!--.*?-->", "", page.text)
         assert [(await http.get(f"/{name}")).status_code for name in found] == [200, 200, 200]
         assert (await http.get("/openapi.json")).json()["info"]["title"] == "things"
+
+
+async def test_more_requests_at_once_than_the_limit_are_told_to_come_again() -> None:
+    inside, leave = asyncio.Event(), asyncio.Event()
+    router = APIRouter()
+
+    @router.get("/slow")
+    async def slow() -> str:
+        inside.set()
+        await leave.wait()
+        return "done"
+
+    gate = Gate(1)
+    app = create_app("things", "Has things.", router, Ready(), lifespan, gate)
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://things") as http:
+        first = asyncio.create_task(http.get("/slow"))
+        await inside.wait()
+        second = await http.get("/slow")
+        assert (second.status_code, second.headers["Retry-After"]) == (503, "1")
+        assert second.json()["detail"] == "the service is overloaded: try again"
+        assert (await http.get("/readyz")).status_code == 200
+
+        gate.leaving = True
+        closing = asyncio.create_task(gate.close())
+        leave.set()
+        answer = await first
+        await closing
+        assert (answer.json(), answer.headers["Connection"]) == ("done", "close")
+        late = await http.get("/slow")
+        assert (late.status_code, late.json()["detail"]) == (503, "the service is stopping: try again")
+
+
+async def test_a_body_that_does_not_come_to_its_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "BODY_SECONDS", 0.01)
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b'{"name": "'
+        await asyncio.Event().wait()
+
+    async with client() as http:
+        answer = await http.post("/api/things", content=endless(), headers=JSON)
+    assert (answer.status_code, answer.json()["detail"]) == (408, "the body took too long")
+
+
+async def test_failures_of_the_surroundings_are_counted_in_few_lines() -> None:
+    now = 0.0
+    sparingly = Sparingly(10, lambda: now)
+    assert [sparingly.now() for _ in range(4)] == [1, 0, 0, 0]
+    now = 10.0
+    assert [sparingly.now() for _ in range(2)] == [4, 0]

@@ -1,0 +1,145 @@
+"""The HTTP server of a process: bounded in what a connection may send and how long it may take.
+
+uvicorn's own limits say nothing of request lines and headers, and answer in plain text.
+"""
+
+import asyncio
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from shared.web import problems
+
+log = structlog.get_logger(__name__)
+
+MAX_HEAD = 32 << 10
+"""Bytes of a request line with its headers."""
+HEAD_SECONDS = 10.0
+"""How long a client may take for them; also from the connection on."""
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the pools of clients keep a connection."""
+MAX_CONNECTIONS = 2000
+BACKLOG = 1024
+_FILES_BESIDES = 200
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._patience: asyncio.TimerHandle | None = None
+        self._head_size = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            self._end_with(503, "the service has too many connections: try again", "retry-after: 1\r\n")
+        else:
+            self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._head_is_complete()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        if self._patience is not None:
+            self._head_size += len(data)
+            if self._head_size > MAX_HEAD:
+                self._end_with(431, problems.HEAD_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        """See `HttpToolsProtocol`."""
+        super().on_message_begin()
+        self._wait_for_head()
+
+    def on_headers_complete(self) -> None:
+        """See `HttpToolsProtocol`."""
+        self._head_is_complete()
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > MAX_HEAD:
+            self.app = _HEAD_TOO_LARGE
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """See `HttpToolsProtocol`."""
+        self._end_with(400, "the request is not HTTP")
+
+    def _wait_for_head(self) -> None:
+        self._head_is_complete()
+        self._head_size = 0
+        self._patience = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _head_is_complete(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _end_with(self, status: int, detail: str, headers: str = "") -> None:
+        """Answers though there is no request that could be answered, and closes the connection."""
+        self._head_is_complete()
+        body = bytes(problems.problem(status, detail).body)
+        head = (
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: {problems.MEDIA_TYPE}\r\n"
+            f"content-length: {len(body)}\r\n{headers}connection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+
+_HEAD_TOO_LARGE: Any = problems.problem(431, problems.HEAD_TOO_LARGE, {"Connection": "close"})
+
+
+class Server(uvicorn.Server):
+    """Leaves the signals to whoever runs it, as other things have to end first. `should_exit` ends it."""
+
+    def __init__(self, app: ASGIApp, *, lifespan: bool = True) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=BoundedProtocol,
+                ws="none",
+                lifespan="on" if lifespan else "off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                backlog=BACKLOG,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=1,  # for answers on their way: whoever ends it has waited for the requests
+            )
+        )
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """See `uvicorn.Server`."""
+        yield
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Where clients connect. Ends the process with one line when that can't be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + _FILES_BESIDES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as fault:
+        log.critical("can't listen", host=host, port=port, reason=fault.strerror)
+        raise SystemExit(1) from None
