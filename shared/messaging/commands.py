@@ -157,6 +157,7 @@ class Commands(Generic[U]):
                 if waiting.key and (kept := await uow.kept_answers.find(waiting.key.id)):
                     if kept.body_hash != waiting.key.body_hash:
                         raise IdempotencyKeyReused
+                    metrics.REPEATED_REQUESTS.inc()
                     return from_json(reply_type, kept.answer)
                 answer = await handler(waiting.command, uow) or Done()
                 if waiting.key:

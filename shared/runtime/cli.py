@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from shared.runtime.chaos.command import chaos
 from shared.runtime.demo.command import demo
 from shared.runtime.documents.command import docs
 from shared.runtime.explain import explain
@@ -259,6 +260,7 @@ app.command()(demo)
 app.command()(explain)
 app.command()(docs)
 app.command()(verify)
+app.command()(chaos)
 app.add_typer(parked, name="parked")
 app.add_typer(sagas, name="sagas")
 

@@ -167,6 +167,10 @@ class System:
         host = everywhere.get(self.settings.host, self.settings.host)
         return f"http://{host}:{port}"
 
+    def parts_of(self, program: str) -> list[str]:
+        """Return the names of a program's replicas."""
+        return [part_name(program, replica) for replica in self.arrangement.replicas_of(program)]
+
     def service_program(self, service: ServiceInfo, replica: int = 1) -> Program:
         """Return how one service runs against the embedded servers."""
         part = part_name(service.name, replica)

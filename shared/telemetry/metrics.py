@@ -17,6 +17,7 @@ COMMAND_BATCH_SIZE = Histogram(
     "batch_http_commands", "HTTP commands that shared one transaction", buckets=(1, 2, 5, 10, 20, 35, 50)
 )
 DUPLICATES = Counter("duplicate_messages", "Messages that came again after they had been handled")
+REPEATED_REQUESTS = Counter("repeated_requests", "Requests whose idempotency key had been used: answered as then")
 SET_ASIDE = Counter("set_aside_messages", "Messages that could not be handled when they came", ["type"])
 PARKED = Gauge("parked_messages", "Messages that wait for an operator, those behind them included")
 STUCK_SAGAS = Gauge("stuck_sagas", "Sagas that have given up and wait for an operator")

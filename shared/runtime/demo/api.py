@@ -1,4 +1,4 @@
-"""The HTTP API of all services, as the demo uses it."""
+"""The HTTP API of all services, as `./ftgo demo` and `./ftgo chaos` use it."""
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,6 +15,15 @@ PATIENCE = 30.0
 
 class Unexpected(Exception):
     """Something didn't happen, or not as it should. Its text is the end of a sentence about an order."""
+
+
+class NoAnswer(Exception):
+    """No answer came. Its text is why; `unsent` says that the service has not even seen the request, otherwise it may
+    have done what it was asked to."""
+
+    def __init__(self, reason: str, *, unsent: bool) -> None:
+        super().__init__(reason)
+        self.unsent = unsent
 
 
 class Api:
@@ -73,6 +82,17 @@ class Api:
         assert found is not None
         return found
 
+    async def once(
+        self, service: str, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]
+    ) -> httpx.Response:
+        """Send a request once, and return whatever the answer is. Raises NoAnswer."""
+        try:
+            return await self._clients[service].request(method, path, json=body, headers=dict(headers))
+        except httpx.ConnectError:
+            raise NoAnswer("it does not answer", unsent=True) from None
+        except httpx.TransportError as error:
+            raise NoAnswer(f"{type(error).__name__} {error}".rstrip(), unsent=False) from None
+
     async def _send(
         self, service: str, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]
     ) -> httpx.Response:
@@ -81,18 +101,15 @@ class Api:
         repeatable = method == "GET" or IDEMPOTENCY_KEY in headers
         give_up = time.monotonic() + self._patience
         while True:
-            reason = ""
             try:
-                response = await self._clients[service].request(method, path, json=body, headers=dict(headers))
+                response = await self.once(service, method, path, body, headers)
                 if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                     return response
                 reason = _problem(response)
-            except httpx.ConnectError:
-                reason = "it does not answer"
-            except httpx.TransportError as error:
-                reason = f"{type(error).__name__} {error}".rstrip()
-                if not repeatable:
-                    raise Unexpected(f"{method} {path} failed: {reason}") from None
+            except NoAnswer as broken:
+                if not (repeatable or broken.unsent):
+                    raise Unexpected(f"{method} {path} failed: {broken}") from None
+                reason = str(broken)
             if time.monotonic() >= give_up:
                 raise Unexpected(f"{service} could not be asked to {method} {path}: {reason}")
             await self._pause()

@@ -127,7 +127,7 @@ def test_reset_asks(ftgo: Ftgo) -> None:
     assert (ftgo.folder / "secrets.json").exists()
 
 
-@pytest.mark.parametrize("command", ["up", "status", "logs", "reset", "config", "service", "relay", "test"])
+@pytest.mark.parametrize("command", ["up", "status", "logs", "reset", "config", "service", "relay", "test", "chaos"])
 def test_help_has_an_example(command: str) -> None:
     done = CliRunner().invoke(app, [command, "--help"], prog_name="./ftgo")
     assert done.exit_code == 0
@@ -166,6 +166,7 @@ def test_a_setting_that_is_wrong_is_not_shown(monkeypatch: pytest.MonkeyPatch) -
         (["service", "order"], "nothing runs that it could use"),
         (["relay", "order_history"], "no relay for order_history"),
         (["up", "--without", "nobody"], "there is no 'nobody'"),
+        (["chaos", "earthquake"], "no fault is called 'earthquake'"),
         (["up", "--replicas", "order=0"], "--replicas is a list such as order=2,kitchen=2"),
         (["up", "--replicas", "nobody=2"], "there is no 'nobody'"),
         (["up", "--replicas", "order=2", "--without", "order"], "order can't be left out and have replicas"),

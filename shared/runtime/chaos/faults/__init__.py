@@ -1,0 +1,1 @@
+"""The faults, one module each. `fault.Fault` says what one is."""

@@ -1,0 +1,85 @@
+"""Processes end without a warning, anywhere."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from random import Random
+
+from shared.runtime.chaos import crash_points
+from shared.runtime.chaos.fault import Fault
+from shared.runtime.chaos.world import TooLate, World
+from shared.runtime.system import RELAY, Arrangement, System, program_of
+from shared.runtime.topology import SERVICES
+
+_ARMED_SECONDS = 5.0
+"""How long a process has to come to the point where it is to end."""
+_READING = tuple(service.name for service in SERVICES if service.name != "restaurant")
+_POINTS: dict[str, Sequence[str]] = {
+    crash_points.AFTER_COMMIT: ("order", "kitchen", "accounting"),
+    crash_points.AFTER_PUBLISH: (RELAY,),
+    crash_points.IN_BATCH: _READING,
+    crash_points.COMPENSATING: ("order",),
+}
+_AT_RANDOM = ("postgres", "nats", RELAY, "a service", "a service", "a service")
+
+
+class Kill(Fault):
+    """kill -9. The supervisor starts again what has ended."""
+
+    name = "kill"
+    summary = "kill -9 of services, relays, PostgreSQL and NATS: at random, and at the worst moments"
+    times = len(_AT_RANDOM) + len(_POINTS)
+    replicas = 2
+
+    def __init__(self) -> None:
+        self._deck: list[str] = []
+
+    async def arrange(self, system: System, stack: AsyncExitStack) -> Arrangement:
+        """All services end in the middle of their first migration."""
+        for service in SERVICES:
+            for part in system.parts_of(service.name):
+                crash_points.arm(system.folder, part, crash_points.MIGRATING)
+        return system.arrangement
+
+    async def begin(self, world: World) -> None:
+        """See that they have, and that they have migrated all the same."""
+        for service in SERVICES:
+            parts = world.system.parts_of(service.name)
+            for part in parts:
+                world.disarm(part)
+            if not any(world.restarts(part) for part in parts):
+                world.found(f"{service.name} did not end while migrating")
+
+    async def inject(self, world: World, random: Random) -> str:
+        """The next of the deck, which has each way to end once or more."""
+        if not self._deck:
+            self._deck = random.sample([*_AT_RANDOM, *_POINTS], len(_AT_RANDOM) + len(_POINTS))
+        card = self._deck.pop()
+        if card in _POINTS:
+            return await self._kill_at(card, world, random)
+        victims = [part for part in world.programs if program_of(part) != RELAY]
+        victim = random.choice(victims if card == "a service" else [p for p in world.parts if program_of(p) == card])
+        world.kill(victim)
+        return f"{victim} killed"
+
+    async def _kill_at(self, point: str, world: World, random: Random) -> str:
+        """Whichever replica comes to the point first ends there."""
+        program = random.choice(_POINTS[point])
+        parts = world.system.parts_of(program)
+        for part in parts:
+            world.arm(part, point)
+        ended: list[str] = []
+
+        async def has_ended() -> bool:
+            ended.extend(part for part in parts if not world.is_armed(part))
+            return bool(ended)
+
+        try:
+            await world.until(has_ended, f"{program} did not come to the point", _ARMED_SECONDS)
+        except TooLate:
+            ended.append(random.choice(parts))
+            world.kill(ended[0])
+            point = f"as it did not come to the point: {point}"
+        finally:
+            for part in parts:
+                world.disarm(part)
+        return f"{ended[0]} killed {point}"

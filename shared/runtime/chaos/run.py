@@ -1,0 +1,231 @@
+"""One run: a system of its own, a load, a fault that is injected again and again, and what holds afterwards."""
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random, SystemRandom
+
+import httpx
+from rich.console import Console
+
+from shared.runtime.chaos import crash_points
+from shared.runtime.chaos.fault import Fault
+from shared.runtime.chaos.load import Load
+from shared.runtime.chaos.record import Record
+from shared.runtime.chaos.world import PATIENCE, TooLate, World
+from shared.runtime.demo.api import Api, Unexpected
+from shared.runtime.process import LaunchError, require_free_port
+from shared.runtime.supervisor import Supervisor, local_client
+from shared.runtime.system import RELAY, Arrangement, System, SystemSettings, remove_data
+from shared.runtime.topology import SERVICES
+from shared.runtime.verify.command import when_at_rest
+from shared.runtime.verify.facts import Finding
+from shared.runtime.verify.running import running_state
+
+SHORT: Mapping[str, str] = {
+    "FTGO_LEASE_SECONDS": "2",
+    "FTGO_GRACE_SECONDS": "20",  # what is late because of a fault is late, and not unknown
+    "FTGO_RETRY_SECONDS": "0.2",
+    "FTGO_STEP_TIMEOUT_SECONDS": "5",
+    "FTGO_WAL_SENDER_TIMEOUT_SECONDS": "4",
+    "FTGO_SHUTDOWN_SECONDS": "3",
+}
+"""Time-outs, leases and windows of every run: what takes minutes in production is to happen here too."""
+
+ANSWER_SECONDS = 3.0
+"""How long a client waits for an answer."""
+_COUNT_SECONDS = 2.0
+_OFFSETS = range(2000, 17000)
+"""Below the ports that connections are given by themselves."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How long the load runs at least, how many orders a second it has, and how often each fault is injected."""
+
+    seed: int
+    seconds: float
+    rate: float
+    times: int | None = None
+    keep: bool = False
+
+
+@dataclass
+class Report:
+    """What came of a run. `recovered` are the seconds that it took after each injection."""
+
+    fault: type[Fault]
+    folder: Path
+    injected: int = 0
+    recovered: list[float] = field(default_factory=list)
+    record: Record = field(default_factory=Record)
+    duplicates: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    complete: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Whether all holds; of a control, whether it was noticed that something does not."""
+        return self.complete and bool(self.findings) == self.fault.control
+
+
+async def run(cls: type[Fault], options: Options, console: Console) -> Report:
+    """Run a fault on a fresh system, whose folder is kept if it fails. Raises LaunchError when nothing even starts."""
+    report = Report(cls, Path(tempfile.mkdtemp(prefix=f"ftgo-chaos-{cls.name}-")))
+    report.folder.chmod(0o711)  # PostgreSQL's own user passes through, where we are root
+    fault = cls()
+    async with _running(fault, report.folder, options) as world:
+        report.record = world.load.record
+        await _play(fault, world, options, report, console)
+    if report.passed and not options.keep:
+        remove_data(report.folder)
+        shutil.rmtree(report.folder)
+    return report
+
+
+@asynccontextmanager
+async def _running(fault: Fault, folder: Path, options: Options) -> AsyncIterator[World]:
+    """The system, put together as the fault wants it, and a load that has not begun."""
+
+    def variables(part: str) -> Mapping[str, str]:
+        orders = {crash_points.VARIABLE: str(crash_points.orders_file(folder, part))}
+        return {**SHORT, **fault.settings, **orders}
+
+    replicas = dict.fromkeys([RELAY, *(service.name for service in SERVICES)], fault.replicas)
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(local_client())
+        plain = Arrangement(replicas=replicas, variables=variables, runner=crash_points.MODULE)
+        system = _on_free_ports(folder, plain, client)
+        system = System(system.settings, await fault.arrange(system, stack))
+        said = stack.enter_context((folder / "supervisor.log").open("w"))
+        supervisor = system.supervisor(client, Console(file=said, width=500), longest_pause=1.0)
+        stack.push_async_callback(_end, supervisor)
+        try:
+            async with asyncio.timeout(3 * PATIENCE):
+                await supervisor.start()
+        except TimeoutError:
+            raise LaunchError(f"the system does not start: its logs are in {folder / 'logs'}") from None
+        clients = {
+            service.name: [
+                await stack.enter_async_context(
+                    httpx.AsyncClient(
+                        base_url=system.url(system.port(service, replica)), trust_env=False, timeout=ANSWER_SECONDS
+                    )
+                )
+                for replica in system.arrangement.replicas_of(service.name)
+            ]
+            for service in SERVICES
+        }
+        api = Api(_AnyReplica(clients), lambda: asyncio.sleep(0.1))
+        yield World(system, supervisor, client, Load(api, f"{options.seed} {fault.name}", options.rate))
+
+
+def _on_free_ports(folder: Path, arrangement: Arrangement, client: httpx.AsyncClient) -> System:
+    for _ in range(50):
+        settings = SystemSettings(
+            data_dir=folder,
+            host="127.0.0.1",
+            port_offset=SystemRandom().choice(_OFFSETS),
+            postgres_port=15432,
+            nats_port=14222,
+            partitions=1,
+        )
+        system = System(settings, arrangement)
+        try:
+            for part in (part for group in system.groups(client) for part in group.parts):
+                require_free_port(part.port, part.name)
+        except LaunchError:
+            continue
+        return system
+    raise LaunchError("there are no free ports")
+
+
+async def _end(supervisor: Supervisor) -> None:
+    """At once: nobody needs what the processes still have in hand."""
+    supervisor.force()
+    await supervisor.stop()
+
+
+async def _play(fault: Fault, world: World, options: Options, report: Report, console: Console) -> None:
+    """The load, the injections, and then what holds."""
+    await world.load.open_town()
+    await fault.begin(world)
+    counting = asyncio.create_task(_count(world))
+    loading = asyncio.create_task(world.load.run())
+    try:
+        await _inject(fault, world, options, report, console)
+        await world.ready()
+    except TooLate as late:
+        report.findings.append(Finding("fault", f"{late}"))
+    finally:
+        world.load.enough()
+        await asyncio.gather(loading, return_exceptions=True)
+        counting.cancel()
+    loading.result()
+    await _verify(fault, world, report)
+    report.complete = True
+
+
+async def _inject(fault: Fault, world: World, options: Options, report: Report, console: Console) -> None:
+    """Inject the fault at moments drawn by lot, each time when the last one has been overcome."""
+    random = Random(f"{options.seed} {fault.name}")
+    times = options.times or fault.times
+    began = time.monotonic()
+    for _ in range(times):
+        await asyncio.sleep(random.uniform(0.2, 1.0) * options.seconds / times)
+        await world.count_duplicates()
+        async with asyncio.timeout(2 * PATIENCE):
+            what = await fault.inject(world, random)
+        report.injected += 1
+        ended = time.monotonic()
+        try:
+            await world.load.probe()
+        except Unexpected as failure:
+            raise TooLate(f"after {what}: {failure}") from None
+        report.recovered.append(time.monotonic() - ended)
+        console.print(f"[dim]{fault.name}[/] {what}: recovered after {report.recovered[-1]:.1f} s", soft_wrap=True)
+    await asyncio.sleep(max(0.0, began + options.seconds - time.monotonic()))
+
+
+async def _verify(fault: Fault, world: World, report: Report) -> None:
+    """The invariants, what the clients know, and what the fault itself looks for."""
+    databases = [world.system.database(service) for service in SERVICES]
+    unrest, findings = await when_at_rest(databases, world.nats_address, PATIENCE)
+    if unrest:
+        report.findings.append(Finding("I2", f"the system does not come to rest: {unrest}"))
+    report.findings += findings
+    async with running_state(databases, world.nats_address) as state:
+        report.findings += await world.load.record.compare(state)
+    report.findings += [*world.findings, *await fault.check(world)]
+    await world.count_duplicates()
+    report.duplicates = world.duplicates
+
+
+async def _count(world: World) -> None:
+    while True:
+        await world.count_duplicates()
+        await asyncio.sleep(_COUNT_SECONDS)
+
+
+class _AnyReplica(Mapping[str, httpx.AsyncClient]):
+    """Clients of services by name: that of another replica each time."""
+
+    def __init__(self, clients: Mapping[str, Sequence[httpx.AsyncClient]]) -> None:
+        self._clients = clients
+        self._asked = dict.fromkeys(clients, 0)
+
+    def __getitem__(self, service: str) -> httpx.AsyncClient:
+        self._asked[service] += 1
+        clients = self._clients[service]
+        return clients[self._asked[service] % len(clients)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._clients)
+
+    def __len__(self) -> int:
+        return len(self._clients)
