@@ -106,7 +106,7 @@ def every_document() -> dict[str, dict[str, Any]]:
     return documents()
 
 
-@pytest.fixture(params=BY_NAME)
+@pytest.fixture(params=[*BY_NAME, "repair"])
 def document(every_document: dict[str, dict[str, Any]], request: pytest.FixtureRequest) -> dict[str, Any]:
     """One of them."""
     return every_document[request.param]
@@ -126,7 +126,7 @@ def test_every_operation_is_described(document: dict[str, Any]) -> None:
         assert operation["summary"], name
         assert operation["description"], name
         assert len(operation["tags"]) == 1, name
-        if path.startswith("/api/"):
+        if path.startswith(("/api/", "/admin/")):
             assert {"413", "422", "503"} <= operation["responses"].keys(), name
             assert "400" in operation["responses"] or "requestBody" not in operation, name
         for status, response in operation["responses"].items():

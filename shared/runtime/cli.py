@@ -28,6 +28,7 @@ from shared.runtime.repair.command import parked, sagas
 from shared.runtime.settings import RelaySettings, ServiceSettings
 from shared.runtime.supervisor import http_probe, local_client, read_state
 from shared.runtime.system import (
+    ADMIN_PORTS,
     MOST_REPLICAS,
     RELAY,
     ROOT,
@@ -333,6 +334,11 @@ def _print_places(system: System, seconds: float) -> None:
     console.print(table)
     console.print(
         f"Logs are in {system.folder / 'logs'}, passwords in {system.folder / 'secrets.json'}.", soft_wrap=True
+    )
+    console.print(
+        f"What waits for a person is at each service's port plus {ADMIN_PORTS}, for this machine only, and in"
+        " ./ftgo parked and ./ftgo sagas.",
+        soft_wrap=True,
     )
     console.print(f"[green]Ready[/] after {seconds:.1f} s. Ctrl-C stops everything.")
 

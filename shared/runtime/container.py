@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -27,6 +28,7 @@ from shared.messaging.handlers import Handlers
 from shared.messaging.subscription import Subscription
 from shared.runtime.housekeeping import Housekeeping, Retention
 from shared.runtime.migrations import migrate
+from shared.runtime.repair import http
 from shared.runtime.repair.repairs import Repairs
 from shared.runtime.service import Service, serve
 from shared.runtime.settings import ServiceSettings, what_is_wrong
@@ -185,6 +187,13 @@ class ServiceContainer(containers.DeclarativeContainer):
         lifespan=service.provided.lifespan,
         gate=gate,
     )
+    admin_app: providers.Provider[FastAPI] = providers.Singleton(
+        create_app,
+        title=providers.Callable("{}: repair".format, info.provided.name),
+        description="What waits for a person, and how it goes on. For this machine only.",
+        router=providers.Singleton(http.routes, repairs, settings.provided.admin_host),
+        readiness=service,
+    )
 
 
 def run(container: ServiceContainer) -> None:
@@ -198,12 +207,14 @@ def run(container: ServiceContainer) -> None:
     traces = configure_traces(info.name, settings.trace_ratio)
     drain_seconds, shutdown_seconds = settings.drain_seconds, settings.shutdown_seconds
     try:
-        with (
-            listening(settings.host, settings.port) as listener,
-            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
-        ):
-            server, service, gate = Server(container.app()), container.service(), container.gate()
-            runner.run(serve(server, service, gate, listener, drain_seconds, shutdown_seconds))
+        with ExitStack() as stack:
+            api = Server(container.app()), stack.enter_context(listening(settings.host, settings.port))
+            admin = None
+            if settings.admin_port:
+                listener = stack.enter_context(listening(settings.admin_host, settings.admin_port))
+                admin = Server(container.admin_app(), lifespan=False), listener
+            runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
+            runner.run(serve(api, admin, container.service(), container.gate(), drain_seconds, shutdown_seconds))
     finally:
         if traces is not None:
             traces.shutdown()

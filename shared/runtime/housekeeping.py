@@ -1,4 +1,4 @@
-"""What a service does now and then: forgets what is old, and tells Prometheus what waits for an operator."""
+"""What a service does now and then: forgets what is old, and counts what waits for an operator."""
 
 import asyncio
 from dataclasses import dataclass
@@ -86,13 +86,18 @@ class Housekeeping:
                 log.info("housekeeping is put off", error=str(error))
             await asyncio.sleep(EVERY_SECONDS)
 
+    async def measure(self) -> None:
+        """Finds out what Prometheus is to be told now. Raises TechnicalFault."""
+        with translated_errors():
+            async with self._engine.connect() as connection:
+                parked, stuck, oldest = (await connection.execute(_GAUGES)).one()
+        metrics.PARKED.set(parked)
+        metrics.STUCK_SAGAS.set(stuck)
+        metrics.OLDEST_SAGA.set(float(oldest))
+
     async def once(self) -> None:
         """One round."""
         async with self._engine.connect() as connection:
-            parked, stuck, oldest = (await connection.execute(_GAUGES)).one()
-            metrics.PARKED.set(parked)
-            metrics.STUCK_SAGAS.set(stuck)
-            metrics.OLDEST_SAGA.set(float(oldest))
             await connection.execute(_THIN_CHECKPOINTS)
             await connection.execute(_FORGET_CHECKPOINTS, {"kept": self._checkpoints})
             for purge, kept in self._purges:

@@ -91,6 +91,15 @@ class Service:
             self._checked_at = time.monotonic()
         return self._reasons
 
+    async def measure(self) -> None:
+        """See `app.Readiness`."""
+        if self._migrated:
+            try:
+                async with asyncio.timeout(2):
+                    await self._housekeeping.measure()
+            except (TechnicalFault, TimeoutError) as error:
+                log.info("what waits for an operator could not be counted", error=str(error))
+
     async def _end_reading(self) -> None:
         """What is in hand is finished, but for that nobody waits for ever: it may be PostgreSQL that doesn't answer."""
         self.drain()
@@ -150,10 +159,10 @@ class Service:
 
 
 async def serve(
-    server: Server,
+    api: tuple[Server, socket.socket],
+    admin: tuple[Server, socket.socket] | None,
     service: Service,
     gate: Gate,
-    listener: socket.socket,
     drain_seconds: float,
     shutdown_seconds: float,
 ) -> None:
@@ -161,9 +170,10 @@ async def serve(
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    servers = [each for each in (admin, api) if each is not None]
+    serving = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
     waiting = asyncio.create_task(told.wait())
-    await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([*serving, waiting], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     service.drain()
     gate.leaving = True
@@ -173,8 +183,9 @@ async def serve(
             await gate.close()
     except TimeoutError:
         log.warning("requests are cut off: they took too long", seconds=shutdown_seconds)
-    server.should_exit = True
-    await serving
+    for (server, _), task in zip(servers, serving, strict=True):  # with the API's ends what the other one works with
+        server.should_exit = True
+        await task
 
 
 def _end_the_process_on_a_bug(task: asyncio.Task[None]) -> None:

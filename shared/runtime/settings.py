@@ -48,6 +48,8 @@ class ServiceSettings(Settings):
     """A service's settings. Durations are seconds."""
 
     port: int = Field(description="Port of the HTTP API.")
+    admin_host: str = Field("127.0.0.1", description="Address of the port for operators: nobody has to log in there.")
+    admin_port: int | None = Field(None, ge=0, description="Port of /admin; none, or 0: there is none.")
     database_url: PostgresDsn = Field(description="The service's database, as its own role.")
     migrations_url: PostgresDsn = Field(description="The same database, as the role that owns the tables.")
     max_requests: int = Field(1500, ge=1, description="HTTP requests at once; what is beyond is answered 503.")

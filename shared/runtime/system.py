@@ -33,6 +33,8 @@ RELAY = "relay"
 MOST_REPLICAS = 9
 _REPLICA_PORTS = 100
 """From one replica of a program to the next."""
+ADMIN_PORTS = 50
+"""From a service's port to that of its /admin."""
 
 
 class SystemSettings(BaseSettings):
@@ -156,6 +158,10 @@ class System:
         """Return the port of a service's HTTP API."""
         return service.port + _REPLICA_PORTS * (replica - 1) + self.settings.port_offset
 
+    def admin_port(self, service: ServiceInfo, replica: int = 1) -> int:
+        """Return the port of a service's /admin."""
+        return self.port(service, replica) + ADMIN_PORTS
+
     def relay_port(self, replica: int = 1) -> int:
         """Return the port of a relay's /readyz and /metrics."""
         default: int = RelaySettings.model_fields["port"].default
@@ -192,6 +198,7 @@ class System:
         database = self._reached(service)
         return {
             "FTGO_PORT": str(self.port(service, replica)),
+            "FTGO_ADMIN_PORT": str(self.admin_port(service, replica)),
             "FTGO_DATABASE_URL": database.url,
             "FTGO_MIGRATIONS_URL": database.migrations_url,
         }

@@ -320,6 +320,9 @@ class _InMemory:
     async def reasons(self) -> list[str]:
         return []
 
+    async def measure(self) -> None:
+        pass
+
     @asynccontextmanager
     async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
         async with _running(self._commands):

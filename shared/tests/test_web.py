@@ -43,6 +43,7 @@ class Api:
         self.cause: Cause | None = None
         self.key: IdempotencyKey | None = None
         self.problems: list[str] = []
+        self.measured = 0
         router = APIRouter()
 
         @router.post("/things/{id}")
@@ -58,6 +59,9 @@ class Api:
 
     async def reasons(self) -> list[str]:
         return self.problems
+
+    async def measure(self) -> None:
+        self.measured += 1
 
     async def post(self, path: str = f"/things/{ID}", **arguments: Any) -> httpx.Response:
         if "content" not in arguments:
@@ -216,6 +220,7 @@ async def test_every_request_is_counted_by_its_route_and_status() -> None:
     api.error = ValueError("boom")
     await api.post()
     text = (await api.http.get("/metrics")).text
+    assert api.measured == 1, "what waits for an operator is as it is now"
     for status in (200, 500):
         assert re.search(rf'_count{{[^}}]*"/things/{{id}}"[^}}]*"{status}"[^}}]*}} [1-9]', text), status
 

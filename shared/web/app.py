@@ -32,10 +32,14 @@ _OPERATIONAL = ("/ping", "/readyz", "/metrics", "/docs", "/openapi.json")
 
 
 class Readiness(Protocol):
-    """Says whether a service can work."""
+    """Says whether a service can work, and what waits for an operator."""
 
     async def reasons(self) -> list[str]:
         """Why it can't; empty when it can."""
+        ...
+
+    async def measure(self) -> None:
+        """Sets the metrics of what waits in its database, as far as that can be read now."""
         ...
 
 
@@ -44,7 +48,7 @@ def create_app(
     description: str,
     router: APIRouter,
     readiness: Readiness,
-    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
     gate: Gate | None = None,
 ) -> FastAPI:
     """The service's API with /ping, /readyz, /metrics, /docs and /openapi.json."""
@@ -96,6 +100,7 @@ def _operations(readiness: Readiness) -> APIRouter:
     )
     async def prometheus() -> Response:
         """In the text format of Prometheus."""
+        await readiness.measure()
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -24,6 +24,7 @@ _TAGS = {
     "deliveries": "How an order gets from its restaurant to its consumer.",
     "operations": "For those who run the service.",
     "orders": "What consumers have ordered.",
+    "repair": "What waits for a person: messages that failed too often, and sagas that can't go on.",
     "restaurants": "Who cooks.",
     "tickets": "What a kitchen has to do.",
 }

@@ -36,6 +36,7 @@ _STATUSES: dict[str, int] = {
 }
 _TITLES = {
     400: "Bad Request",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
     409: "Conflict",

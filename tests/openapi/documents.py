@@ -9,8 +9,10 @@ from shared.testing.system import MemorySystem
 
 
 def documents() -> dict[str, dict[str, Any]]:
-    """By the name of the service."""
-    return {name: service.container.app().openapi() for name, service in MemorySystem().services.items()}
+    """By the name of the service; `repair` is the same for all."""
+    services = MemorySystem().services
+    apis = {name: service.container.app().openapi() for name, service in services.items()}
+    return {**apis, "repair": services["order"].container.admin_app().openapi()}
 
 
 if __name__ == "__main__":

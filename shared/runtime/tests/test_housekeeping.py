@@ -148,7 +148,7 @@ async def test_the_older_checkpoints_are_the_further_they_are_apart(provisioned:
 
 async def test_what_waits_for_an_operator_is_seen(provisioned: Database) -> None:
     async with kept_house(provisioned) as (house, connection):
-        await house.once()
+        await house.measure()
         before = metrics.PARKED._value.get(), metrics.STUCK_SAGAS._value.get()
         assert before == (0, 0)
         await connection.execute("""
@@ -165,7 +165,7 @@ async def test_what_waits_for_an_operator_is_seen(provisioned: Database) -> None
                     ('done', null, false, now() - interval '1 day')
                 ) as s(id, due_at, stuck, started_at)
         """)
-        await house.once()
+        await house.measure()
         assert metrics.PARKED._value.get() == 2
         assert metrics.STUCK_SAGAS._value.get() == 1
         assert 7200 <= metrics.OLDEST_SAGA._value.get() < 86400

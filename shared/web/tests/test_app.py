@@ -31,6 +31,9 @@ class Ready:
     async def reasons(self) -> list[str]:
         return []
 
+    async def measure(self) -> None:
+        pass
+
 
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
