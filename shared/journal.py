@@ -1,6 +1,6 @@
 """The journal of a unit of work: what is to be written, in the order in which it came about."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from shared.core.messages import Event
@@ -56,6 +56,13 @@ class Journal:
             if isinstance(entry, EventRecorded | RowChanged):
                 entry.undo()
         del self._entries[mark:]
+
+    def messages_since(self, mark: int) -> Iterator[Envelope]:
+        """Those that are to be sent of what came after the journal was `mark` long."""
+        for entry in self._entries[mark:]:
+            envelope = entry.envelope if isinstance(entry, EventRecorded) else entry
+            if isinstance(envelope, Envelope):
+                yield envelope
 
     def unwritten(self) -> Sequence[Entry]:
         """What has not been written yet."""

@@ -19,7 +19,7 @@ from shared.eventsourcing.snapshots import SnapshotFormat
 from shared.eventsourcing.store import EventStore, RowStore, Snapshot, StoredEvent
 from shared.idempotency import KeptAnswer
 from shared.journal import EventRecorded, Journal, RowChanged
-from shared.messaging.envelope import Envelope
+from shared.messaging.envelope import Envelope, MessageTooLarge
 from shared.messaging.inbox import Claim, Inbox, KeptReply
 from shared.messaging.positions import Positions
 from shared.messaging.prefetch import ids_named_by
@@ -143,6 +143,8 @@ class UnitOfWork:
             try:
                 yield
                 self._seal()
+                if any(message.is_too_large for message in self._journal.messages_since(mark)):
+                    raise MessageTooLarge
             except BaseException as error:
                 if self._journal.written <= mark:
                     self._take_back_to(mark)

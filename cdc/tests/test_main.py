@@ -99,7 +99,7 @@ async def test_one_process_serves_several_databases(
         relay.signal(signal.SIGTERM)
         code, log = relay.end()
         assert code == 0
-        assert [line["level"] for line in log if line["message"] == "relay waits"] == ["warning"]
+        assert [line["level"] for line in log if line["message"] == "relay waits"] == ["info"]
 
 
 async def test_a_process_that_is_killed_again_and_again_loses_nothing(database: Database, nats: NatsServer) -> None:

@@ -28,6 +28,8 @@ from cdc.tests.support import (
     running,
     stored,
 )
+from shared.adapters.nats.connection import NatsAddress, connect
+from shared.adapters.nats.stream import STREAM
 from shared.adapters.postgres import relay_database, replication
 from shared.adapters.postgres.pgoutput import parse_lsn
 from shared.messaging.broker import Publication
@@ -166,6 +168,21 @@ async def test_a_broker_that_lost_its_store_gets_everything_again(database: Data
         assert metric("relay_broker_tail_lost_total", database) == 1
         assert (await outbox.checkpoints())[-1] == (rows[-1], 1500)
         rows += await outbox.add(3)
+        assert await published(broker, rows) == rows
+
+
+async def test_a_stream_that_is_deleted_while_nothing_happens_gets_everything_again(
+    database: Database, nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "LAG_SECONDS", 0.1)
+    broker = nats_broker(nats.url)
+    async with opened(database) as outbox, running(database, broker) as relay:
+        await relay.publishing()
+        rows = await outbox.add(3)
+        await published(broker, rows)
+        await outbox.checkpointed(rows[-1])
+        async with connect(NatsAddress(nats.url)) as connection:
+            await connection.jetstream.delete_stream(STREAM)
         assert await published(broker, rows) == rows
 
 

@@ -4,7 +4,12 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from consumer.contracts import AddressAdded, AddressRemoved, AddressUpdated, ConsumerRegistered, ConsumerUpdated
-from consumer.domain.errors import AddressAlreadyExists, AddressNotFound, ConsumerWithoutName
+from consumer.domain.errors import (
+    AddressAlreadyExists,
+    AddressNotFound,
+    ConsumerAlreadyExists,
+    ConsumerWithoutName,
+)
 from shared.core.values import Address, ConsumerId
 from shared.eventsourcing.aggregate import Aggregate
 
@@ -25,6 +30,8 @@ class Consumer(Aggregate[ConsumerEvent]):
 
     def register(self, name: str) -> None:
         """Somebody wants to order."""
+        if self.version > 0:
+            raise ConsumerAlreadyExists
         self.record(ConsumerRegistered(consumer_id=self.consumer_id, name=_named(name)))
 
     def rename(self, name: str) -> None:

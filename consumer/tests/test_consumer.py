@@ -4,7 +4,12 @@ import pytest
 
 from consumer.contracts import AddressAdded, AddressRemoved, AddressUpdated, ConsumerRegistered, ConsumerUpdated
 from consumer.domain.consumer import Consumer
-from consumer.domain.errors import AddressAlreadyExists, AddressNotFound, ConsumerWithoutName
+from consumer.domain.errors import (
+    AddressAlreadyExists,
+    AddressNotFound,
+    ConsumerAlreadyExists,
+    ConsumerWithoutName,
+)
 from shared.core.values import Address, ConsumerId
 from shared.eventsourcing.snapshots import SnapshotFormat
 
@@ -36,6 +41,13 @@ def test_what_happens_to_a_consumer() -> None:
         AddressUpdated(consumer_id=ADA, address_id="home", address=WORK),
         AddressRemoved(consumer_id=ADA, address_id="home"),
     ]
+
+
+def test_a_consumer_registers_once() -> None:
+    consumer = registered()
+    with pytest.raises(ConsumerAlreadyExists, match=r"^consumer already exists$"):
+        consumer.register("Bob")
+    assert (consumer.name, list(consumer.recorded)) == ("Ada", [])
 
 
 @pytest.mark.parametrize("name", ["", " ", "\t\n"])

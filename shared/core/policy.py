@@ -19,6 +19,10 @@ class Policy:
         """The pause after that many failures: it doubles, up to a minute."""
         return min(self.retry * (1 << min(failures - 1, 16)), timedelta(minutes=1))
 
+    def is_patient_after(self, failures: int) -> bool:
+        """Whether the grace period lasts on after that many failures and the pauses between them."""
+        return sum((self.retry_after(failure) for failure in range(1, failures + 1)), timedelta()) < self.grace
+
     def resend_after(self, resends: int) -> timedelta:
         """The wait for a reply after that many resends of its command: it doubles, up to `longest_step_timeout`."""
         return min(self.step_timeout * (1 << min(resends, 16)), self.longest_step_timeout)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from shared.core.errors import InvalidArgument
+
 Kind = Literal["event", "command", "reply"]
 Outcome = Literal["success", "refusal"]
 
@@ -21,6 +23,18 @@ ROW_ID_HEADER = "Nats-Msg-Id"
 
 SUBJECTS = "ftgo.>"
 """Everything that is published."""
+
+
+MAX_PAYLOAD = 4 << 20
+"""Bytes of data and headers that a broker must take: `max_payload` in its configuration."""
+
+MAX_DATA = MAX_PAYLOAD - (64 << 10)
+
+
+class MessageTooLarge(InvalidArgument):
+    """No broker of ours would take it. Found out while it is written, so that whoever caused it is told."""
+
+    text = "too large to be told to others"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +63,12 @@ class Envelope:
     def route(self) -> str:
         """The subject without its partition, such as `command.kitchen.CreateTicket` or `reply.order`."""
         return f"reply.{self.reply_to}" if self.kind == "reply" else f"{self.kind}.{self.type}"
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether its data is larger than `MAX_DATA`."""
+        # A character has four bytes at most: few messages are ever encoded for this.
+        return len(self.data) > MAX_DATA // 4 and len(self.data.encode()) > MAX_DATA
 
     def to_headers(self) -> dict[str, str]:
         """The CloudEvents attributes and `traceparent`; those that are not set are left out."""

@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 _IDLE = timedelta(minutes=10)
 """Silence after which the position moves to the stream's end, lest it fall out of the stream's retention."""
 
+_NOT_CONNECTED = "has not connected yet"
 _LONGEST_STAND_BY = 0.5
 """Seconds between two looks whether the partition is free: one that is given back is taken at once."""
 
@@ -65,11 +66,11 @@ class Subscription(Generic[U]):
         self._dispatcher = dispatcher
         self._clock = clock
         self._lease = lease
-        self._batch_size = batch_size
+        self._batch_size = self._at_once = batch_size
         self._backoff = Backoff(longest=lease.total_seconds())
         self._stop = asyncio.Event()
         self._interruptible: asyncio.Task[None] | None = None
-        self.unavailable: str | None = "has not connected yet"
+        self.unavailable: str | None = _NOT_CONNECTED
         """Why nothing is read at the moment; None when all is well."""
 
     async def run(self) -> None:
@@ -78,7 +79,9 @@ class Subscription(Generic[U]):
             try:
                 await self._hold()
             except TechnicalFault as error:
-                if self.unavailable is None or self._backoff.tries == 0:
+                if self.unavailable == _NOT_CONNECTED:  # at a first start the others may not be there yet
+                    log.info("subscription waits", partition=self._partition, reason=str(error))
+                elif self.unavailable is None or self._backoff.tries == 0:
                     log.warning("subscription interrupted", partition=self._partition, reason=str(error))
                 self.unavailable = str(error)
                 metrics.SUBSCRIPTION_INTERRUPTIONS.inc()
@@ -133,9 +136,18 @@ class Subscription(Generic[U]):
                 if batch:
                     idle_since = self._clock()
                     metrics.BATCH_SIZE.observe(len(batch))
-                    await held.handle(batch)
+                    await self._handle(batch, held)
                 await held.work_due()
                 self._backoff.reset()
+
+    async def _handle(self, batch: Sequence[Received], held: HeldPartition[U]) -> None:
+        """After a fault less is tried at once: it may have been the batch itself that took longer than it may."""
+        try:
+            await held.handle(batch)
+        except TechnicalFault:
+            self._at_once = max(1, len(batch) // 2)
+            raise
+        self._at_once = min(self._batch_size, 2 * self._at_once)
 
     async def _take_from(self, feed: Feed, held: HeldPartition[U]) -> list[Received]:
         wait = self._lease / 3
@@ -144,7 +156,7 @@ class Subscription(Generic[U]):
         received: list[Received] = []
 
         async def take() -> None:
-            received.extend(await feed.take(self._batch_size, wait.total_seconds()))
+            received.extend(await feed.take(self._at_once, wait.total_seconds()))
 
         await self._interrupted_by_stop(take())
         return received

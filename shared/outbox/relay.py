@@ -178,6 +178,7 @@ class Relay:
             if stopping:
                 return
             if now >= lag_at:
+                await _require_tail(broker, checkpoint)
                 self.status.lag(await database.lag_bytes(self._slot))
                 lag_at = now + LAG_SECONDS
             if now >= housekeeping_at:
@@ -322,6 +323,12 @@ class Relay:
             return True
         await database.thin_checkpoints(self._options.stream_max_age)
         return False
+
+
+async def _require_tail(stream: LogReader, checkpoint: Checkpoint) -> None:
+    """An idle relay too must notice that its stream is gone or shorter: raises BrokerUnavailable, and begins anew."""
+    if (await stream.bounds()).last < checkpoint.stream_seq:
+        raise BrokerUnavailable("the stream has lost its end")
 
 
 def _reason(fault: Exception) -> str:

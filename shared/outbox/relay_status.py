@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime
+from logging import INFO, WARNING
 
 import structlog
 from prometheus_client import Counter, Gauge
@@ -32,6 +33,7 @@ class RelayStatus:
         self.stands_by = False
         self._log = structlog.get_logger().bind(relay=service, database=database)
         self._told: set[str] = set()  # since it last published
+        self._has_published = False  # until then there is nothing odd about waiting
         self._behind_since: datetime | None = None
         self._connected = CONNECTED.labels(database)
         self._lag_bytes = LAG_BYTES.labels(database)
@@ -49,6 +51,7 @@ class RelayStatus:
         """It has taken the slot and checked the stream."""
         self._log.info("relay publishes")
         self._told.clear()
+        self._has_published = True
         self.waiting_for, self.stands_by = None, False
         self._connected.set(1)
 
@@ -57,7 +60,7 @@ class RelayStatus:
         if self.waiting_for is None:
             self._behind_since = self._behind_since or utc_now()
         if self._is_new(reason):
-            self._log.warning("relay waits", reason=reason)
+            self._log.log(WARNING if self._has_published else INFO, "relay waits", reason=reason)
         self.waiting_for, self.stands_by = reason, False
         self._connected.set(0)
 
@@ -71,7 +74,7 @@ class RelayStatus:
 
     def stopping(self) -> None:
         """It ends when what is on its way has been acknowledged."""
-        self.waiting_for = "it is stopping"
+        self.waiting_for, self.stands_by = "it is stopping", False
 
     def stopped(self) -> None:
         """It has ended in good order."""

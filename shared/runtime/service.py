@@ -127,7 +127,7 @@ class Service:
                 return
             except OperationalError as error:
                 if backoff.tries == 0:
-                    log.warning("waiting for PostgreSQL", reason=str(error.orig).strip().partition("\n")[0])
+                    log.info("waiting for PostgreSQL", reason=str(error.orig).strip().partition("\n")[0])
                 await asyncio.sleep(backoff.pause())
 
     async def _check(self) -> AsyncIterator[str]:

@@ -155,6 +155,13 @@ class Sagas:
                 break
             try:
                 await self._act_locally(saga, instance.position)
+            except NotYet as error:
+                if self._uow.policy.is_patient_after(instance.attempts):
+                    instance.error = error.message
+                    self._pause_or_give_up(instance)
+                    break
+                if not self._turns_round(instance, saga, error.message):
+                    break
             except DomainError as error:
                 if not self._turns_round(instance, saga, error.message):
                     break

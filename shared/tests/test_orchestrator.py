@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared.adapters.memory import MemoryDatabase
-from shared.core.errors import Conflict
+from shared.core.errors import Conflict, FailedPrecondition
 from shared.core.messages import AnyCommand, Done
 from shared.core.policy import Policy
 from shared.saga import saga as declared
@@ -16,7 +16,7 @@ from shared.saga.saga import Saga, Steps, local, step
 from shared.saga.testing import SagaTest
 from shared.tests.contracts import Balance, Deposit, Nudge, WalletId, Withdraw
 from shared.tests.sagas import TransferSaga
-from shared.tests.wallets import NotEnough, Wallet, WalletNotFound, WalletUnitOfWork
+from shared.tests.wallets import NotEnough, Wallet, WalletUnitOfWork
 
 MINE, OTHER = WalletId("mine"), WalletId("other")
 POLICY = Policy()
@@ -301,14 +301,48 @@ def test_a_saga_of_local_steps_only_ends_at_once() -> None:
         async def two(self, uow: WalletUnitOfWork) -> None:
             (await uow.wallets.get(self.wallet_id)).note("two")
             if self.fails:
-                raise WalletNotFound
+                raise FailedPrecondition("no")
 
     try:
         story().start(Local(wallet_id=MINE)).expect_completed().then(has(100, "one", "two"))
         told = story().start(Local(wallet_id=MINE, fails=True))
-        told.expect_undone().then(has(100, "one", "undone: wallet not found"))
+        told.expect_undone().then(has(100, "one", "undone: no"))
     finally:
         del declared._sagas[Local.type_name]
+
+
+def test_what_a_local_step_does_not_find_yet_is_waited_for_and_refused_after_the_grace_period() -> None:
+    class Patient(Saga, key="wallet_id"):
+        wallet_id: WalletId
+        other: WalletId
+
+        @classmethod
+        def steps(cls) -> Steps:
+            return (local(cls.one, undo=cls.undo_one), local(cls.two))
+
+        async def one(self, uow: WalletUnitOfWork) -> None:
+            (await uow.wallets.get(self.wallet_id)).note("one")
+
+        async def undo_one(self, uow: WalletUnitOfWork) -> None:
+            (await uow.wallets.get(self.wallet_id)).note(f"undone: {self.reason}")
+
+        async def two(self, uow: WalletUnitOfWork) -> None:
+            (await uow.wallets.get(self.other)).note("two")
+
+    async def comes(uow: WalletUnitOfWork) -> None:
+        (await uow.wallets.add(Wallet(id=OTHER))).open("Bob")
+
+    try:
+        told = story().start(Patient(wallet_id=MINE, other=OTHER)).expect_pause().until_due().expect_pause()
+        told.given(comes).until_due().expect_completed().then(has(100, "one"))
+
+        told = story().start(Patient(wallet_id=MINE, other=OTHER))
+        begun = told.now
+        while told.now - begun < POLICY.grace:
+            told.expect_pause().then(has(100, "one")).until_due()
+        told.expect_undone().then(has(100, "one", "undone: wallet not found"))
+    finally:
+        del declared._sagas[Patient.type_name]
 
 
 def test_sagas_have_names_keys_and_steps() -> None:

@@ -1,8 +1,8 @@
 """A subscription on real PostgreSQL and NATS: replicas, leases, and what the broker may lose."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, closing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from datetime import timedelta
 from typing import Any
 
@@ -187,7 +187,7 @@ async def test_a_fault_leaves_the_batch_for_another_try_after_growing_pauses(mon
     async def unlucky(event: Heard, uow: WalletUnitOfWork) -> None:
         nonlocal faults
         await note(event, uow)
-        if event.text == "2" and faults:
+        if event.text == "1" and faults:
             faults -= 1
             raise TechnicalFault("the disk is full")
 
@@ -197,6 +197,31 @@ async def test_a_fault_leaves_the_batch_for_another_try_after_growing_pauses(mon
     await heard_all(replica, [1, 2, 3])
     await replica.stop()
     assert tries == [0, 1, 2, 3]
+
+
+async def test_a_batch_that_takes_longer_than_it_may_is_tried_in_smaller_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Backoff, "pause", lambda _: 0)
+    sizes: list[int] = []
+
+    class Slow(MemoryDatabase):
+        """Ends a transaction that handles more than three messages."""
+
+        @asynccontextmanager
+        async def transaction(self) -> AsyncIterator[Any]:
+            before = len(self.inbox)
+            async with super().transaction() as transaction:
+                yield transaction
+                if size := len(self.inbox) - before:
+                    sizes.append(size)
+                if size > 3:
+                    raise TechnicalFault("terminating connection due to transaction timeout")
+
+    database, broker = Slow(), MemoryBroker()
+    await publish(broker, *(heard(n) for n in range(1, 51)))
+    replica = Replica(database, broker, note)
+    await heard_all(replica, range(1, 51))
+    await replica.stop()
+    assert sizes[:6] == [50, 25, 12, 6, 3, 6]
 
 
 async def test_what_the_broker_has_lost_is_read_again_and_handled_once() -> None:

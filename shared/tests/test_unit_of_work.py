@@ -13,7 +13,7 @@ from shared.core.messages import Done
 from shared.core.policy import Policy
 from shared.eventsourcing.snapshots import EVERY, SnapshotFormat
 from shared.eventsourcing.store import Snapshot
-from shared.messaging.envelope import Envelope
+from shared.messaging.envelope import MAX_DATA, Envelope, MessageTooLarge
 from shared.messaging.inbox import Claim
 from shared.saga.instance import SagaInstance
 from shared.saga.machine import Phase
@@ -87,6 +87,17 @@ async def test_what_is_committed_is_told_afterwards_and_only_then() -> None:
     async with units.on(database).begin() as uow:
         (await uow.wallets.add(Wallet(id="w"))).deposit(1)
     assert told == [[Deposited(wallet_id=WalletId("w"), amount=1)]]
+
+
+async def test_what_is_too_large_to_be_sent_is_refused_before_it_is_written() -> None:
+    service = WalletService()
+    async with service.units.begin() as uow:
+        with uow.attempt(CAUSE):
+            (await uow.wallets.add(Wallet(id="small"))).open("x" * (MAX_DATA - 1000))
+        with pytest.raises(MessageTooLarge, match="too large to be told to others"), uow.attempt(CAUSE):
+            (await uow.wallets.add(Wallet(id="w"))).open("\u20ac" * (MAX_DATA // 3))
+    assert [sent.key for sent in service.sent()] == ["small"]
+    assert await stored_events(service) == []
 
 
 async def test_an_attempt_that_fails_leaves_nothing_and_the_others_all() -> None:

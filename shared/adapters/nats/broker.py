@@ -6,7 +6,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from shared.adapters.nats import reader, stream
 from shared.adapters.nats.connection import NatsAddress, NatsConnection, connect
 from shared.adapters.nats.publisher import NatsPublisher, open_publisher
-from shared.messaging.broker import Bounds, Mark, Publication, subject_of
+from shared.messaging.broker import Bounds, BrokerUnavailable, Mark, Publication, subject_of
+from shared.messaging.envelope import MAX_PAYLOAD
 
 
 class NatsBrokerConnection:
@@ -47,6 +48,10 @@ class NatsBroker:
     async def connect(self) -> AsyncIterator[NatsBrokerConnection]:
         """See `broker.Broker`."""
         async with connect(self._address) as connection:
+            if connection.client.max_payload < MAX_PAYLOAD:
+                raise BrokerUnavailable(
+                    f"its max_payload is {connection.client.max_payload} bytes, and messages may have {MAX_PAYLOAD}"
+                )
             if self._limits is not None:
                 await stream.make_stream(connection.jetstream, self._partitions, self._limits)
             await stream.check_stream(connection.jetstream, self._partitions)

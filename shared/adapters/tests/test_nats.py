@@ -12,8 +12,9 @@ from shared.adapters.nats.broker import NatsBroker
 from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.nats.stream import STREAM, StreamLimits
 from shared.messaging.broker import Bounds, Broker, BrokerUnavailable, PartitionsDiffer, Publication
+from shared.messaging.envelope import MAX_DATA
 from shared.testing.broker_suite import CREATED, BrokerSuite, publication, publications, rows, take_exactly
-from shared.testing.infra import NatsServer
+from shared.testing.infra import Infra, NatsServer
 
 LIMITS = StreamLimits(max_age=3600, max_bytes=1 << 26)
 NewNats = Callable[[], NatsServer]
@@ -83,6 +84,22 @@ async def test_what_the_server_will_never_take_is_told_from_what_it_takes(new_na
             ]
         )
         assert positions == [1, None, None, None, None, None, 2]
+
+
+async def test_the_largest_message_that_may_be_written_is_taken(new_nats: NewNats) -> None:
+    headers = {f"ce-{number}": "x" * 1000 for number in range(20)}
+    async with broker_at(new_nats().url).connect() as log:
+        largest = Publication(row_id="r", subject="ftgo.0.event.x", headers=headers, data="x" * MAX_DATA)
+        assert await log.publish([largest]) == [1]
+
+
+async def test_a_broker_that_takes_less_than_may_be_written_is_not_used(infra: Infra) -> None:
+    with (
+        infra.nats("max_payload: 1MB") as server,
+        pytest.raises(BrokerUnavailable, match="max_payload is 1048576 bytes, and messages may have 4194304"),
+    ):
+        async with broker_at(server.url).connect():
+            pass
 
 
 async def test_a_full_stream_refuses_and_keeps_what_it_has(new_nats: NewNats) -> None:
