@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from shared.runtime.connections import Connections, needed, shortage
 from shared.runtime.embedded import POSTGRES_MAJOR, Nats
 from shared.runtime.places import COMPOSE_PASSWORD
+from shared.runtime.settings import PoolSettings
 from shared.runtime.topology import SERVICES, ServiceInfo
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,6 +40,12 @@ def test_there_is_a_container_for_every_program_and_no_other() -> None:
     services = {service.name for service in SERVICES}
     relays = {f"{service.name}-relay" for service in PUBLISHING}
     assert set(CONTAINERS) == {"postgres", "nats", "provision", "prometheus"} | services | relays
+
+
+def test_postgresql_has_connections_for_all_programs() -> None:
+    options = dict(each.removeprefix("-c").split("=") for each in CONTAINERS["postgres"]["command"] if "=" in each)
+    there = Connections(int(options["max_connections"]), int(options["max_wal_senders"]))
+    assert shortage(needed({}, 1, PoolSettings()), there) is None
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)

@@ -30,6 +30,9 @@ _LARGE_OBJECTS = "lo_creat(int), lo_create(oid), lo_from_bytea(oid, bytea)"
 _LOCK = 0x4654474F
 
 
+ROLE_CONNECTIONS = 60
+
+
 class ProvisionSettings(BaseSettings):
     """What making the databases takes, from the environment or from files such as /run/secrets/ftgo_role_password.
 
@@ -43,6 +46,11 @@ class ProvisionSettings(BaseSettings):
         default_factory=dict, description='Password of each role, as JSON: {"ordering_service": "..."}.'
     )
     role_password: SecretStr | None = Field(None, description="Password of the roles that role_passwords doesn't name.")
+    role_connections: int = Field(
+        ROLE_CONNECTIONS,
+        ge=1,
+        description="Connections that a role may have at once, lest it take them from others.",
+    )
     wait_seconds: float = Field(60.0, gt=0, description="How long to wait for PostgreSQL.")
 
     def passwords(self, services: Iterable[ServiceInfo] = SERVICES) -> dict[str, str]:
@@ -94,10 +102,12 @@ def provision(
     services: Iterable[ServiceInfo] = SERVICES,
     *,
     database: str | None = None,
+    most_connections: int = -1,
 ) -> dict[str, Database]:
     """Make what is missing of the services' databases and roles; return the databases by the services' names.
 
-    `database` is another name for the database of the one service given: tests make many for the same roles.
+    `most_connections` is what each role may have at once; -1: as many as the server has. `database` is another name for
+    the database of the one service given: tests make many for the same roles.
     """
     made = {each.name: addresses(admin_url, each, passwords, database) for each in services}
     with closing(_connect(admin_url)) as admin, admin.cursor() as cursor:
@@ -105,7 +115,7 @@ def provision(
         # By default everybody may connect to these; our roles are to reach their own database only.
         cursor.execute("revoke connect, temporary on database postgres, template1 from public")
         for each in made.values():
-            _make_roles(admin, each.service, passwords)
+            _make_roles(admin, each.service, passwords, most_connections)
             _make_database(admin, each)
             with closing(_connect(_on_database(admin_url, each.name))) as inside, inside.cursor() as rights:
                 rights.execute("revoke all on schema public from public")
@@ -115,7 +125,7 @@ def provision(
     return made
 
 
-def _make_roles(admin: Connection, service: ServiceInfo, passwords: Mapping[str, str]) -> None:
+def _make_roles(admin: Connection, service: ServiceInfo, passwords: Mapping[str, str], most_connections: int) -> None:
     with admin.cursor() as cursor:
         for role in roles_of(service):
             cursor.execute("select 1 from pg_roles where rolname = %s", [role])
@@ -123,7 +133,7 @@ def _make_roles(admin: Connection, service: ServiceInfo, passwords: Mapping[str,
             # Replication lets a role read all changes of every database that it can connect to: here only its own.
             right = "replication" if role == service.relay_role else "noreplication"
             cursor.execute(
-                sql.SQL(f"{verb} role {{}} login {right} password {{}}").format(
+                sql.SQL(f"{verb} role {{}} login {right} connection limit {most_connections} password {{}}").format(
                     sql.Identifier(role), sql.Literal(passwords[role])
                 )
             )
@@ -175,7 +185,7 @@ def main() -> int:
     try:
         settings = ProvisionSettings()
         wait_for_postgres(str(settings.admin_url), settings.wait_seconds)
-        made = provision(str(settings.admin_url), settings.passwords())
+        made = provision(str(settings.admin_url), settings.passwords(), most_connections=settings.role_connections)
     except (ValueError, TimeoutError, psycopg2.Error) as error:
         log.error("%s", " ".join(str(error).split()))
         return 1

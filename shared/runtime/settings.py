@@ -44,7 +44,13 @@ class Settings(BaseSettings):
     )
 
 
-class ServiceSettings(Settings):
+class PoolSettings(Settings):
+    """What decides how many connections a service has to its database."""
+
+    pool_size: int = Field(4, ge=2, description="Connections to the database, the subscription's own not counted.")
+
+
+class ServiceSettings(PoolSettings):
     """A service's settings. Durations are seconds."""
 
     port: int = Field(description="Port of the HTTP API.")
@@ -53,7 +59,6 @@ class ServiceSettings(Settings):
     database_url: PostgresDsn = Field(description="The service's database, as its own role.")
     migrations_url: PostgresDsn = Field(description="The same database, as the role that owns the tables.")
     max_requests: int = Field(1500, ge=1, description="HTTP requests at once; what is beyond is answered 503.")
-    pool_size: int = Field(4, ge=2, description="Connections to the database, the subscription's own not counted.")
 
     batch_size: int = Field(50, ge=1, description="Messages, or HTTP commands, that share one transaction at most.")
     lease_seconds: float = Field(5.0, gt=0, description="How long a stopped holder keeps a partition.")

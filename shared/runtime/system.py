@@ -21,10 +21,11 @@ from rich.console import Console
 
 from shared.adapters.nats.connection import NatsAddress, connect
 from shared.adapters.nats.stream import stored_partitions
+from shared.runtime.connections import Connections, needed, shortage
 from shared.runtime.embedded import Nats, Postgres
 from shared.runtime.process import LaunchError, Program
-from shared.runtime.provision import Database, addresses, provision, roles_of
-from shared.runtime.settings import RelaySettings, Settings
+from shared.runtime.provision import ROLE_CONNECTIONS, Database, addresses, provision, roles_of
+from shared.runtime.settings import PoolSettings, RelaySettings, Settings
 from shared.runtime.supervisor import Group, Part, Supervisor, blocking_probe, http_probe, locked, read_state
 from shared.runtime.topology import SERVICES, ServiceInfo
 
@@ -226,6 +227,7 @@ class System:
 
     def groups(self, client: httpx.AsyncClient) -> list[Group]:
         """Return all programs in the order in which they start."""
+        self._needed_connections()
         arrangement = self.arrangement
         services = [
             self._service(each, replica, client) for each in SERVICES for replica in arrangement.replicas_of(each.name)
@@ -266,8 +268,20 @@ class System:
         url = self.url(port)
         return Part(name, program, port, http_probe(client, f"{url}/readyz"), url, self.settings.host)
 
+    def _needed_connections(self) -> Connections:
+        """What all programs take at most. LaunchError when PostgreSQL doesn't have that: some would fail under load."""
+        configured = self.postgres.configuration()
+        there = Connections(int(configured["max_connections"]), int(configured["max_wal_senders"]))
+        replicas = {each.name: len(self.arrangement.replicas_of(each.name)) for each in SERVICES}
+        pools = PoolSettings(partitions=self.settings.partitions)
+        need = needed(replicas, len(self.arrangement.replicas_of(RELAY)), pools)
+        if lacking := shortage(need, there):
+            raise LaunchError(lacking)
+        return need
+
     def _provision(self) -> None:
-        provision(self.postgres.admin_url, self.secrets.roles)
+        most = max(ROLE_CONNECTIONS, self._needed_connections().sessions)
+        provision(self.postgres.admin_url, self.secrets.roles, most_connections=most)
 
     def _check_partitions(self) -> None:
         """Refuse another count than the stream has: every program would end with that complaint, again and again."""
