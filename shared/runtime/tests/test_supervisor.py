@@ -203,3 +203,25 @@ async def test_large_logs_are_moved_aside(tmp_path: Path, monkeypatch: pytest.Mo
 )
 def test_a_log_line_is_shortened_for_the_terminal(line: str, shown: tuple[str, str]) -> None:
     assert summary(line) == shown
+
+
+async def test_what_is_taken_down_stays_down_until_it_is_brought_up(tmp_path: Path) -> None:
+    async def begun(times: int) -> None:
+        await asyncio.to_thread(wait_until, lambda: events(tmp_path).count("+one") == times)
+
+    async with local_client() as client:
+        parts = groups(tmp_path, [free_port() for _ in NAMES], client)
+        running = Supervisor(parts, tmp_path, Console(file=io.StringIO()))
+        one = running.children["one"]
+        try:
+            await running.start()
+            await running.take_down("one")
+            assert events(tmp_path)[-1] == "-one"
+            assert one.keeper is not None
+            assert one.keeper.done()
+            await running.bring_up("one")
+            await begun(2)
+            one.signal(signal.SIGKILL)
+            await begun(3)
+        finally:
+            await running.stop()
