@@ -18,7 +18,7 @@ from shared.eventsourcing.repository import Repository, Rows
 from shared.eventsourcing.snapshots import SnapshotFormat
 from shared.eventsourcing.store import EventStore, RowStore, Snapshot, StoredEvent
 from shared.idempotency import KeptAnswer
-from shared.journal import EventRecorded, Journal, RowChanged
+from shared.journal import Entry, EventRecorded, Journal, RowChanged
 from shared.messaging.envelope import Envelope, MessageTooLarge
 from shared.messaging.inbox import Claim, Inbox, KeptReply
 from shared.messaging.positions import Positions
@@ -55,6 +55,9 @@ class Transaction(Protocol):
     def saga_timers(self) -> SagaTimers: ...
     def rows(self, cls: type[R]) -> RowStore[R]:
         """The table of that class."""
+
+    async def flush(self) -> None:
+        """Sends what the stores were given. They may keep it back, and its errors, until they are asked something."""
 
 
 class Database(Protocol):
@@ -172,9 +175,11 @@ class UnitOfWork:
     async def flush(self) -> None:
         """Writes what has come about so far, a statement a kind. Queries that must see it call this first."""
         self._seal()
-        entries = self._journal.unwritten()
-        if not entries:
-            return
+        if entries := self._journal.unwritten():
+            await self._write(entries)
+        await self.transaction.flush()
+
+    async def _write(self, entries: Sequence[Entry]) -> None:
         recorded = [entry for entry in entries if isinstance(entry, EventRecorded)]
         await self._write_events(recorded)
         changed: dict[type[Entity], list[Entity]] = {}

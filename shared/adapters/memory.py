@@ -116,6 +116,9 @@ class MemoryTransaction:
         """See `unit_of_work.Transaction`."""
         return _RowStore(cls, self.database, self._undo)
 
+    async def flush(self) -> None:
+        """See `unit_of_work.Transaction`."""
+
 
 class _Events:
     def __init__(self, database: MemoryDatabase, undo: Undo) -> None:

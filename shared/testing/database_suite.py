@@ -573,6 +573,20 @@ class DatabaseSuite:
             assert await found(SagaFilter(type="another")) == []
             assert await found(SagaFilter(error="not FOUND")) == ["b"]
 
+    async def test_what_is_written_is_there_for_what_follows_in_the_transaction(self, databases: Databases) -> None:
+        async with databases() as database, database.session(1) as one, one.transaction() as tx:
+            await tx.rows(Parcel).insert([parcel("a")])
+            await tx.rows(Parcel).update([(parcel("a", 2, weight=9), 1)])
+            await tx.inbox.add([Claim(message_id="m", row_id="r")])
+            await tx.inbox.keep_replies([KeptReply(message_id="m", reply=envelope("reply"))])
+            await tx.events.append([event("a", 1)], [])
+            await tx.events.append([event("a", 2)], [snapshot("a", 2)])
+            assert await tx.rows(Parcel).load(["a"]) == [parcel("a", 2, weight=9)]
+            assert await tx.inbox.find(["m"]) == {"m": Claim(message_id="m", row_id="r", reply=envelope("reply"))}
+            history = (await tx.events.load("Order", "t1", ["a"]))["a"]
+            assert history.snapshot is not None
+            assert history.snapshot.version == 2
+
     async def test_everything_is_undone_when_a_transaction_fails(self, databases: Databases) -> None:
         async with databases() as database, database.session(1) as one:
             async with one.transaction() as tx:
@@ -596,6 +610,7 @@ class DatabaseSuite:
                     await tx.positions.advance(0, 1, Mark(2, "r2", NOON), HOUR)
                     await tx.positions.add_checkpoint(0, Mark(2, "r2", NOON))
                     await tx.positions.release(0, 1)
+                    await tx.flush()
                     raise Unexpected
             async with one.transaction() as tx:
                 histories = await tx.events.load("Order", "t1", ["a", "b"])

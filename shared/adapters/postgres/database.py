@@ -19,6 +19,7 @@ from shared.adapters.postgres.messaging import PostgresInbox, PostgresOutbox, Po
 from shared.adapters.postgres.positions import PostgresPositions
 from shared.adapters.postgres.rows import PostgresRows, RowMapping
 from shared.adapters.postgres.sagas import PostgresSagaTimers
+from shared.adapters.postgres.statements import Statements
 from shared.adapters.postgres.tables import FRAMEWORK_TABLES
 from shared.eventsourcing.aggregate import Entity
 
@@ -27,6 +28,10 @@ R = TypeVar("R", bound=Entity)
 
 TRANSACTION_SECONDS = 10.0
 """How long a transaction can be open. The relay counts on this when it looks for rows to publish again."""
+
+_PLAN_ONCE = "set plan_cache_mode = force_generic_plan; set enable_seqscan = off"
+"""A subscription's statements all look up by key, so they need no plan of their own each time, which would cost as much
+as running it. One made while a table is small must not be to read it whole."""
 
 
 class PostgresDatabase:
@@ -87,6 +92,7 @@ class PostgresDatabase:
                 driver = await _driver(connection)
                 try:
                     await driver.execute("select pg_advisory_lock($1)", holder)
+                    await driver.execute(_PLAN_ONCE)
                     yield PostgresSession(connection, self._mappings)
                 finally:
                     await connection.invalidate()
@@ -134,18 +140,23 @@ class PostgresTransaction:
     ) -> None:
         self.connection = connection
         self.driver = driver
-        self.events = PostgresEvents(driver)
-        self.inbox = PostgresInbox(driver)
-        self.outbox = PostgresOutbox(driver)
-        self.waiting_room = PostgresWaitingRoom(driver)
-        self.repairs = PostgresRepairLog(driver)
-        self.positions = PostgresPositions(driver)
-        self.saga_timers = PostgresSagaTimers(driver, mappings)
+        self._statements = Statements(driver)
         self._mappings = mappings
+        self.events = PostgresEvents(self._statements)
+        self.inbox = PostgresInbox(self._statements)
+        self.outbox = PostgresOutbox(self._statements)
+        self.waiting_room = PostgresWaitingRoom(self._statements)
+        self.repairs = PostgresRepairLog(self._statements)
+        self.positions = PostgresPositions(self._statements)
+        self.saga_timers = PostgresSagaTimers(self._statements, mappings)
 
     def rows(self, cls: type[R]) -> PostgresRows[R]:
         """See `unit_of_work.Transaction`."""
-        return PostgresRows(self.driver, self._mappings[cls])
+        return PostgresRows(self._statements, self._mappings[cls])
+
+    async def flush(self) -> None:
+        """See `unit_of_work.Transaction`."""
+        await self._statements.send()
 
 
 @asynccontextmanager
@@ -154,7 +165,9 @@ async def _begun(
 ) -> AsyncIterator[PostgresTransaction]:
     driver = await _driver(connection)
     async with driver.transaction():
-        yield PostgresTransaction(connection, driver, mappings)
+        transaction = PostgresTransaction(connection, driver, mappings)
+        yield transaction
+        await transaction.flush()
 
 
 def _milliseconds(seconds: float) -> str:

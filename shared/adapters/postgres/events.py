@@ -1,8 +1,8 @@
 """The event store in PostgreSQL: one statement for the events of a whole unit of work."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from shared.adapters.postgres.statements import Statements
 from shared.eventsourcing.store import History, Metadata, Snapshot, StoredEvent
 from shared.serialization import from_json, to_json
 
@@ -39,13 +39,13 @@ set version = excluded.version, tag = excluded.tag, state = excluded.state
 class PostgresEvents:
     """See `store.EventStore`."""
 
-    def __init__(self, driver: Any) -> None:
-        self._driver = driver
+    def __init__(self, statements: Statements) -> None:
+        self._statements = statements
 
     async def load(self, aggregate: str, tag: str, ids: Sequence[str]) -> Mapping[str, History]:
         """See `store.EventStore`."""
         histories: dict[str, tuple[Snapshot | None, list[StoredEvent]]] = {}
-        for row in await self._driver.fetch(_LOAD, aggregate, tag, ids):
+        for row in await self._statements.fetch(_LOAD, aggregate, tag, ids):
             id_, version, type_, data, metadata, occurred_at, snapshot_version, state = row
             if id_ not in histories:
                 snapshot = None
@@ -67,7 +67,8 @@ class PostgresEvents:
 
     async def append(self, events: Sequence[StoredEvent], snapshots: Sequence[Snapshot]) -> None:
         """See `store.EventStore`."""
-        await self._driver.execute(
+        await self._statements.write(
+            "events",
             _APPEND,
             [event.aggregate for event in events],
             [event.id for event in events],
@@ -78,7 +79,8 @@ class PostgresEvents:
             [event.occurred_at for event in events],
         )
         if snapshots:
-            await self._driver.execute(
+            await self._statements.write(
+                "snapshots",
                 _SNAPSHOT,
                 [snapshot.aggregate for snapshot in snapshots],
                 [snapshot.id for snapshot in snapshots],

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from shared.adapters.postgres.statements import Statements
 from shared.messaging.envelope import Envelope, Received
 from shared.messaging.inbox import Claim, KeptReply
 from shared.messaging.repairs import Action, Repair
@@ -23,12 +24,12 @@ from shared.serialization import from_json, to_json
 class PostgresInbox:
     """See `inbox.Inbox`."""
 
-    def __init__(self, driver: Any) -> None:
-        self._driver = driver
+    def __init__(self, statements: Statements) -> None:
+        self._statements = statements
 
     async def find(self, message_ids: Sequence[str]) -> Mapping[str, Claim]:
         """See `inbox.Inbox`."""
-        rows = await self._driver.fetch(
+        rows = await self._statements.fetch(
             "select message_id, row_id, reply from inbox where message_id = any($1::text[])", message_ids
         )
         return {
@@ -38,7 +39,8 @@ class PostgresInbox:
 
     async def add(self, claims: Sequence[Claim]) -> None:
         """See `inbox.Inbox`."""
-        await self._driver.execute(
+        await self._statements.write(
+            "inbox",
             "insert into inbox (message_id, row_id, reply) select * from unnest($1::text[], $2::text[], $3::text[])",
             [claim.message_id for claim in claims],
             [claim.row_id for claim in claims],
@@ -47,7 +49,8 @@ class PostgresInbox:
 
     async def keep_replies(self, replies: Sequence[KeptReply]) -> None:
         """See `inbox.Inbox`."""
-        await self._driver.execute(
+        await self._statements.write(
+            "inbox",
             "update inbox set reply = kept.reply from unnest($1::text[], $2::text[]) as kept(message_id, reply) "
             "where inbox.message_id = kept.message_id",
             [kept.message_id for kept in replies],
@@ -58,12 +61,13 @@ class PostgresInbox:
 class PostgresOutbox:
     """See `outbox.Outbox`."""
 
-    def __init__(self, driver: Any) -> None:
-        self._driver = driver
+    def __init__(self, statements: Statements) -> None:
+        self._statements = statements
 
     async def add(self, messages: Sequence[Envelope]) -> None:
         """See `outbox.Outbox`."""
-        await self._driver.execute(
+        await self._statements.write(
+            "outbox",
             "insert into outbox (subject, key, headers, data) "
             "select * from unnest($1::text[], $2::text[], $3::text[], $4::text[])",
             [message.route for message in messages],
@@ -109,12 +113,12 @@ where key = $1 and source = $3
 class PostgresWaitingRoom:
     """See `set_aside.WaitingRoom`. Few rows are ever here, so they are written one by one."""
 
-    def __init__(self, driver: Any) -> None:
-        self._driver = driver
+    def __init__(self, statements: Statements) -> None:
+        self._statements = statements
 
     async def blocked(self, lines: Sequence[Line]) -> set[Line]:
         """See `set_aside.WaitingRoom`."""
-        rows = await self._driver.fetch(
+        rows = await self._statements.fetch(
             "select distinct key, source from set_aside join unnest($1::text[], $2::text[]) as line(key, source) "
             "using (key, source)",
             [line.key for line in lines],
@@ -125,11 +129,13 @@ class PostgresWaitingRoom:
     async def heads(self, partition: int, now: datetime, limit: int) -> Sequence[SetAside]:
         """See `set_aside.WaitingRoom`."""
         due = f"{_HEADS} and retry_at <= $2 order by retry_at, seq limit $3"
-        return [_set_aside(row) for row in await self._driver.fetch(due, partition, now, limit)]
+        return [_set_aside(row) for row in await self._statements.fetch(due, partition, now, limit)]
 
     async def next_due(self, partition: int) -> datetime | None:
         """See `set_aside.WaitingRoom`."""
-        due: datetime | None = await self._driver.fetchval(f"select min(retry_at) from ({_HEADS}) waiting", partition)
+        due: datetime | None = await self._statements.fetchval(
+            f"select min(retry_at) from ({_HEADS}) waiting", partition
+        )
         return due
 
     async def write(self, changes: Sequence[SetAsideChange]) -> None:
@@ -138,7 +144,7 @@ class PostgresWaitingRoom:
             message = change.message
             match change:
                 case PutAside():
-                    await self._driver.execute(
+                    await self._statements.execute(
                         _PUT_ASIDE,
                         message.partition,
                         message.line.key,
@@ -154,27 +160,27 @@ class PostgresWaitingRoom:
                         message.error,
                     )
                 case PutBack():
-                    await self._driver.execute(
+                    await self._statements.execute(
                         _PUT_BACK, message.seq, message.attempts, message.retry_at, message.parked_at, message.error
                     )
                 case TakenUp():
-                    await self._driver.execute("delete from set_aside where seq = $1", message.seq)
+                    await self._statements.execute("delete from set_aside where seq = $1", message.seq)
 
     async def parked(self, wanted: ParkedFilter, limit: int) -> Sequence[Parked]:
         """See `set_aside.WaitingRoom`."""
-        rows = await self._driver.fetch(_PARKED, wanted.message_id, wanted.key, wanted.type, wanted.error, limit)
+        rows = await self._statements.fetch(_PARKED, wanted.message_id, wanted.key, wanted.type, wanted.error, limit)
         return [Parked(message=_set_aside(list(row)[:-1]), behind=row["behind"]) for row in rows]
 
     async def hold_parked(self, message_id: str) -> SetAside | None:
         """See `set_aside.WaitingRoom`."""
-        row = await self._driver.fetchrow(
+        row = await self._statements.fetchrow(
             f"select {_COLUMNS} from set_aside where message_id = $1 and parked_at is not null for update", message_id
         )
         return None if row is None else _set_aside(row)
 
     async def line(self, line: Line, limit: int) -> Sequence[SetAside]:
         """See `set_aside.WaitingRoom`."""
-        rows = await self._driver.fetch(
+        rows = await self._statements.fetch(
             f"select {_COLUMNS} from set_aside where key = $1 and source = $2 order by seq limit $3",
             line.key,
             line.source,
@@ -184,29 +190,34 @@ class PostgresWaitingRoom:
 
     async def redrive(self, line: Line, now: datetime) -> int:
         """See `set_aside.WaitingRoom`."""
-        status: str = await self._driver.execute(_REDRIVE, line.key, now, line.source)
+        status: str = await self._statements.execute(_REDRIVE, line.key, now, line.source)
         return int(status.rpartition(" ")[2])
 
 
 class PostgresRepairLog:
     """See `repairs.RepairLog`."""
 
-    def __init__(self, driver: Any) -> None:
-        self._driver = driver
+    def __init__(self, statements: Statements) -> None:
+        self._statements = statements
 
     async def add(self, repairs: Sequence[Repair]) -> None:
         """See `repairs.RepairLog`."""
-        await self._driver.executemany(
-            f"insert into repairs ({_REPAIR}) values ($1, $2, $3, $4, $5, $6, $7, $8)",
-            [
-                (done.at, done.operator, done.action, done.subject, done.type, done.key, done.reason, done.details)
-                for done in repairs
-            ],
-        )
+        for done in repairs:
+            await self._statements.execute(
+                f"insert into repairs ({_REPAIR}) values ($1, $2, $3, $4, $5, $6, $7, $8)",
+                done.at,
+                done.operator,
+                done.action,
+                done.subject,
+                done.type,
+                done.key,
+                done.reason,
+                done.details,
+            )
 
     async def latest(self, actions: Collection[Action], subject: str | None, limit: int) -> Sequence[Repair]:
         """See `repairs.RepairLog`."""
-        rows = await self._driver.fetch(
+        rows = await self._statements.fetch(
             f"select {_REPAIR}::text from repairs "
             "where action = any($1::text[]) and ($2::text is null or subject = $2) order by id desc limit $3",
             list(actions),

@@ -9,6 +9,7 @@ from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 
+from shared.adapters.postgres.statements import Statements
 from shared.core.errors import Conflict
 from shared.eventsourcing.aggregate import Entity
 from shared.serialization import Json, from_json, to_json
@@ -22,6 +23,7 @@ class RowMapping(Generic[R]):
 
     def __init__(self, cls: type[R], table: Table) -> None:
         self._cls = cls
+        self.table = table.name
         hints = get_type_hints(cls)
         self._fields = [field.name for field in dataclasses.fields(cls)]
         missing = set(self._fields) ^ set(table.columns.keys())
@@ -68,29 +70,34 @@ class RowMapping(Generic[R]):
 class PostgresRows(Generic[R]):
     """See `store.RowStore`."""
 
-    def __init__(self, driver: Any, mapping: RowMapping[R]) -> None:
-        self._driver = driver
+    def __init__(self, statements: Statements, mapping: RowMapping[R]) -> None:
+        self._statements = statements
         self._mapping = mapping
 
     async def load(self, ids: Sequence[str]) -> Sequence[R]:
         """See `store.RowStore`."""
-        rows = await self._driver.fetch(self._mapping.load_statement, ids)
+        rows = await self._statements.fetch(self._mapping.load_statement, ids)
         return [self._mapping.to_entity(row) for row in rows]
 
     async def insert(self, rows: Sequence[R]) -> None:
         """See `store.RowStore`."""
-        await self._driver.execute(self._mapping.insert_statement, *self._mapping.to_arrays(rows))
+        mapping = self._mapping
+        await self._statements.write(mapping.table, mapping.insert_statement, *mapping.to_arrays(rows))
 
     async def update(self, rows: Sequence[tuple[R, int]]) -> None:
         """See `store.RowStore`."""
-        status: str = await self._driver.execute(
+
+        def check(written: int) -> None:
+            if written != len(rows):
+                raise Conflict(f"{len(rows) - written} of {len(rows)} rows are not at the version that was read")
+
+        await self._statements.write(
+            self._mapping.table,
             self._mapping.update_statement,
             *self._mapping.to_arrays([row for row, _ in rows]),
             [replaces for _, replaces in rows],
+            check=check,
         )
-        written = int(status.rpartition(" ")[2])
-        if written != len(rows):
-            raise Conflict(f"{len(rows) - written} of {len(rows)} rows are not at the version that was read")
 
 
 def _array_of(type_: Any) -> str:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from shared.adapters.postgres.rows import RowMapping
+from shared.adapters.postgres.statements import Statements
 from shared.eventsourcing.aggregate import Entity
 from shared.saga.instance import SagaFilter, SagaInstance
 
@@ -21,25 +22,26 @@ order by started_at limit $5
 class PostgresSagaTimers:
     """See `instance.SagaTimers`."""
 
-    def __init__(self, driver: Any, mappings: Mapping[type[Entity], RowMapping[Any]]) -> None:
-        self._driver = driver
+    def __init__(self, statements: Statements, mappings: Mapping[type[Entity], RowMapping[Any]]) -> None:
+        self._statements = statements
         self._mapping: RowMapping[SagaInstance] = mappings[SagaInstance]
 
     async def due(self, now: datetime, limit: int) -> Sequence[tuple[str, str]]:
         """See `instance.SagaTimers`."""
-        rows = await self._driver.fetch(
+        rows = await self._statements.fetch(
             "select id, correlation_id from sagas where due_at <= $1 order by due_at limit $2", now, limit
         )
         return [(id_, correlation_id) for id_, correlation_id in rows]
 
     async def next_due(self) -> datetime | None:
         """See `instance.SagaTimers`."""
-        due: datetime | None = await self._driver.fetchval("select min(due_at) from sagas where due_at is not null")
+        query = "select min(due_at) from sagas where due_at is not null"
+        due: datetime | None = await self._statements.fetchval(query)
         return due
 
     async def unfinished(self, wanted: SagaFilter, limit: int) -> Sequence[SagaInstance]:
         """See `instance.SagaTimers`."""
-        rows = await self._driver.fetch(
+        rows = await self._statements.fetch(
             f"{self._mapping.select} {_UNFINISHED}",
             wanted.id,
             wanted.stuck,

@@ -129,6 +129,7 @@ async def test_a_session_that_is_terminated_in_a_transaction_is_a_fault_of_the_s
         with pytest.raises(DatabaseUnavailable):
             async with database.transaction() as tx:
                 await tx.inbox.add([Claim(message_id="a", row_id="r")])
+                await tx.flush()
                 await terminate_all(infra, provisioned)
                 await tx.inbox.find(["a"])
         async with database.transaction() as tx:
@@ -142,6 +143,7 @@ async def test_a_session_that_is_terminated_before_the_commit_is_a_fault_of_the_
         with pytest.raises(DatabaseUnavailable):
             async with database.transaction() as tx:
                 await tx.inbox.add([Claim(message_id="a", row_id="r")])
+                await tx.flush()
                 await terminate_all(infra, provisioned)
 
 
@@ -166,6 +168,7 @@ async def test_a_connection_that_is_left_in_a_transaction_is_not_used_again(
             during.setattr(Transaction, "__aexit__", cancelled_once_more)
             async with database.transaction() as tx:
                 await tx.inbox.add([Claim(message_id="a", row_id="r")])
+                await tx.flush()
         async with database.transaction() as tx:
             assert await tx.inbox.find(["a"]) == {}
 
@@ -177,6 +180,7 @@ async def test_a_cancelled_transaction_is_undone_and_its_connection_of_use(provi
         async def work() -> None:
             async with database.transaction() as tx:
                 await tx.inbox.add([Claim(message_id="a", row_id="r")])
+                await tx.flush()
                 inside.set()
                 await tx.driver.execute("select pg_sleep(30)")
 
@@ -223,6 +227,7 @@ async def test_a_value_that_its_column_cannot_hold_is_no_fault_of_the_surroundin
 async def test_two_transactions_that_append_the_same_version_at_once_conflict(provisioned: Database) -> None:
     async with opened(provisioned) as database, database.transaction() as slow:
         await slow.events.append([event("a", 1)], [])
+        await slow.flush()
 
         async def fast() -> None:
             async with database.transaction() as tx:
@@ -241,6 +246,7 @@ async def test_two_transactions_that_update_a_row_at_once_conflict(provisioned: 
             await tx.rows(Parcel).insert([parcel("a")])
         async with database.transaction() as slow:
             await slow.rows(Parcel).update([(parcel("a", 2, weight=8), 1)])
+            await slow.flush()
 
             async def fast() -> None:
                 async with database.transaction() as tx:
@@ -308,6 +314,7 @@ async def test_a_stopped_process_does_not_hold_its_successor_up(provisioned: Dat
         with pytest.raises(DatabaseUnavailable):
             async with database.transaction() as tx:
                 await tx.inbox.add([Claim(message_id="a", row_id="r")])
+                await tx.flush()
                 await eventually(lambda: _is_free(provisioned, "a"))
                 await tx.inbox.find(["a"])
     finally:
