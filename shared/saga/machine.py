@@ -41,9 +41,9 @@ class Position:
 class StepShape:
     """What the machine needs to know of a step."""
 
-    acts: bool = True
-    undoes: bool = False
-    is_pivot: bool = False
+    acts: bool
+    undoes: bool
+    is_pivot: bool
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Machine:
 
     @property
     def pivot(self) -> int:
-        """The last step whose refusal undoes the saga."""
-        return next((index for index, step in enumerate(self.steps) if step.is_pivot), len(self.steps) - 1)
+        """The last step whose refusal undoes the saga; none lies behind it without one."""
+        return next((index for index, step in enumerate(self.steps) if step.is_pivot), len(self.steps))
 
     def start(self) -> Position:
         """The first step that acts."""

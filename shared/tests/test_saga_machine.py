@@ -31,6 +31,7 @@ def test_forward_to_the_end() -> None:
         position = sagas.advance(position, DONE)
     assert visited == [1, 2, 3, 4]
     assert position == Position(4, Phase.COMPLETED)
+    assert machine("a", "a").advance(Position(1), DONE) == Position(1, Phase.COMPLETED)
 
 
 def test_back_in_reverse_past_what_has_no_way_back() -> None:
