@@ -228,6 +228,10 @@ class _WaitingRoom:
                 case TakenUp(message):
                     _remove(self._waiting, message.seq, self._undo)
 
+    async def is_crowded(self, number: int) -> bool:
+        parked = {message.line for message in self._waiting.values() if message.parked_at is not None}
+        return sum(message.line in parked for message in self._waiting.values()) >= number
+
     async def parked(self, wanted: ParkedFilter, limit: int) -> Sequence[Parked]:
         found = [message for _, message in sorted(self._waiting.items()) if _is_wanted(message, wanted)]
         return [Parked(message=head, behind=len(self._of(head.line)) - 1) for head in found[:limit]]

@@ -47,13 +47,18 @@ class Lease:
 class HeldPartition(Generic[U]):
     """What is done with a partition while its lease is ours. One thing at a time."""
 
-    def __init__(self, lease: Lease, units: Units[U], dispatcher: Dispatcher[U], clock: Clock) -> None:
+    def __init__(
+        self, lease: Lease, units: Units[U], dispatcher: Dispatcher[U], clock: Clock, most_parked: int = 10_000
+    ) -> None:
         self._lease = lease
         self._units = units
         self._dispatcher = dispatcher
         self._clock = clock
         self._renewed_at = self._looked_at = clock()
+        self._most_parked = most_parked
         self._checkpoint_at: datetime | None = None
+        self.crowded = False
+        """So many messages wait for an operator that no more should be read: the stream has room for them."""
         self.next_due: datetime | None = clock()
         """When a set-aside message or a saga is due; None if none waits."""
 
@@ -105,6 +110,7 @@ class HeldPartition(Generic[U]):
             due = [await uow.transaction.waiting_room.next_due(self._lease.partition)]
             if self._lease.partition == 0:
                 due.append(await uow.transaction.saga_timers.next_due())
+            self.crowded = await uow.transaction.waiting_room.is_crowded(self._most_parked)
         self.next_due = min((at for at in due if at is not None), default=None)
         self._looked_at = self._clock()
 

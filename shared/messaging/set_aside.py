@@ -94,6 +94,9 @@ class WaitingRoom(Protocol):
     async def write(self, changes: Sequence[SetAsideChange]) -> None:
         """Carries the changes out in order."""
 
+    async def is_crowded(self, number: int) -> bool:
+        """Whether so many messages are parked, or wait behind those."""
+
     async def parked(self, wanted: ParkedFilter, limit: int) -> Sequence[Parked]:
         """The first messages that wait for an operator, in order."""
 

@@ -57,6 +57,7 @@ class Subscription(Generic[U]):
         clock: Clock,
         lease: timedelta,
         batch_size: int,
+        most_parked: int = 10_000,
     ) -> None:
         self._partition = partition
         self._routes = routes
@@ -67,6 +68,7 @@ class Subscription(Generic[U]):
         self._clock = clock
         self._lease = lease
         self._batch_size = self._at_once = batch_size
+        self._most_parked = most_parked
         self._backoff = Backoff(longest=lease.total_seconds())
         self._stop = asyncio.Event()
         self._interruptible: asyncio.Task[None] | None = None
@@ -103,7 +105,7 @@ class Subscription(Generic[U]):
             await self._take(units, lease)
             if self._stop.is_set():
                 return
-            held = HeldPartition(lease, units, self._dispatcher, self._clock)
+            held = HeldPartition(lease, units, self._dispatcher, self._clock, self._most_parked)
             try:
                 while not self._stop.is_set():
                     await self._read(connection, units, held)
@@ -132,13 +134,25 @@ class Subscription(Generic[U]):
             self.unavailable = None
             idle_since = self._clock()
             while not self._stop.is_set() and self._clock() - idle_since < _IDLE:
-                batch = await self._take_from(feed, held)
-                if batch:
+                if held.crowded:
+                    await self._wait_for_room(held)
+                    idle_since = self._clock()
+                elif batch := await self._take_from(feed, held):
                     idle_since = self._clock()
                     metrics.BATCH_SIZE.observe(len(batch))
                     await self._handle(batch, held)
                 await held.work_due()
                 self._backoff.reset()
+
+    async def _wait_for_room(self, held: HeldPartition[U]) -> None:
+        """Until an operator has decided what becomes of those that are parked."""
+        if self.unavailable is None:
+            self.unavailable = f"{self._most_parked} messages are parked: no more are read until there are fewer"
+            log.error("subscription waits for an operator", partition=self._partition, parked=self._most_parked)
+        await self._unless_stopped(self._lease.total_seconds() / 3)
+        await held.look_for_due()
+        if not held.crowded:
+            self.unavailable = None
 
     async def _handle(self, batch: Sequence[Received], held: HeldPartition[U]) -> None:
         """After a fault less is tried at once: it may have been the batch itself that took longer than it may."""

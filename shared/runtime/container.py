@@ -113,6 +113,7 @@ def _subscriptions(
             clock=clock,
             lease=timedelta(seconds=settings.lease_seconds),
             batch_size=settings.batch_size,
+            most_parked=settings.most_parked,
         )
         for partition in range(settings.partitions if routes else 0)
     ]

@@ -397,6 +397,7 @@ class DatabaseSuite:
                 assert await tx.waiting_room.blocked([line("a"), line("a", "another")]) == {line("a")}
                 (found,) = await tx.waiting_room.parked(ParkedFilter(), 10)
                 assert (found.message.message_id, found.behind) == ("a1", 1)
+                assert [await tx.waiting_room.is_crowded(number) for number in (1, 2, 3)] == [True, True, False]
                 assert ids(await tx.waiting_room.line(line("a"), 10)) == ["a1", "a2"]
                 assert ids(await tx.waiting_room.line(line("a"), 1)) == ["a1"]
                 assert await tx.waiting_room.redrive(line("a"), NOON + SECOND) == 2

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -47,12 +48,14 @@ HEARD = "event.shared.Heard"
 class Replica:
     """One process of the service, as far as its subscription goes."""
 
-    def __init__(self, sessions: Any, broker: Broker, heard: Behaviour, lease: timedelta = LEASE) -> None:
+    def __init__(
+        self, sessions: Any, broker: Broker, heard: Behaviour, lease: timedelta = LEASE, most_parked: int = 1000
+    ) -> None:
         dispatcher = Dispatcher[WalletUnitOfWork](handlers(heard=heard), Policy(), utc_now)
         units = wallet_units(sessions, utc_now, Policy())
         self.subscription = Subscription(
             0, [HEARD], sessions=sessions, broker=broker, units=units.on, dispatcher=dispatcher, clock=utc_now,
-            lease=lease, batch_size=50,
+            lease=lease, batch_size=50, most_parked=most_parked,
         )  # fmt: skip
         self.units = units
         self.task = asyncio.create_task(self.subscription.run())
@@ -222,6 +225,34 @@ async def test_a_batch_that_takes_longer_than_it_may_is_tried_in_smaller_ones(mo
     await heard_all(replica, range(1, 51))
     await replica.stop()
     assert sizes[:6] == [50, 25, 12, 6, 3, 6]
+
+
+async def test_with_too_many_parked_it_reads_no_more_until_an_operator_has_decided() -> None:
+    async def bad(event: Heard, uow: WalletUnitOfWork) -> None:
+        raise ValueError(event.text)
+
+    database, broker = MemoryDatabase(), MemoryBroker()
+    replica = Replica(database, broker, bad, timedelta(seconds=0.1), most_parked=2)
+    await publish(broker, heard(1), heard(2))
+
+    async def waits() -> bool:
+        for number, message in list(database.waiting.items()):
+            database.waiting[number] = replace(message, parked_at=utc_now())
+        return replica.subscription.unavailable == "2 messages are parked: no more are read until there are fewer"
+
+    await eventually(waits)
+    await publish(broker, heard(3))
+    position = await replica.position()
+    assert position is not None
+    assert position.position == 2
+    database.waiting.clear()
+
+    async def reads_on() -> bool:
+        mark = await replica.position()
+        return mark is not None and mark.position == 3 and replica.subscription.unavailable is None
+
+    await eventually(reads_on)
+    await replica.stop()
 
 
 async def test_what_the_broker_has_lost_is_read_again_and_handled_once() -> None:

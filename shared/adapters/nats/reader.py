@@ -22,6 +22,8 @@ from shared.messaging.envelope import Received
 
 WINDOW = 400
 """Messages that are asked for or waiting here, at most."""
+WINDOW_BYTES = 16 << 20
+"""What one request may bring. Nothing is asked for while half of it waits here: so much of large messages is enough."""
 HEARTBEAT_SECONDS = 3.0
 MISSED_HEARTBEATS = 3
 REQUEST_EXPIRES_SECONDS = 30.0
@@ -30,6 +32,7 @@ ABANDONED_SECONDS = 60.0
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SERVED = frozenset({"404", "408"})  # no messages; expired: the rest of a request will not be served
+_SERVED_409 = frozenset({"Batch Completed", "Message Size Exceeds MaxBytes"})  # 409 can mean worse
 
 
 class NatsFeed:
@@ -45,6 +48,7 @@ class NatsFeed:
         self._fault: str | None = None
         self._consumer = ""
         self._filters = filters
+        self._queued_bytes = 0
         self._requested = 0
         self._consumer_sequence = 0
         self._heard_at = self._loop.time()
@@ -68,6 +72,7 @@ class NatsFeed:
                 continue
         self._check()
         taken = [self._queue.popleft() for _ in range(min(limit, len(self._queue)))]
+        self._queued_bytes -= sum(len(message.data) for message in taken)
         await self._request()
         return taken
 
@@ -114,15 +119,15 @@ class NatsFeed:
         self._consumer_sequence += 1
         self._requested -= 1
         headers, position = message.headers or {}, int(stream_sequence)
-        self._queue.append(
-            Received(
-                position=position,
-                row_id=row_id(headers, position),
-                received_at=_EPOCH + timedelta(microseconds=int(at) // 1000),
-                headers=headers,
-                data=message.data.decode(errors="replace"),
-            )
+        received = Received(
+            position=position,
+            row_id=row_id(headers, position),
+            received_at=_EPOCH + timedelta(microseconds=int(at) // 1000),
+            headers=headers,
+            data=message.data.decode(errors="replace"),
         )
+        self._queue.append(received)
+        self._queued_bytes += len(received.data)
         self._changed.set()
 
     def _on_status(self, headers: dict[str, str]) -> None:
@@ -130,7 +135,9 @@ class NatsFeed:
         if status == "100":  # a heartbeat: it says how many messages we should have had
             if int(headers.get("Nats-Last-Consumer", self._consumer_sequence)) > self._consumer_sequence:
                 self._fail("the last messages have not arrived")
-        elif status in _SERVED and "Nats-Pending-Messages" in headers:
+        elif "Nats-Pending-Messages" in headers and (
+            status in _SERVED or (status == "409" and headers.get("Description") in _SERVED_409)
+        ):
             self._requested -= int(headers["Nats-Pending-Messages"])
             self._changed.set()
         else:  # the consumer is gone or has moved: 409, 503
@@ -139,13 +146,14 @@ class NatsFeed:
     async def _request(self) -> None:
         """Ask for more when half of the window is free."""
         free = WINDOW - self._requested - len(self._queue)
-        if free < WINDOW // 2:
+        if free < WINDOW // 2 or self._queued_bytes > WINDOW_BYTES // 2:
             return
         if self._requested == 0:
             self._heard_at = self._loop.time()  # nothing was due until now
         self._requested += free
         request = {
             "batch": free,
+            "max_bytes": WINDOW_BYTES,
             "expires": int(REQUEST_EXPIRES_SECONDS * 1e9),
             "idle_heartbeat": int(HEARTBEAT_SECONDS * 1e9),
         }

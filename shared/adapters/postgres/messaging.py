@@ -166,6 +166,15 @@ class PostgresWaitingRoom:
                 case TakenUp():
                     await self._statements.execute("delete from set_aside where seq = $1", message.seq)
 
+    async def is_crowded(self, number: int) -> bool:
+        """See `set_aside.WaitingRoom`."""
+        crowded: bool = await self._driver.fetchval(
+            "select count(*) >= $1 from (select from set_aside where (key, source) in"
+            " (select key, source from set_aside where parked_at is not null) limit $1) as first",
+            number,
+        )
+        return crowded
+
     async def parked(self, wanted: ParkedFilter, limit: int) -> Sequence[Parked]:
         """See `set_aside.WaitingRoom`."""
         rows = await self._statements.fetch(_PARKED, wanted.message_id, wanted.key, wanted.type, wanted.error, limit)

@@ -102,6 +102,20 @@ async def test_a_broker_that_takes_less_than_may_be_written_is_not_used(infra: I
             pass
 
 
+async def test_of_large_messages_fewer_are_read_ahead(new_nats: NewNats, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "WINDOW_BYTES", 1_000_000)
+    async with broker_at(new_nats().url).connect() as log:
+        await log.publish([publication(number, data="x" * 100_000) for number in range(1, 101)])
+        taken: list[str] = []
+        async with log.read(0, after=0, filters=[CREATED]) as feed:
+            while len(taken) < 100:
+                await asyncio.sleep(0.01)  # it could read far ahead
+                assert feed._queued_bytes <= 2_500_000
+                taken += [message.row_id for message in await feed.take(3, 5)]
+            assert await feed.take(1, 0.05) == []
+        assert taken == [publication(number).row_id for number in range(1, 101)]
+
+
 async def test_a_full_stream_refuses_and_keeps_what_it_has(new_nats: NewNats) -> None:
     async with broker_at(new_nats().url, limits=StreamLimits(3600, 100_000)).connect() as log:
         await log.publish(publications([1]))
