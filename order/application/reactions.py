@@ -10,6 +10,8 @@ from shared.messaging.handlers import handles
 
 @handles
 async def start_create_order_saga(event: OrderCreated, uow: OrderUnitOfWork) -> None:
+    """An order that a restored backup has never heard of must not be cooked and charged for a second time."""
+    await uow.orders.get(event.order_id)
     saga = CreateOrderSaga(
         order_id=event.order_id,
         consumer_id=event.consumer_id,

@@ -33,6 +33,7 @@ _SURROUNDINGS = (
     asyncpg.InvalidTransactionStateError,  # 25: ended by a time-out
     asyncpg.InvalidAuthorizationSpecificationError,  # 28: the role is not there yet
     asyncpg.InvalidCatalogNameError,  # 3D000: the database is not there yet
+    asyncpg.ObjectNotInPrerequisiteStateError,  # 55: it takes no connections at present
     asyncpg.InternalClientError,
 )
 

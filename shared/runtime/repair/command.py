@@ -7,6 +7,7 @@ import asyncio
 import getpass
 import importlib
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -137,39 +138,43 @@ def redrive(
 
 @parked.command()
 def drop(
-    message_id: MessageId,
     reason: Annotated[str, typer.Option(help="Why: written down with your name, the time and the whole message.")],
+    message_id: OptionalMessageId = None,
     service: Service = None,
+    key: Key = None,
+    type_: MessageType = None,
+    error: Error = None,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
 ) -> None:
-    """Give a parked message up, and have those behind it handled.
+    """Give parked messages up, and have those behind them handled.
 
     A command is refused, so the saga that sent it is undone, or tries that step again behind its pivot. An event is
     passed over for good: this service will never know of it. A reply that a saga waits for is not dropped.
 
     Example: `./ftgo parked drop 01980c2e-5d3c-7a41-b6a4-2f1f0c9b7d11 --reason "sent by a test"`
     """
-    wanted = ParkedFilter(message_id=message_id)
+    _require_selection(message_id or key or type_ or error)
+    wanted = ParkedFilter(message_id=message_id, key=key, type=type_, error=error)
 
-    async def look(name: str, repairs: "Repairs[Any]") -> str:
-        found = await repairs.parked(wanted, 1)
-        return f"{found[0].message.received.headers.get('ce-type', '?')} in {name}" if found else ""
+    async def look(name: str, repairs: "Repairs[Any]") -> Counter[str]:
+        types = (each.message.received.headers.get("ce-type", "?") for each in await repairs.parked(wanted, MOST))
+        return Counter(f"{type_} in {name}" for type_ in types)
+
+    from shared.runtime.repair.repairs import MOST
 
     names = _services(service)
-    found = {name: what for name, what in zip(names, asyncio.run(_each(names, look)), strict=True) if what}
+    found = {name: types for name, types in zip(names, asyncio.run(_each(names, look)), strict=True) if types}
     if not found:
         raise _none_parked()
-    if len(found) > 1:
-        raise LaunchError(f"it is parked in {' and '.join(found)}: say in which one with --service")
-    ((name, what),) = found.items()
     if not yes:
-        typer.confirm(f"Drop {what} for good?", abort=True)
+        what = ", ".join(f"{count} {type_}" for types in found.values() for type_, count in types.items())
+        typer.confirm(f"Drop for good: {what}?", abort=True)
 
-    async def act(_name: str, repairs: "Repairs[Any]") -> None:
-        await repairs.drop(message_id, _by(reason))
+    async def act(_name: str, repairs: "Repairs[Any]") -> int:
+        return await repairs.drop(wanted, _by(reason))
 
-    asyncio.run(_each([name], act))
-    terminal().print("Dropped. What waited behind it will be handled.")
+    count = sum(asyncio.run(_each(list(found), act)))
+    terminal().print(f"{_counted(count, 'message')} dropped. What waited behind will be handled.")
 
 
 @parked.command("history")

@@ -47,14 +47,6 @@ class RepairBody(Body):
         return By(operator=self.operator, reason=self.reason)
 
 
-class DropBody(Body):
-    """What is given up, by whom, and why."""
-
-    id: Name = Field(examples=[AN_ID])
-    operator: Name = Field(examples=["ada"])
-    reason: Name = Field(examples=["sent by a test"])
-
-
 class SelectionBody(RepairBody):
     """Which are meant: something has to be said about them, or that all are."""
 
@@ -74,6 +66,16 @@ class RedriveBody(SelectionBody):
     """Which parked messages are to be handled again."""
 
     key: Name | None = Field(None, examples=[AN_ID])
+
+    def wanted(self) -> ParkedFilter:
+        """The same as the operations take it."""
+        return ParkedFilter(message_id=self.id, key=self.key, type=self.type, error=self.error)
+
+
+class DropBody(RedriveBody):
+    """Which parked messages are given up, and why."""
+
+    reason: Name = Field(examples=["sent by a test"])
 
 
 class RepairAnswer(BaseModel):
@@ -250,16 +252,14 @@ def routes(repairs: Repairs[Any], host: str) -> APIRouter:
     @router.post("/parked/redrive", summary="Handle again", responses=problems(MessageNotParked, body=True) | forbidden)
     async def redrive(body: RedriveBody) -> CountAnswer:
         """Has parked messages, and those behind them, handled again in order."""
-        wanted = ParkedFilter(message_id=body.id, key=body.key, type=body.type, error=body.error)
-        return _counted(await repairs.redrive(wanted, body.by()), MessageNotParked)
+        return _counted(await repairs.redrive(body.wanted(), body.by()), MessageNotParked)
 
     @router.post(
         "/parked/drop", summary="Give up", responses=problems(MessageNotParked, StillAwaited, body=True) | forbidden
     )
     async def drop(body: DropBody) -> CountAnswer:
-        """Gives a parked message up: a command is refused, an event passed over for good."""
-        await repairs.drop(body.id, By(operator=body.operator, reason=body.reason))
-        return CountAnswer(count=1)
+        """Gives parked messages up: a command is refused, an event passed over for good."""
+        return _counted(await repairs.drop(body.wanted(), body.by()), MessageNotParked)
 
     @router.get("/parked/{id:text}", summary="Show a parked message", responses=problems(MessageNotParked) | forbidden)
     async def show_parked(id_: Id, limit: Limit = 100) -> ParkedMessageAnswer:

@@ -113,23 +113,16 @@ class Repairs(Generic[U]):
             count += await self._patiently(partial(self._redrive_some, some, by))
         return count
 
-    async def drop(self, message_id: str, by: By) -> None:
-        """Gives a parked message up, and has those behind it handled. Raises MessageNotParked and StillAwaited.
+    async def drop(self, wanted: ParkedFilter, by: By) -> int:
+        """Gives parked messages up, and has those behind them handled; answers how many they were.
 
-        A command is refused, so that its sender does not wait; an event is passed over for good.
+        A command is refused, so that its sender does not wait; an event is passed over for good. Raises StillAwaited at
+        a reply that a saga waits for: what came before it is dropped then.
         """
-
-        async def drop() -> None:
-            async with self._units.begin() as uow:
-                room, now = uow.transaction.waiting_room, self._clock()
-                message = await room.hold_parked(message_id)
-                if message is None:
-                    raise MessageNotParked
-                await room.redrive(message.line, now)
-                await self._dispatcher.drop(uow, message, by.reason)
-                await uow.transaction.repairs.add([self._of_message(Action.DROP, message, by)])
-
-        await self._patiently(drop)
+        count = 0
+        for parked in await self.parked(wanted, MOST):
+            count += await self._patiently(partial(self._drop_one, parked.message.message_id, by))
+        return count
 
     async def sagas(self, wanted: SagaFilter, limit: int) -> Sequence[SagaInstance]:
         """The first sagas that have not ended."""
@@ -169,6 +162,17 @@ class Repairs(Generic[U]):
                     count += await room.redrive(message.line, now)
                     await uow.transaction.repairs.add([self._of_message(Action.REDRIVE, message, by)])
         return count
+
+    async def _drop_one(self, message_id: str, by: By) -> bool:
+        async with self._units.begin() as uow:
+            room, now = uow.transaction.waiting_room, self._clock()
+            message = await room.hold_parked(message_id)
+            if message is None:  # somebody was quicker
+                return False
+            await room.redrive(message.line, now)
+            await self._dispatcher.drop(uow, message, by.reason)
+            await uow.transaction.repairs.add([self._of_message(Action.DROP, message, by)])
+        return True
 
     async def _move(self, wanted: SagaFilter, action: Action, by: By) -> int:
         count = 0

@@ -98,7 +98,7 @@ async def test_more_lines_than_fit_into_one_transaction_are_redriven() -> None:
 async def test_a_dropped_command_is_refused_now_and_when_it_is_sent_again() -> None:
     service, repairs = await parking_service()
     await service.handle(nudge("c1"))
-    await repairs.drop("c1", ADA)
+    await repairs.drop(ParkedFilter(message_id="c1"), ADA)
     assert service.waiting() == []
     assert refusals(service) == [("c1", "dropped by an operator: sent by a test")]
     await service.handle(nudge("c1", row="sent again"))
@@ -110,7 +110,7 @@ async def test_a_dropped_command_is_refused_now_and_when_it_is_sent_again() -> N
 async def test_a_dropped_event_does_not_come_back() -> None:
     service, repairs = await parking_service()
     await service.handle(heard("e1"))
-    await repairs.drop("e1", ADA)
+    await repairs.drop(ParkedFilter(message_id="e1"), ADA)
     await service.handle(heard("e1", row="published again"))
     assert (service.waiting(), service.replies()) == ([], [])
 
@@ -120,7 +120,7 @@ async def test_what_waits_behind_a_dropped_message_is_handled_with_a_new_time_of
     await service.handle(heard("e1", "late"), received(Heard(wallet_id=WalletId("late")), "e2"))
     await service.work_due(A_DAY)
     assert service.waiting() == ["e1", "e2"]
-    await repairs.drop("e1", ADA)
+    await repairs.drop(ParkedFilter(message_id="e1"), ADA)
     assert [message.set_aside_at for message in service.database.waiting.values()] == [service.clock.now]
 
 
@@ -128,7 +128,7 @@ async def test_a_message_that_is_none_of_ours_can_be_dropped() -> None:
     service, repairs = await parking_service()
     message = replace(nudge("c1"), headers={"a": "b"}, row_id="row")
     await service.handle(message)
-    await repairs.drop("row", ADA)
+    await repairs.drop(ParkedFilter(message_id="row"), ADA)
     assert (service.waiting(), service.sent()) == ([], [])
 
 
@@ -136,10 +136,17 @@ async def test_only_what_is_parked_is_dropped() -> None:
     service, repairs = await parking_service()
     await service.handle(nudge("c1"), nudge("c2"))
     for id_ in ("c2", "nobody"):
-        with pytest.raises(MessageNotParked):
-            await repairs.drop(id_, ADA)
+        assert await repairs.drop(ParkedFilter(message_id=id_), ADA) == 0
     assert service.waiting() == ["c1", "c2"]
     assert service.database.repairs == []
+
+
+async def test_all_that_fails_alike_can_be_dropped() -> None:
+    service, repairs = await parking_service()
+    await service.handle(nudge("c1"), nudge("c2"), heard("e1", "other"))
+    assert await repairs.drop(ParkedFilter(error="IS BROKEN"), ADA) == 2
+    assert service.waiting() == ["c2"], "it will be handled, now that it is the first"
+    assert [done.subject for done in service.database.repairs] == ["c1", "e1"]
 
 
 async def test_a_reply_that_a_saga_waits_for_is_not_dropped() -> None:
@@ -154,9 +161,9 @@ async def test_a_reply_that_a_saga_waits_for_is_not_dropped() -> None:
     await service.handle(broken, stale)
     assert service.parked() == ["r1", "r2"]
     with pytest.raises(StillAwaited):
-        await repairs.drop("r1", ADA)
+        await repairs.drop(ParkedFilter(message_id="r1"), ADA)
     assert service.parked() == ["r1", "r2"]
-    await repairs.drop("r2", ADA)
+    await repairs.drop(ParkedFilter(message_id="r2"), ADA)
     assert service.parked() == ["r1"]
 
 
@@ -164,7 +171,7 @@ async def test_what_is_done_is_recorded_with_what_was_lost_by_it() -> None:
     service, repairs = await parking_service()
     await service.handle(nudge("c1"), nudge("d1", "other"))
     await repairs.redrive(ParkedFilter(message_id="d1"), By(operator="grace"))
-    await repairs.drop("c1", ADA)
+    await repairs.drop(ParkedFilter(message_id="c1"), ADA)
     dropped, redriven = await repairs.history(list(Action), 10)
     assert (dropped.action, dropped.subject, dropped.operator, dropped.reason) == ("drop", "c1", "ada", ADA.reason)
     assert (dropped.at, dropped.type, dropped.key) == (service.clock.now, Nudge.type_name, "w")
