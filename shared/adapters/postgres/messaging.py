@@ -168,7 +168,7 @@ class PostgresWaitingRoom:
 
     async def is_crowded(self, number: int) -> bool:
         """See `set_aside.WaitingRoom`."""
-        crowded: bool = await self._driver.fetchval(
+        crowded: bool = await self._statements.fetchval(
             "select count(*) >= $1 from (select from set_aside where (key, source) in"
             " (select key, source from set_aside where parked_at is not null) limit $1) as first",
             number,
