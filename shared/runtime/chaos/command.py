@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # a command line that only prints its help need not load all 
     from shared.runtime.chaos.run import Report
 
 _SHOWN = 10
+_WIDTH = 110
+"""Of the table, also where no terminal says how wide it is."""
 
 console = Console(highlight=False)
 
@@ -56,7 +58,8 @@ def chaos(
     console.print(f"Seed {options.seed}; {', '.join(fault.name for fault in chosen)}.")
     began = time.monotonic()
     reports = [asyncio.run(run(fault, options, console)) for fault in chosen]
-    console.print(_table(reports, f"seed {options.seed}, {time.monotonic() - began:.0f} s"))
+    table = _table(reports, f"seed {options.seed}, {time.monotonic() - began:.0f} s")
+    console.print(table, width=max(console.width, _WIDTH))
     for report in reports:
         _tell(report)
     if not all(report.passed for report in reports):
@@ -68,7 +71,7 @@ def _table(reports: "list[Report]", title: str) -> Table:
 
     table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim")
     table.add_column("fault")
-    for column in ("times", "accepted", "refused", "indeterminate", "duplicates", "recovery (s)"):
+    for column in ("times", "accepted", "refused", "indeterminate", "duplicates", "recovered in"):
         table.add_column(column, justify="right")
     table.add_column("verdict")
     for report in reports:
@@ -78,7 +81,7 @@ def _table(reports: "list[Report]", title: str) -> Table:
             str(report.injected),
             *(str(report.record.count(outcome)) for outcome in Outcome),
             str(report.duplicates),
-            f"{median(recovered):.1f} / {max(recovered):.1f}" if recovered else "",
+            f"{median(recovered):.1f} to {max(recovered):.1f} s" if recovered else "",
             _verdict(report),
         )
     return table
@@ -95,8 +98,10 @@ def _tell(report: "Report") -> None:
     if report.passed and not report.fault.control:
         return
     for finding in report.findings[:_SHOWN]:
-        text = escape(f"{report.fault.name}: {finding.invariant} {finding.text}: {' '.join(finding.ids)}")
-        console.print(text, style="" if report.fault.control else "red", soft_wrap=True)
+        text = ": ".join(
+            filter(None, (report.fault.name, f"{finding.invariant} {finding.text}", " ".join(finding.ids)))
+        )
+        console.print(escape(text), style="" if report.fault.control else "red", soft_wrap=True)
     if len(report.findings) > _SHOWN:
         console.print(f"{report.fault.name}: and {len(report.findings) - _SHOWN} more")
     if report.folder.exists():

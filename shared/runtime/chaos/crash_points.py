@@ -104,38 +104,48 @@ class _Database(_Wrapped):
 
 
 class _Transaction(_Wrapped):
+    """`points` are those that it comes to when what was given to its stores has been sent to the database."""
+
     def __init__(self, wrapped: Any, reached: Reached) -> None:
         super().__init__(wrapped, reached)
+        self.points: set[str] = set()
         self.has_sent = False
-        self.inbox = _Inbox(wrapped.inbox, reached)
+        self.inbox = _Inbox(wrapped.inbox, self)
         self.outbox = _Outbox(wrapped.outbox, self)
 
     def rows(self, cls: type[Any]) -> Any:
         rows = self._wrapped.rows(cls)
-        return _Sagas(rows, self._reached) if cls is SagaInstance else rows
+        return _Sagas(rows, self) if cls is SagaInstance else rows
+
+    async def flush(self) -> None:
+        await self._wrapped.flush()
+        for point in self.points:
+            self._reached(point)
 
 
-class _Inbox(_Wrapped):
-    async def add(self, claims: Sequence[Claim]) -> None:
-        if len(claims) > 1:  # their events are written, the inbox rows not yet
-            self._reached(IN_BATCH)
-        await self._wrapped.add(claims)
-
-
-class _Outbox(_Wrapped):
+class _Store(_Wrapped):
     def __init__(self, wrapped: Any, transaction: _Transaction) -> None:
         super().__init__(wrapped, transaction._reached)
         self._transaction = transaction
 
+
+class _Inbox(_Store):
+    async def add(self, claims: Sequence[Claim]) -> None:
+        if len(claims) > 1:
+            self._transaction.points.add(IN_BATCH)
+        await self._wrapped.add(claims)
+
+
+class _Outbox(_Store):
     async def add(self, messages: Sequence[Any]) -> None:
-        await self._wrapped.add(messages)
         self._transaction.has_sent = True
+        await self._wrapped.add(messages)
 
 
-class _Sagas(_Wrapped):
+class _Sagas(_Store):
     async def update(self, rows: Sequence[tuple[SagaInstance, int]]) -> None:
         if any(saga.phase is Phase.UNDOING for saga, _ in rows):
-            self._reached(COMPENSATING)
+            self._transaction.points.add(COMPENSATING)
         await self._wrapped.update(rows)
 
 

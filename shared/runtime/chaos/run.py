@@ -33,12 +33,14 @@ SHORT: Mapping[str, str] = {
     "FTGO_RETRY_SECONDS": "0.2",
     "FTGO_STEP_TIMEOUT_SECONDS": "5",
     "FTGO_WAL_SENDER_TIMEOUT_SECONDS": "4",
+    "FTGO_DRAIN_SECONDS": "0.5",
     "FTGO_SHUTDOWN_SECONDS": "3",
 }
 """Time-outs, leases and windows of every run: what takes minutes in production is to happen here too."""
 
 ANSWER_SECONDS = 3.0
 """How long a client waits for an answer."""
+SUPERVISOR_LOG = "supervisor.log"
 _COUNT_SECONDS = 2.0
 _OFFSETS = range(2000, 17000)
 """Below the ports that connections are given by themselves."""
@@ -102,7 +104,7 @@ async def _running(fault: Fault, folder: Path, options: Options) -> AsyncIterato
         plain = Arrangement(replicas=replicas, variables=variables, runner=crash_points.MODULE)
         system = _on_free_ports(folder, plain, client)
         system = System(system.settings, await fault.arrange(system, stack))
-        said = stack.enter_context((folder / "supervisor.log").open("w"))
+        said = stack.enter_context((folder / SUPERVISOR_LOG).open("w"))
         supervisor = system.supervisor(client, Console(file=said, width=500), longest_pause=1.0)
         stack.push_async_callback(_end, supervisor)
         try:
@@ -139,6 +141,9 @@ def _on_free_ports(folder: Path, arrangement: Arrangement, client: httpx.AsyncCl
         try:
             for part in (part for group in system.groups(client) for part in group.parts):
                 require_free_port(part.port, part.name)
+            for service in SERVICES:
+                for replica in arrangement.replicas_of(service.name):
+                    require_free_port(system.admin_port(service, replica), service.name)
         except LaunchError:
             continue
         return system
@@ -153,6 +158,7 @@ async def _end(supervisor: Supervisor) -> None:
 
 async def _play(fault: Fault, world: World, options: Options, report: Report, console: Console) -> None:
     """The load, the injections, and then what holds."""
+    console.print(f"[dim]{fault.name}[/] the system runs, {len(world.parts)} processes")
     await world.load.open_town()
     await fault.begin(world)
     counting = asyncio.create_task(_count(world))
@@ -201,9 +207,17 @@ async def _verify(fault: Fault, world: World, report: Report) -> None:
     report.findings += findings
     async with running_state(databases, world.nats_address) as state:
         report.findings += await world.load.record.compare(state)
-    report.findings += [*world.findings, *await fault.check(world)]
+    report.findings += [*world.findings, *await fault.check(world), *_ended_by_themselves(report.folder)]
     await world.count_duplicates()
     report.duplicates = world.duplicates
+
+
+def _ended_by_themselves(folder: Path) -> list[Finding]:
+    """Programs of ours that nobody has killed: whatever breaks around them, they are to wait."""
+    text = (folder / SUPERVISOR_LOG).read_text()
+    ended = (line for line in text.splitlines() if "ended (exit status" in line)
+    found = [line.split(maxsplit=2)[1:] for line in ended]
+    return [Finding("fault", what, (part,)) for part, what in found if part not in ("postgres", "nats")]
 
 
 async def _count(world: World) -> None:
