@@ -11,6 +11,7 @@ from shared.core.context import Cause, handling
 from shared.core.errors import Conflict, IdempotencyKeyReused, TechnicalFault
 from shared.core.messages import Done
 from shared.idempotency import IdempotencyKey, KeptAnswer
+from shared.messaging import commands
 from shared.messaging.commands import MOST_WAITING, TRIES, Commands, Overloaded, Stopped
 from shared.tests.contracts import Balance, Deposit, Nudge, WalletId, Withdraw
 from shared.tests.wallets import (
@@ -149,6 +150,28 @@ async def test_a_fault_of_the_surroundings_is_everybodys_and_at_once() -> None:
     assert [str(answer) for answer in answers] == ["the disk is full"] * 2
     assert made.transactions == 1
     assert await made.service.balance("w") == 0
+
+
+async def test_it_says_why_the_last_commands_failed_until_one_succeeds_or_a_while_has_passed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    faults = [TechnicalFault("the disk is full")]
+
+    async def unlucky(command: Nudge, uow: WalletUnitOfWork) -> None:
+        for fault in faults:
+            raise fault
+
+    made = await api(nudge=unlucky)
+    told = [made.commands.failing]
+    assert await made.alone(made.nudge()) is faults[0]
+    told.append(made.commands.failing)
+    with monkeypatch.context() as later:
+        later.setattr(commands, "FAILING_SECONDS", 0)
+        told.append(made.commands.failing)
+    faults.clear()
+    assert await made.alone(made.nudge()) == Done()
+    told.append(made.commands.failing)
+    assert told == [None, "the disk is full", None, None]
 
 
 async def test_each_command_has_the_ids_of_its_request() -> None:
