@@ -1,11 +1,11 @@
 # The images of docker-compose.yml: `app` for every service, every relay and the provisioning, `nats` for the broker.
 
 FROM nats:2.15.1-alpine AS nats
-COPY docker/nats.conf /etc/nats/ftgo.conf
+COPY docker/nats.conf docker/nats-users.conf /etc/nats/ftgo/
 # A new volume takes its owner from the folder it is mounted on: so NATS writes its store without being root.
 RUN mkdir -p /data && chown 1000:1000 /data
 USER 1000:1000
-CMD ["nats-server", "--config", "/etc/nats/ftgo.conf"]
+CMD ["nats-server", "--config", "/etc/nats/ftgo/nats.conf"]
 
 
 FROM python:3.11-slim AS build

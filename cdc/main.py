@@ -22,9 +22,11 @@ from starlette.routing import Route
 
 from shared.adapters.nats.broker import NatsBroker
 from shared.adapters.nats.connection import NatsAddress
+from shared.adapters.nats.keeper import Keeper
 from shared.adapters.nats.stream import StreamLimits
 from shared.outbox.relay import Relay, RelayOptions
 from shared.outbox.replay import Replays
+from shared.runtime.nats_users import readable_routes
 from shared.runtime.settings import RelaySettings, Settings, what_is_wrong
 from shared.runtime.topology import SERVICES
 from shared.telemetry.logs import configure_logging
@@ -47,13 +49,15 @@ def relay_urls(services: Sequence[str]) -> dict[str, str]:
 def nats_address(settings: RelaySettings) -> NatsAddress:
     """Where NATS is."""
     password = settings.nats_password.get_secret_value() if settings.nats_password else None
-    return NatsAddress(settings.nats_url, settings.nats_user, password)
+    return NatsAddress(settings.nats_url, settings.nats_user, password, settings.nats_ca_file)
 
 
-def make_broker(address: NatsAddress, settings: RelaySettings) -> NatsBroker:
-    """The relay makes the stream, so it knows the stream's limits."""
+def make_keeper(keeps_stream: bool, address: NatsAddress, settings: RelaySettings) -> Keeper | None:
+    """The keeper, if this process is to be it."""
+    if not keeps_stream:
+        return None
     limits = StreamLimits(settings.stream_max_age_seconds, settings.stream_max_bytes)
-    return NatsBroker(address, settings.partitions, limits)
+    return Keeper(address, settings.partitions, limits, readable_routes())
 
 
 def make_relays(urls: Mapping[str, str], broker: NatsBroker, settings: RelaySettings) -> dict[str, Relay]:
@@ -74,7 +78,7 @@ def make_replays(urls: Mapping[str, str], address: NatsAddress, relays: Mapping[
     return {service: Replays(service, url, address, relays[service].status.publishes) for service, url in urls.items()}
 
 
-def make_app(relays: Mapping[str, Relay]) -> Starlette:
+def make_app(relays: Mapping[str, Relay], keeper: Keeper | None) -> Starlette:
     """`/ping`, `/readyz` and `/metrics`."""
 
     async def ping(_: Request) -> Response:
@@ -87,6 +91,8 @@ def make_app(relays: Mapping[str, Relay]) -> Starlette:
             for service, status in statuses.items()
             if status.waiting_for and not status.stands_by
         }
+        if keeper is not None and keeper.waiting_for is not None:
+            waiting["the stream"] = keeper.waiting_for
         if not waiting:
             return JSONResponse({"status": "ready"})
         detail = "; ".join(f"{service}: {reason}" for service, reason in waiting.items())
@@ -104,16 +110,19 @@ class Container(containers.DeclarativeContainer):
     """What a relay process is made of."""
 
     services = providers.Dependency(instance_of=tuple)
+    keeps_stream = providers.Dependency(instance_of=bool)
     settings = providers.Singleton(RelaySettings)
     urls = providers.Singleton(relay_urls, services)
     address = providers.Singleton(nats_address, settings)
-    broker = providers.Singleton(make_broker, address, settings)
+    keeper = providers.Singleton(make_keeper, keeps_stream, address, settings)
+    broker = providers.Singleton(NatsBroker, address, settings.provided.partitions)
     relays = providers.Singleton(make_relays, urls, broker, settings)
     replays = providers.Singleton(make_replays, urls, address, relays)
-    app = providers.Singleton(make_app, relays)
+    app = providers.Singleton(make_app, relays, keeper)
 
 
 async def serve(
+    keeper: Keeper | None,
     relays: Sequence[Relay],
     replays: Sequence[Replays],
     app: Starlette,
@@ -127,19 +136,25 @@ async def serve(
     server = Server(app, lifespan=False)
     told_to_stop = asyncio.create_task(stopping.wait())
     serving = asyncio.create_task(server.serve(sockets=[listener]))
+    keeping = [] if keeper is None else [asyncio.create_task(keeper.run())]
+    if keeper is not None:
+        tried = asyncio.create_task(keeper.tried.wait())  # or the relays would complain that there is no stream yet
+        await asyncio.wait([told_to_stop, serving, tried, *keeping], return_when=asyncio.FIRST_COMPLETED)
+        tried.cancel()
     relaying = [asyncio.create_task(relay.run()) for relay in relays]
-    replaying = [asyncio.create_task(each.run()) for each in replays]
+    others = [*keeping, *(asyncio.create_task(each.run()) for each in replays)]
 
-    await asyncio.wait([told_to_stop, serving, *relaying, *replaying], return_when=asyncio.FIRST_COMPLETED)
-    for task in replaying:
+    await asyncio.wait([told_to_stop, serving, *relaying, *others], return_when=asyncio.FIRST_COMPLETED)
+    for task in others:
         task.cancel()
     for relay in relays:
         relay.stop()
-    _, late = await asyncio.wait(relaying, timeout=shutdown_seconds)
-    for task in late:
-        task.cancel()
+    if relaying:
+        _, late = await asyncio.wait(relaying, timeout=shutdown_seconds)
+        for task in late:
+            task.cancel()
     server.should_exit = True
-    ends = await asyncio.gather(serving, *relaying, *replaying, return_exceptions=True)
+    ends = await asyncio.gather(serving, *relaying, *others, return_exceptions=True)
     for fault in ends:
         if isinstance(fault, Exception):
             log.critical("the relay process ends", reason=str(fault), exc_info=fault)
@@ -153,11 +168,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Publish the outboxes of these services' databases (FTGO_RELAY_URL_<SERVICE>) to NATS.",
     )
     parser.add_argument("services", nargs="*", help=f"of: {', '.join(PUBLISHING)}; all of them by default")
-    services = tuple(parser.parse_args(arguments).services) or PUBLISHING
+    parser.add_argument(
+        "--keep-stream",
+        action="store_true",
+        help="make the stream and open its readers; without services, only that",
+    )
+    given = parser.parse_args(arguments)
+    services = tuple(given.services) or (() if given.keep_stream else PUBLISHING)
     if unknown := set(services) - set(PUBLISHING):
         parser.error(f"no such service, or it publishes nothing: {', '.join(sorted(unknown))}")
 
-    container = Container(services=services)
+    container = Container(services=services, keeps_stream=given.keep_stream)
     try:
         settings = container.settings()
         container.urls()
@@ -170,4 +191,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         relays, replays = tuple(container.relays().values()), tuple(container.replays().values())
-        return runner.run(serve(relays, replays, container.app(), listener, settings.shutdown_seconds))
+        keeper, app = container.keeper(), container.app()
+        return runner.run(serve(keeper, relays, replays, app, listener, settings.shutdown_seconds))

@@ -201,13 +201,7 @@ class HttpBackend:
     async def rebuild_history(self) -> None:
         """See `Backend`."""
         assert self._system is not None, "a system of somebody else is not ours to rebuild"
-        database = self._system.databases["order_history"]
-        settings = {
-            "FTGO_PORT": "8015",
-            "FTGO_DATABASE_URL": database.url,
-            "FTGO_MIGRATIONS_URL": database.migrations_url,
-            "FTGO_NATS_URL": self._system.nats.url,
-        }
+        settings = self._system.settings_of("order_history")
         rebuild = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "order_history.rebuild",
             env={**os.environ, **settings}, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,

@@ -12,6 +12,7 @@ import yaml
 
 from shared.runtime.connections import Connections, needed, shortage
 from shared.runtime.embedded import POSTGRES_MAJOR, Nats
+from shared.runtime.nats_users import ALL_RELAYS, OPERATOR, compose_variable, nats_users
 from shared.runtime.places import COMPOSE_PASSWORD
 from shared.runtime.settings import PoolSettings
 from shared.runtime.topology import SERVICES, ServiceInfo
@@ -39,7 +40,7 @@ def stage(target: str) -> str:
 def test_there_is_a_container_for_every_program_and_no_other() -> None:
     services = {service.name for service in SERVICES}
     relays = {f"{service.name}-relay" for service in PUBLISHING}
-    assert set(CONTAINERS) == {"postgres", "nats", "provision", "prometheus"} | services | relays
+    assert set(CONTAINERS) == {"postgres", "nats", "provision", "keeper", "prometheus"} | services | relays
 
 
 def test_postgresql_has_connections_for_all_programs() -> None:
@@ -128,6 +129,21 @@ def test_nobody_is_trusted_over_the_network_or_copies_the_whole_server() -> None
     assert [rule[0] for rule in rules if rule[-1] == "peer"] == ["local"]
 
 
+def test_over_tls_there_is_nothing_in_the_clear() -> None:
+    rules = [line.split() for line in (ROOT / "docker/pg_hba.tls.conf").read_text().splitlines()]
+    assert {rule[0] for rule in rules if rule and rule[-1] == "scram-sha-256"} == {"hostssl"}
+    assert ["host", "replication", "all", "all", "reject"] in rules
+    over_tls: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.tls.yml").read_text())["services"]
+    base, added = CONTAINERS["postgres"]["command"], over_tls["postgres"]["command"]
+    assert added[: len(base)] == base
+    assert all(each.startswith("-cssl") for each in added[len(base) :])
+    assert set(over_tls) == {*OF_OURS, "postgres", "nats"}
+    for name in OF_OURS:
+        environment = over_tls[name]["environment"]
+        assert environment["PGSSLMODE"] == "verify-full"
+        assert environment["PGSSLROOTCERT"] == environment["FTGO_NATS_CA_FILE"] == "/certificates/ca.crt"
+
+
 def test_data_is_in_volumes_and_nothing_of_this_machine_is_mounted() -> None:
     volumes = [volume for container in CONTAINERS.values() for volume in container.get("volumes", [])]
     assert "postgres:/var/lib/postgresql" in volumes  # where the image for PostgreSQL 18 keeps it, in a folder below
@@ -161,10 +177,22 @@ def test_nats_takes_what_the_embedded_one_takes(tmp_path: Path) -> None:
     )
 
 
-def test_the_demo_knows_the_password_that_compose_gives_nats() -> None:
-    assert settings(CONTAINERS["nats"])["NATS_PASSWORD"] == f'"{COMPOSE_PASSWORD}"'
+def test_every_program_is_a_user_of_its_own_in_nats() -> None:
+    users = {user.name for user in nats_users()} - {ALL_RELAYS}
+    given = settings(CONTAINERS["nats"])
+    assert {name for name in given if name.startswith("NATS_PASSWORD_")} == set(map(compose_variable, users))
     for name in OF_OURS:
-        assert settings(CONTAINERS[name]).get("FTGO_NATS_PASSWORD", COMPOSE_PASSWORD) == COMPOSE_PASSWORD
+        if name != "provision":
+            own = CONTAINERS[name]["environment"]
+            assert own["FTGO_NATS_USER"] == name
+            # Of the variable that the operator sets both get their password from.
+            of_the_server = CONTAINERS["nats"]["environment"][compose_variable(name)]
+            assert of_the_server == f'"{own["FTGO_NATS_PASSWORD"]}"'
+            assert f"${{FTGO_{compose_variable(name)}:-" in own["FTGO_NATS_PASSWORD"]
+
+
+def test_the_demo_knows_the_password_that_compose_gives_nats() -> None:
+    assert settings(CONTAINERS["nats"])[compose_variable(OPERATOR)] == f'"{COMPOSE_PASSWORD}"'
 
 
 def test_prometheus_asks_everybody() -> None:

@@ -29,14 +29,7 @@ def system(infra: Infra) -> Iterator[RunningSystem]:
 
 async def begin_rebuild(system: RunningSystem) -> asyncio.subprocess.Process:
     """The program as an operator starts it."""
-    database = system.databases["order_history"]
-    settings = {
-        "FTGO_PORT": "8015",
-        "FTGO_DATABASE_URL": database.url,
-        "FTGO_MIGRATIONS_URL": database.migrations_url,
-        "FTGO_NATS_URL": system.nats.url,
-        "FTGO_PARTITIONS": PARTITIONS,
-    }
+    settings = {**system.settings_of("order_history"), "FTGO_PARTITIONS": PARTITIONS}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("FTGO_")}
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "order_history.rebuild",
@@ -147,7 +140,8 @@ async def test_without_a_relay_the_old_tables_stay(system: RunningSystem) -> Non
     finally:
         await asyncio.to_thread(system.start, "relay")
     assert code == 1
-    assert "was not rebuilt, and answers from what it had: the relay of the service" in output.splitlines()[-1]
+    reason = "was not rebuilt, and answers from what it had: the keeper of the stream does not answer"
+    assert reason in output.splitlines()[-1]
     assert await names(system) == relations
 
 

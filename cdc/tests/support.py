@@ -10,7 +10,6 @@ from typing import TypeVar
 import asyncpg
 
 from shared.adapters.memory_broker import MemoryBroker, MemoryBrokerConnection
-from shared.adapters.nats.broker import NatsBroker
 from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.nats.stream import StreamLimits
 from shared.adapters.postgres.pgoutput import parse_lsn
@@ -18,6 +17,7 @@ from shared.messaging.broker import Broker, BrokerConnection, BrokerUnavailable,
 from shared.messaging.envelope import Received
 from shared.outbox.relay import Relay, RelayOptions
 from shared.runtime.provision import Database
+from shared.testing.kept_broker import KeptBroker
 
 ROUTE = "event.order.OrderCreated"
 OPTIONS = RelayOptions(
@@ -29,8 +29,8 @@ OPTIONS = RelayOptions(
 T = TypeVar("T")
 
 
-def nats_broker(url: str, partitions: int = 1) -> NatsBroker:
-    return NatsBroker(NatsAddress(url), partitions, StreamLimits(7 * 86400, 1 << 28))
+def nats_broker(url: str, partitions: int = 1) -> KeptBroker:
+    return KeptBroker(NatsAddress(url), partitions, StreamLimits(7 * 86400, 1 << 28))
 
 
 async def eventually(condition: Callable[[], Awaitable[T]]) -> T:

@@ -30,7 +30,7 @@ class Process:
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         urls = {f"FTGO_RELAY_URL_{each.service.name.upper()}": each.relay_url for each in databases}
         self._popen = subprocess.Popen(
-            [sys.executable, "-m", "cdc", *(each.service.name for each in databases)],
+            [sys.executable, "-m", "cdc", "--keep-stream", *(each.service.name for each in databases)],
             env={**os.environ, "FTGO_NATS_URL": nats_url, "FTGO_PORT": str(port), **urls, **settings},
             stdout=subprocess.PIPE,
             text=True,

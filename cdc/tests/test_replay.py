@@ -12,8 +12,10 @@ import pytest
 
 from order.contracts import OrderApproved, OrderCancelled
 from shared.adapters.memory_broker import MemoryBroker
-from shared.adapters.nats.connection import NatsAddress, NatsConnection, connect
-from shared.adapters.nats.replay import NoAnswer, ask, read_replay, stream_for_replays
+from shared.adapters.nats.connection import ANYBODY, NatsAddress, NatsConnection, connect
+from shared.adapters.nats.keeper import Keeper, stream_for_replays
+from shared.adapters.nats.replay import NoAnswer, ask, read_replay
+from shared.adapters.nats.stream import StreamLimits
 from shared.adapters.postgres.relay_database import CHUNK_EVENTS, open_database
 from shared.core.ids import new_id
 from shared.core.values import OrderId, TicketId
@@ -26,7 +28,7 @@ from shared.runtime.provision import Database
 from shared.serialization import Undecodable, to_json
 from shared.testing.infra import NatsServer
 
-READER = "reader"
+READER = ANYBODY
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 APPROVED, CANCELLED = OrderApproved.type_name, OrderCancelled.type_name
 
@@ -56,8 +58,8 @@ async def test_events_go_out_as_they_did_at_first_and_the_end_mark_counts_them()
 
     stored = [found for position in range(1, 5) if (found := broker.stored_at(position))]
     assert [subject for subject, _ in stored] == [
-        *[f"ftgo-replay.reader.run.event.{APPROVED}"] * 3,
-        "ftgo-replay.reader.run.end",
+        *[f"ftgo-replay.anybody.run.event.{APPROVED}"] * 3,
+        "ftgo-replay.anybody.run.end",
     ]
     assert [message.row_id for _, message in stored] == ["run-1", "run-2", "run-3", "run-4"]
     assert stored[-1][1].headers[END_HEADER] == "3"
@@ -82,7 +84,7 @@ async def test_without_events_there_is_an_end_mark() -> None:
         assert await replay(request(APPROVED), chunks(), publisher) == 0
     assert [
         (subject, message.headers[END_HEADER]) for subject, message in [broker.stored_at(1) or ("", None)] if message
-    ] == [("ftgo-replay.reader.run.end", "0")]
+    ] == [("ftgo-replay.anybody.run.end", "0")]
 
 
 async def test_there_is_no_end_mark_behind_what_can_not_be_sent() -> None:
@@ -113,7 +115,8 @@ class Answering:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Answering"]:
-        async with connect(self._address) as self.reader, stream_for_replays(self.reader, READER):
+        keeper = Keeper(self._address, 1, StreamLimits(3600, 1 << 26), reads={})
+        async with keeper.keeping(), connect(self._address) as self.reader, stream_for_replays(self.reader):
             task = asyncio.create_task(self._replays.run())
             try:
                 yield self
@@ -216,7 +219,7 @@ async def test_a_relay_that_stands_by_keeps_quiet(
 async def test_a_replay_whose_reader_has_gone_away_ends(database: Database, nats: NatsServer) -> None:
     async with service_of(database) as service, Answering(database, nats).running() as relay:
         await store(service, [approved("a", 1)])
-        async with stream_for_replays(relay.reader, READER):
+        async with stream_for_replays(relay.reader):
             pass
         assert (await relay.ask(request(APPROVED))).running
         while (answer := await relay.ask(request())).running:

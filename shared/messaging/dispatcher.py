@@ -320,7 +320,7 @@ def _understand(received: Received) -> _Arrival:
     if not _is_storable(received):
         return _Arrival(_made_storable(received), None, None, "not a message of ours: it contains what no text does")
     try:
-        envelope = Envelope.from_headers(received.headers, received.data)
+        envelope = Envelope.of(received)
     except ValueError as error:
         return _Arrival(received, None, None, f"not a message of ours: {error}")
     try:

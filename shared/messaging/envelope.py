@@ -99,6 +99,17 @@ class Envelope:
         return headers
 
     @classmethod
+    def of(cls, received: "Received") -> "Envelope":
+        """What was received. Raises ValueError for what is no message, or another one than its subject says.
+
+        The broker lets nobody publish to another's subjects. That is worth as much as what it says of the content.
+        """
+        envelope = cls.from_headers(received.headers, received.data)
+        if received.subject is not None and not received.subject.endswith(f".{envelope.route}"):
+            raise ValueError(f"it says that it is {envelope.route}, and was sent to {received.subject}")
+        return envelope
+
+    @classmethod
     def from_headers(cls, headers: Mapping[str, str], data: str) -> "Envelope":
         """The inverse of `to_headers`; raises ValueError for what is not such a message."""
         try:
@@ -129,13 +140,17 @@ class Envelope:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Received:
-    """A message as a subscription gets it. `row_id` tells a relay's repeat from a sender's resend."""
+    """A message as a subscription gets it. `row_id` tells a relay's repeat from a sender's resend.
+
+    `subject` is where it was published, as long as that is known: what was set aside has been looked at before.
+    """
 
     position: int
     row_id: str
     received_at: datetime
     headers: Mapping[str, str] = field(repr=False)
     data: str = field(repr=False)
+    subject: str | None = None
 
 
 def _schema_uri(type_: str, schema: int) -> str:

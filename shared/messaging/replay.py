@@ -1,8 +1,8 @@
 """Replay: a read model that is built anew asks the owners' relays for what they have stored, all of it, from the start.
 
-The reader makes a stream for what it asks for, and tells the relay of each owner in turn: `ReplayRequest`, on the
-relay's control subject. The relay publishes its stored events in order per aggregate, numbered from 1, and then the end
-mark with their count. The same messages as the first time, with the same ids, versions and times.
+The reader has the keeper make a stream for what it asks for, and tells the relay of each owner in turn: `ReplayRequest`,
+on the relay's control subject. The relay publishes its stored events in order per aggregate, numbered from 1, and then the
+end mark with their count. The same messages as the first time, with the same ids, versions and times.
 
 Neither the subjects nor the stream are those of what happens now: that stream refuses everything when it is full, and
 what a replay leaves must not be what fills it.
@@ -48,6 +48,16 @@ def replay_subjects(reader: str, run: str = "*") -> str:
     return f"ftgo-replay.{reader}.{run}.>"
 
 
+def replay_subject(reader: str, run: str, route: str) -> str:
+    """Where an event of a run is published."""
+    return f"ftgo-replay.{reader}.{run}.{route}"
+
+
+def replay_end(reader: str, run: str) -> str:
+    """Where the end mark of a run is published."""
+    return f"ftgo-replay.{reader}.{run}.end"
+
+
 def replay_stream(reader: str) -> str:
     """The stream that keeps them."""
     return f"FTGO_REPLAY_{reader}"
@@ -69,7 +79,7 @@ def publications(request: ReplayRequest, stored: Sequence[StoredEvent], before: 
         envelope = event_envelope(each, event, None)
         yield Publication(
             row_id=message_id(request.run, number),
-            subject=f"ftgo-replay.{request.reader}.{request.run}.{envelope.route}",
+            subject=replay_subject(request.reader, request.run, envelope.route),
             headers=envelope.to_headers(),
             data=envelope.data,
         )
@@ -79,7 +89,7 @@ def end_mark(request: ReplayRequest, count: int) -> Publication:
     """What follows the last of `count` events."""
     return Publication(
         row_id=message_id(request.run, count + 1),
-        subject=f"ftgo-replay.{request.reader}.{request.run}.end",
+        subject=replay_end(request.reader, request.run),
         headers={END_HEADER: str(count)},
         data=to_json({"events": count}),
     )

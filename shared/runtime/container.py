@@ -72,6 +72,7 @@ def _nats_address(settings: ServiceSettings) -> NatsAddress:
         url=settings.nats_url,
         user=settings.nats_user,
         password=settings.nats_password.get_secret_value() if settings.nats_password else None,
+        ca_file=settings.nats_ca_file,
     )
 
 

@@ -25,6 +25,7 @@ from urllib.parse import quote
 import psutil
 import psycopg2
 
+from shared.runtime.nats_users import nats_users
 from shared.runtime.process import LaunchError, Program, still_alive
 
 POSTGRES_MAJOR = "18"
@@ -222,17 +223,15 @@ class Postgres:
 class Nats:
     """A nats-server with JetStream on 127.0.0.1, its store and configuration in `folder`.
 
-    With a password it asks for the user `ftgo`. `monitor_port` opens its HTTP monitoring. `settings` are further lines
-    of its configuration file.
+    With `passwords`, by the users' names, it lets in those users, each with its rights, and nobody else. `monitor_port`
+    opens its HTTP monitoring. `settings` are further lines of its configuration file.
     """
 
     folder: Path
     port: int
-    password: str | None = None
+    passwords: Mapping[str, str] | None = None
     monitor_port: int | None = None
     settings: str = ""
-
-    user = "ftgo"
 
     @property
     def url(self) -> str:
@@ -255,8 +254,9 @@ class Nats:
             "max_payload: 4MB",
             f'jetstream {{ store_dir: "{store}", max_memory_store: 64MB, max_file_store: 64GB }}',
         ]
-        if self.password is not None:
-            lines.append(f'authorization {{ user: "{self.user}", password: "{self.password}" }}')
+        if self.passwords is not None:
+            users = (user.configuration(f'"{self.passwords[user.name]}"') for user in nats_users())
+            lines.append(f"authorization {{ users: [{', '.join(users)}] }}")
         if self.monitor_port is not None:
             lines.append(f'http: "127.0.0.1:{self.monitor_port}"')
         if self.settings:

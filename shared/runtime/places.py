@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from shared.adapters.nats.connection import NatsAddress
+from shared.runtime.nats_users import OPERATOR
 from shared.runtime.process import LaunchError
 from shared.runtime.settings import Settings
 from shared.runtime.system import SystemSettings, running_system
 from shared.runtime.topology import SERVICES
 
 # What docker-compose.yml gives NATS unless it's told otherwise.
-COMPOSE_USER = "ftgo"
 COMPOSE_PASSWORD = "ftgo-development"  # noqa: S105 - public, and meant for development only
 
 
@@ -47,7 +47,7 @@ def nats_address(url: str | None = None) -> NatsAddress:
     """Return NATS' address with FTGO_NATS_USER and FTGO_NATS_PASSWORD, or what the compose file has instead."""
     settings = Settings()
     password = settings.nats_password.get_secret_value() if settings.nats_password else COMPOSE_PASSWORD
-    return NatsAddress(url or settings.nats_url, settings.nats_user or COMPOSE_USER, password)
+    return NatsAddress(url or settings.nats_url, settings.nats_user or OPERATOR, password, settings.nats_ca_file)
 
 
 def nats_of(nats_url: str | None) -> NatsAddress:

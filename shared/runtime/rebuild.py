@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from sqlalchemy import MetaData
 
 from shared.adapters.nats.connection import NatsConnection, connect
-from shared.adapters.nats.replay import NoAnswer, ask, read_replay, stream_for_replays
+from shared.adapters.nats.keeper import stream_for_replays
+from shared.adapters.nats.replay import NoAnswer, ask, read_replay
 from shared.adapters.postgres.database import PostgresDatabase
 from shared.adapters.postgres.new_tables import SUFFIX, AlreadyRebuilding, NewTables, SchemaChanged, new_tables
 from shared.core.backoff import Backoff
@@ -75,7 +76,10 @@ class Projection:
 
     async def apply(self, batch: Sequence[Received]) -> None:
         """Handles events in their order, in one unit of work."""
-        envelopes = [Envelope.from_headers(received.headers, received.data) for received in batch]
+        try:
+            envelopes = [Envelope.of(received) for received in batch]
+        except ValueError as error:
+            raise RebuildFailed(f"not a message of ours: {error}") from None
         events = [decode_message(each.type, each.data, each.schema) for each in envelopes]
         async with self._units.begin() as uow:
             await uow.prefetch(events)
@@ -87,8 +91,8 @@ class Projection:
 class Replayed:
     """The owners' stored events, one owner after the other."""
 
-    def __init__(self, reader: str, connection: NatsConnection, projection: Projection) -> None:
-        self._reader = reader
+    def __init__(self, connection: NatsConnection, projection: Projection) -> None:
+        self._reader = connection.user
         self._connection = connection
         self._projection = projection
 
@@ -188,7 +192,6 @@ class Rebuild:
         self._settings = container.settings()
         self._tables = container.tables()
         self._handlers = container.handlers()
-        self._reader = container.info().name
         self._routes = container.routes()
         self._broker = container.broker()
         self._address = container.nats_address()
@@ -223,8 +226,8 @@ class Rebuild:
         for event in self._handlers:
             owners.setdefault(event.type_name.partition(".")[0], []).append(event.type_name)
         stored = 0
-        async with connect(self._address) as connection, stream_for_replays(connection, self._reader):
-            replayed = Replayed(self._reader, connection, projection)
+        async with connect(self._address) as connection, stream_for_replays(connection):
+            replayed = Replayed(connection, projection)
             for owner, types in sorted(owners.items()):
                 count = await replayed.of(owner, types)
                 log.info("%s has sent all that it has stored: %d events", owner, count)

@@ -28,6 +28,7 @@ class Settings(BaseSettings):
     nats_url: str = Field("nats://127.0.0.1:4222", description="Where NATS is.")
     nats_user: str | None = Field(None, description="User name for NATS; empty where it asks for none.")
     nats_password: SecretStr | None = Field(None, description="Password for NATS.")
+    nats_ca_file: Path | None = Field(None, description="Authority of NATS's certificate: then TLS only.")
     partitions: int = Field(1, ge=1, le=64, description="Partitions of the stream; the same in every process.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged at the least.")
     log_format: Literal["console", "json"] = Field("json", description="Log lines for people or for machines.")

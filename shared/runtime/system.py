@@ -23,6 +23,7 @@ from shared.adapters.nats.connection import NatsAddress, connect
 from shared.adapters.nats.stream import stored_partitions
 from shared.runtime.connections import Connections, needed, shortage
 from shared.runtime.embedded import Nats, Postgres
+from shared.runtime.nats_users import ALL_RELAYS, OPERATOR, nats_users
 from shared.runtime.process import LaunchError, Program
 from shared.runtime.provision import ROLE_CONNECTIONS, Database, addresses, provision, roles_of
 from shared.runtime.settings import PoolSettings, RelaySettings, Settings
@@ -56,7 +57,7 @@ class Secrets:
     """Passwords of the embedded servers, made once and kept in a file that only its owner reads."""
 
     admin: str
-    nats: str
+    nats: dict[str, str]
     roles: dict[str, str]
 
     @classmethod
@@ -69,10 +70,12 @@ class Secrets:
             kept = {}
         except ValueError:
             raise LaunchError(f"{file} is damaged: bring it back, or remove the data with ./ftgo reset") from None
-        roles = kept.get("roles", {})
+        roles, users = kept.get("roles", {}), kept.get("nats", {})
+        if isinstance(users, str):  # of before there were users for each program
+            users = {OPERATOR: users}
         found = cls(
             admin=kept.get("admin") or secrets.token_urlsafe(24),
-            nats=kept.get("nats") or secrets.token_urlsafe(24),
+            nats={user.name: users.get(user.name) or secrets.token_urlsafe(24) for user in nats_users()},
             roles={role: roles.get(role) or secrets.token_urlsafe(24) for each in SERVICES for role in roles_of(each)},
         )
         if vars(found) != kept:
@@ -152,8 +155,8 @@ class System:
 
     @property
     def nats_address(self) -> NatsAddress:
-        """Where NATS is, and who we are there."""
-        return NatsAddress(self.nats.url, self.nats.user, self.secrets.nats)
+        """Where NATS is, and who operators are there."""
+        return NatsAddress(self.nats.url, OPERATOR, self.secrets.nats[OPERATOR])
 
     def port(self, service: ServiceInfo, replica: int = 1) -> int:
         """Return the port of a service's HTTP API."""
@@ -181,19 +184,18 @@ class System:
     def service_program(self, service: ServiceInfo, replica: int = 1) -> Program:
         """Return how one service runs against the embedded servers."""
         part = part_name(service.name, replica)
-        return self._program(part, (service.name,), **self._service_settings(service, replica))
+        return self._program(part, service.name, (service.name,), **self._service_settings(service, replica))
 
     def rebuild_program(self, service: ServiceInfo) -> Program:
         """Return what builds a service's tables anew; it has the service's settings."""
-        return self._program("rebuild", (f"{service.name}.rebuild",), **self._service_settings(service))
+        return self._program("rebuild", service.name, (f"{service.name}.rebuild",), **self._service_settings(service))
 
     def relay_program(self, services: Sequence[ServiceInfo], replica: int = 1) -> Program:
         """Return how one relay process for the services' databases runs against the embedded servers."""
         urls = {f"FTGO_RELAY_URL_{each.name.upper()}": self._reached(each).relay_url for each in services}
         names = tuple(each.name for each in services)
-        return self._program(
-            part_name(RELAY, replica), ("cdc", *names), FTGO_PORT=str(self.relay_port(replica)), **urls
-        )
+        part, module = part_name(RELAY, replica), ("cdc", "--keep-stream", *names)
+        return self._program(part, ALL_RELAYS, module, FTGO_PORT=str(self.relay_port(replica)), **urls)
 
     def _service_settings(self, service: ServiceInfo, replica: int = 1) -> dict[str, str]:
         database = self._reached(service)
@@ -209,14 +211,14 @@ class System:
         server = replace(self.postgres, port=self.arrangement.postgres_port or self.postgres.port)
         return addresses(server.admin_url, service, self.secrets.roles)
 
-    def _program(self, part: str, module: tuple[str, ...], **settings: str) -> Program:
+    def _program(self, part: str, nats_user: str, module: tuple[str, ...], **settings: str) -> Program:
         arrangement = self.arrangement
         environment = {
             **os.environ,
             "FTGO_HOST": self.settings.host,
             "FTGO_NATS_URL": replace(self.nats, port=arrangement.nats_port or self.nats.port).url,
-            "FTGO_NATS_USER": self.nats.user,
-            "FTGO_NATS_PASSWORD": self.secrets.nats,
+            "FTGO_NATS_USER": nats_user,
+            "FTGO_NATS_PASSWORD": self.secrets.nats[nats_user],
             "FTGO_PARTITIONS": str(self.settings.partitions),
             "PYTHONUNBUFFERED": "1",  # what a program says just before it dies is in its log
             **settings,

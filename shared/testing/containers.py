@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,9 +99,9 @@ class ContainerInfra(Infra):
     """The session's servers, in containers."""
 
     @contextlib.contextmanager
-    def nats(self, settings: str = "") -> Iterator[NatsServer]:
-        """Give an empty nats-server of the test's own, with further lines of configuration."""
-        described = Nats(self.folder, free_port(), settings=settings)
+    def nats(self, settings: str = "", passwords: Mapping[str, str] | None = None) -> Iterator[NatsServer]:
+        """Give an empty nats-server of the test's own, with further lines of configuration, and users if need be."""
+        described = Nats(self.folder, free_port(), passwords, settings=settings)
         with _running(_nats(described)) as server:
             yield NatsServer(described.url, server)
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -171,10 +171,10 @@ class Infra:
             drop_database(self.admin_url, name)
 
     @contextlib.contextmanager
-    def nats(self, settings: str = "") -> Iterator[NatsServer]:
-        """Give an empty nats-server of the test's own, with further lines of configuration."""
+    def nats(self, settings: str = "", passwords: Mapping[str, str] | None = None) -> Iterator[NatsServer]:
+        """Give an empty nats-server of the test's own, with further lines of configuration, and users if need be."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
-            described = Nats(Path(folder), free_port(), settings=settings)
+            described = Nats(Path(folder), free_port(), passwords, settings=settings)
             server = _nats(described)
             try:
                 yield NatsServer(described.url, server)

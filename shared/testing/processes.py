@@ -16,13 +16,15 @@ from pathlib import Path
 
 import httpx
 
+from shared.adapters.nats.connection import NatsAddress
+from shared.runtime.nats_users import ALL_RELAYS, OPERATOR, nats_users
 from shared.runtime.process import Program, free_port
 from shared.runtime.provision import Database
 from shared.runtime.topology import BY_NAME
-from shared.testing.infra import Infra, NatsServer, Server
+from shared.testing.infra import PASSWORD, Infra, NatsServer, Server
 
 ROOT = Path(__file__).resolve().parents[2]
-RELAY = "relay"
+RELAY = ALL_RELAYS
 
 # What a service waits for before it gives up, short enough for a test.
 QUICK: Mapping[str, str] = {"FTGO_GRACE_SECONDS": "1", "FTGO_RETRY_SECONDS": "0.1"}
@@ -42,6 +44,27 @@ class RunningSystem:
     nats: NatsServer
     folder: Path
     servers: Mapping[str, Server]
+
+    @property
+    def nats_address(self) -> NatsAddress:
+        """Where NATS is, and who operators are there."""
+        return self.nats_address_of(OPERATOR)
+
+    def nats_address_of(self, user: str) -> NatsAddress:
+        """Where NATS is, for one of its users."""
+        return NatsAddress(self.nats.url, user, PASSWORD)
+
+    def settings_of(self, service: str) -> dict[str, str]:
+        """Environment variables with which another program can do what the service may."""
+        database = self.databases[service]
+        return {
+            "FTGO_PORT": str(BY_NAME[service].port),
+            "FTGO_DATABASE_URL": database.url,
+            "FTGO_MIGRATIONS_URL": database.migrations_url,
+            "FTGO_NATS_URL": self.nats.url,
+            "FTGO_NATS_USER": service,
+            "FTGO_NATS_PASSWORD": PASSWORD,
+        }
 
     def kill(self, name: str) -> None:
         """End a process at once, as a crash would."""
@@ -89,17 +112,24 @@ def running_system(
     folder.mkdir()
     with contextlib.ExitStack() as stack:
         databases = {each.name: stack.enter_context(infra.database(each)) for each in services}
-        nats = stack.enter_context(infra.nats())
+        # With the rights of production, or nobody would notice one that is missing.
+        nats = stack.enter_context(infra.nats(passwords={user.name: PASSWORD for user in nats_users()}))
         ports = dict(zip([RELAY, *databases], _free_ports(len(databases) + 1), strict=True))
         publishing = [each.name for each in services if each.publishes]
-        variables = {name: {"FTGO_PORT": str(port)} for name, port in ports.items()}
+        variables = {name: {"FTGO_PORT": str(port), "FTGO_NATS_USER": name} for name, port in ports.items()}
         for name, database in databases.items():
             variables[name] |= {"FTGO_DATABASE_URL": database.url, "FTGO_MIGRATIONS_URL": database.migrations_url}
         variables[RELAY] |= {f"FTGO_RELAY_URL_{name.upper()}": databases[name].relay_url for name in publishing}
         # A developer's own settings are not for the tests' processes.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("FTGO_")}
-        common = {**inherited, **settings, "FTGO_NATS_URL": nats.url, "PYTHONUNBUFFERED": "1"}
-        modules = {name: (name,) for name in databases} | {RELAY: ("cdc", *publishing)}
+        common = {
+            **inherited,
+            **settings,
+            "FTGO_NATS_URL": nats.url,
+            "FTGO_NATS_PASSWORD": PASSWORD,
+            "PYTHONUNBUFFERED": "1",
+        }
+        modules = {name: (name,) for name in databases} | {RELAY: ("cdc", "--keep-stream", *publishing)}
         servers: dict[str, Server] = {}
         for name, port in ports.items():
             program = Program(name, (sys.executable, "-m", *modules[name]), {**common, **variables[name]}, ROOT)

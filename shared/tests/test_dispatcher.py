@@ -1,6 +1,7 @@
 """What becomes of messages that arrive, one by one and in batches."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -332,6 +333,18 @@ async def test_what_cannot_be_handled_is_parked_at_once_with_its_key_behind_it(m
     if message.headers["ce-type"] != Balance.type_name:  # that one waits for its saga first
         assert service.parked() == ["x1"]
     assert (await service.balance("other"), await service.balance("w")) == (2, 0)
+
+
+async def test_what_says_that_it_is_another_message_than_its_subject_does_is_parked() -> None:
+    """Or who may publish to one subject could say what only others may."""
+    service = WalletService()
+    await service.open("w")
+    told = replace(deposit("told"), subject=f"ftgo.0.command.{Deposit.type_name}")
+    forged = replace(deposit("forged"), subject=f"ftgo.0.event.{Heard.type_name}")
+    await service.handle(told, forged)
+    assert service.parked() == ["forged"]
+    (waiting,) = service.database.waiting.values()
+    assert f"it says that it is command.{Deposit.type_name}, and was sent to ftgo.0.event" in waiting.error
 
 
 async def test_a_message_without_any_of_our_headers_is_parked() -> None:

@@ -16,7 +16,6 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.adapters.memory import MemoryDatabase
 from shared.adapters.memory_broker import MemoryBroker
-from shared.adapters.nats.broker import NatsBroker
 from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.nats.stream import STREAM, StreamLimits
 from shared.adapters.postgres.database import PostgresDatabase
@@ -34,6 +33,7 @@ from shared.messaging.dispatcher import Dispatcher
 from shared.messaging.subscription import Subscription
 from shared.runtime.provision import Database
 from shared.testing.infra import Infra, NatsServer
+from shared.testing.kept_broker import KeptBroker
 from shared.testing.schema import make_framework_tables
 from shared.tests.contracts import Balance, Deposit, Heard, WalletId, Withdraw
 from shared.tests.wallets import Behaviour, Owner, Tally, Wallet, WalletUnitOfWork, handlers, received, wallet_units
@@ -461,7 +461,7 @@ class World:
     def __init__(self, database: Database, nats: NatsServer) -> None:
         self.database = database
         self.nats = nats
-        self.broker = NatsBroker(NatsAddress(nats.url), 1, LIMITS)
+        self.broker = KeptBroker(NatsAddress(nats.url), 1, LIMITS)
         self._stack = AsyncExitStack()
 
     async def replica(self, heard: Behaviour = note, lease: timedelta = LEASE) -> Replica:

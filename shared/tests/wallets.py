@@ -1,7 +1,7 @@
 """A service that exists in tests only: wallets, with an aggregate, rows, handlers and a unit of work."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NewType, assert_never
 
@@ -218,15 +218,7 @@ class WalletService:
         batch = []
         for message in messages:
             self._position += 1
-            batch.append(
-                Received(
-                    position=self._position,
-                    row_id=message.row_id,
-                    received_at=message.received_at,
-                    headers=message.headers,
-                    data=message.data,
-                )
-            )
+            batch.append(replace(message, position=self._position))
         return batch
 
     async def work_due(self, after: timedelta = timedelta(0)) -> None:

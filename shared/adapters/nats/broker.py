@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from shared.adapters.nats import reader, stream
+from shared.adapters.nats import keeper, reader, stream
 from shared.adapters.nats.connection import NatsAddress, NatsConnection, connect
 from shared.adapters.nats.publisher import NatsPublisher, open_publisher
 from shared.messaging.broker import Bounds, BrokerUnavailable, Mark, Publication, subject_of
@@ -23,13 +23,14 @@ class NatsBrokerConnection:
 
     async def message_at(self, position: int) -> Mark | None:
         """See `broker.LogReader`."""
-        return await stream.stored_message(self._connection.jetstream, position)
+        return await keeper.mark_at(self._connection, position)
 
     def read(
         self, partition: int, *, after: int, filters: Sequence[str]
     ) -> AbstractAsyncContextManager[reader.NatsFeed]:
         """See `broker.LogReader`."""
-        return reader.read(self._connection, after, [subject_of(partition, route) for route in filters])
+        subjects = [subject_of(partition, route) for route in filters]
+        return reader.read(self._connection, after, subjects, make=keeper.open_reader)
 
     async def publish(self, messages: Sequence[Publication]) -> list[int | None]:
         """See `broker.Publisher`."""
@@ -37,12 +38,11 @@ class NatsBrokerConnection:
 
 
 class NatsBroker:
-    """See `broker.Broker`. Who knows the stream's `limits` (the relay) makes it; others wait until it is there."""
+    """See `broker.Broker`. It needs a `Keeper` of the stream, in whatever process."""
 
-    def __init__(self, address: NatsAddress, partitions: int, limits: stream.StreamLimits | None = None) -> None:
+    def __init__(self, address: NatsAddress, partitions: int) -> None:
         self._address = address
         self._partitions = partitions
-        self._limits = limits
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[NatsBrokerConnection]:
@@ -52,8 +52,6 @@ class NatsBroker:
                 raise BrokerUnavailable(
                     f"its max_payload is {connection.client.max_payload} bytes, and messages may have {MAX_PAYLOAD}"
                 )
-            if self._limits is not None:
-                await stream.make_stream(connection.jetstream, self._partitions, self._limits)
             await stream.check_stream(connection.jetstream, self._partitions)
             async with open_publisher(connection) as publisher:
                 yield NatsBrokerConnection(connection, publisher)

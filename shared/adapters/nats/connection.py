@@ -1,37 +1,59 @@
 """One connection to NATS, for as long as it lasts."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+import structlog
 from nats.aio.client import Client
 from nats.errors import Error
 from nats.js.manager import JetStreamManager
 
 from shared.messaging.broker import BrokerUnavailable
 
+log = structlog.get_logger(__name__)
+
 CONNECT_SECONDS = 5.0
 REQUEST_SECONDS = 5.0
 CLOSE_SECONDS = 2.0
 
+ANYBODY = "anybody"
+"""Who we are where NATS asks for no user."""
 UNLIMITED = -1
 """For subscriptions whose senders are bounded by our own requests: nats-py drops what is beyond its limits."""
 
 
 @dataclass(frozen=True, slots=True)
 class NatsAddress:
-    """Where NATS is and who we are."""
+    """Where NATS is and who we are. With the file of an authority, NATS is spoken to over TLS only."""
 
     url: str
     user: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
+
+    def tls(self) -> dict[str, Any]:
+        """The client's options for it."""
+        if self.ca_file is None:
+            return {}
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise BrokerUnavailable(f"the authority in {self.ca_file} can't be read: {error}") from None
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        # Before anything else: or whoever is in between could say that this server has no TLS.
+        return {"tls": context, "tls_handshake_first": True}
 
 
 @dataclass(frozen=True, slots=True)
 class NatsConnection:
     """A connected client. `lost` is done, with the reason, as soon as the connection is closed, by whomever."""
 
+    user: str
     client: Client
     jetstream: JetStreamManager
     lost: asyncio.Future[str]
@@ -40,15 +62,19 @@ class NatsConnection:
 @asynccontextmanager
 async def connect(address: NatsAddress) -> AsyncIterator[NatsConnection]:
     """Connect once. Never reconnects: nats-py's buffered reconnect breaks the order of pipelined messages."""
+    tls = address.tls()
     client = Client()
+    user = address.user or ANYBODY
     lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def closed() -> None:
         if not lost.done():
             lost.set_result(str(client.last_error or "the connection was closed"))
 
-    async def ignore(_: Exception) -> None:
-        """What matters also closes the connection, or is seen by a time-out."""
+    async def told(error: Exception) -> None:
+        """What matters also closes the connection, or is seen by a time-out, which would not tell the reason."""
+        if "permissions violation" in str(error).lower():
+            log.error("NATS refuses", user=user, reason=str(error))
 
     try:
         with broker_faults():
@@ -57,15 +83,18 @@ async def connect(address: NatsAddress) -> AsyncIterator[NatsConnection]:
                     address.url,
                     user=address.user,
                     password=address.password,
+                    # What is sent to us, nobody else may subscribe to.
+                    inbox_prefix=f"_INBOX.{user}",
+                    **tls,
                     allow_reconnect=False,
                     max_reconnect_attempts=1,  # of the first connect: 0 would be "for ever"
                     reconnect_time_wait=0,
                     ping_interval=10,
                     max_outstanding_pings=2,
                     closed_cb=closed,
-                    error_cb=ignore,
+                    error_cb=told,
                 )
-        yield NatsConnection(client, client.jsm(timeout=REQUEST_SECONDS), lost)
+        yield NatsConnection(user, client, client.jsm(timeout=REQUEST_SECONDS), lost)
     finally:
         # Closing flushes what is pending first, which a server that no longer reads could hold up for ever.
         with broker_faults_ignored():

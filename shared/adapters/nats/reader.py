@@ -7,8 +7,9 @@ not come back after a restart of the server.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -35,10 +36,43 @@ _SERVED = frozenset({"404", "408"})  # no messages; expired: the rest of a reque
 _SERVED_409 = frozenset({"Batch Completed", "Message Size Exceeds MaxBytes"})  # 409 can mean worse
 
 
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A consumer of JetStream's, and how many messages wait for it."""
+
+    name: str
+    pending: int
+
+
+MakeConsumer = Callable[[NatsConnection, str, int, Sequence[str]], Awaitable[Consumer]]
+"""Of a stream, behind a position, for these subjects."""
+
+
+async def make_consumer(
+    connection: NatsConnection, stream: str, after: int, filters: Sequence[str], name: str | None = None
+) -> Consumer:
+    """A consumer that we make ourselves: for those who may. Raises BrokerUnavailable."""
+    with broker_faults():
+        made = await connection.jetstream.add_consumer(
+            stream,
+            ConsumerConfig(
+                name=name,
+                deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+                opt_start_seq=after + 1,
+                ack_policy=AckPolicy.NONE,
+                filter_subjects=list(filters),
+                mem_storage=True,
+                num_replicas=1,
+                inactive_threshold=ABANDONED_SECONDS,
+            ),
+        )
+    return Consumer(made.name, made.num_pending or 0)
+
+
 class NatsFeed:
     """The messages of one consumer, in order, each once: anything else is a fault."""
 
-    def __init__(self, connection: NatsConnection, inbox: str, filters: Sequence[str], stream: str) -> None:
+    def __init__(self, connection: NatsConnection, inbox: str, stream: str) -> None:
         self._connection = connection
         self._stream = stream
         self._inbox = inbox
@@ -47,7 +81,6 @@ class NatsFeed:
         self._changed = asyncio.Event()
         self._fault: str | None = None
         self._consumer = ""
-        self._filters = filters
         self._queued_bytes = 0
         self._requested = 0
         self._consumer_sequence = 0
@@ -76,23 +109,10 @@ class NatsFeed:
         await self._request()
         return taken
 
-    async def open(self, after: int) -> None:
-        """Make the consumer and ask for the first messages."""
-        with broker_faults():
-            consumer = await self._connection.jetstream.add_consumer(
-                self._stream,
-                ConsumerConfig(
-                    deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-                    opt_start_seq=after + 1,
-                    ack_policy=AckPolicy.NONE,
-                    filter_subjects=list(self._filters),
-                    mem_storage=True,
-                    num_replicas=1,
-                    inactive_threshold=ABANDONED_SECONDS,
-                ),
-            )
+    async def open(self, consumer: Consumer) -> None:
+        """Ask for the first messages."""
         self._consumer = consumer.name
-        self.pending = consumer.num_pending or 0
+        self.pending = consumer.pending
         await self._request()
 
     async def close(self) -> None:
@@ -123,6 +143,7 @@ class NatsFeed:
             position=position,
             row_id=row_id(headers, position),
             received_at=_EPOCH + timedelta(microseconds=int(at) // 1000),
+            subject=message.subject,
             headers=headers,
             data=message.data.decode(errors="replace"),
         )
@@ -185,19 +206,23 @@ class NatsFeed:
 
 @asynccontextmanager
 async def read(
-    connection: NatsConnection, after: int, subjects: Sequence[str], stream: str = STREAM
+    connection: NatsConnection,
+    after: int,
+    subjects: Sequence[str],
+    stream: str = STREAM,
+    make: MakeConsumer = make_consumer,
 ) -> AsyncIterator[NatsFeed]:
-    """A feed of these subjects from the position behind `after`."""
+    """A feed of these subjects from the position behind `after`. `make` makes its consumer."""
     if not subjects:
         raise ValueError("a feed without filters would be a feed of everything")
     inbox = connection.client.new_inbox()
-    feed = NatsFeed(connection, inbox, subjects, stream)
+    feed = NatsFeed(connection, inbox, stream)
     with broker_faults():
         subscription = await connection.client.subscribe(
             inbox, cb=feed.on_message, pending_msgs_limit=UNLIMITED, pending_bytes_limit=UNLIMITED
         )
     try:
-        await feed.open(after)
+        await feed.open(await make(connection, stream, after, subjects))
         yield feed
     finally:
         with broker_faults_ignored():

@@ -1,12 +1,10 @@
-"""Replays over NATS: the stream that a reader makes for them, and the questions that relays answer."""
+"""Replays over NATS: the questions that relays answer, and what they send then."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
-from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import NotFoundError
 
 from shared.adapters.nats.connection import NatsConnection, broker_faults, broker_faults_ignored
 from shared.adapters.nats.reader import NatsFeed, read
@@ -15,8 +13,6 @@ from shared.messaging.replay import ReplayAnswer, ReplayRequest, control_subject
 from shared.serialization import Undecodable, from_json, to_json
 
 ANSWER_SECONDS = 5.0
-LEFT_BEHIND_SECONDS = 86400.0
-"""What a reader that was killed has left is gone by then; its next run removes it at once."""
 
 Answer = Callable[[ReplayRequest], Awaitable[ReplayAnswer | None]]
 
@@ -62,36 +58,6 @@ async def ask(connection: NatsConnection, service: str, request: ReplayRequest) 
         raise BrokerUnavailable(f"the relay of the service {service} answers with {error}") from None
 
 
-@asynccontextmanager
-async def stream_for_replays(connection: NatsConnection, reader: str) -> AsyncIterator[None]:
-    """An empty stream for a reader's replays, while the block lasts. A replay that outlives it fails."""
-    await _remove(connection, reader)
-    with broker_faults():
-        await connection.jetstream.add_stream(
-            StreamConfig(
-                name=replay_stream(reader),
-                subjects=[replay_subjects(reader)],
-                retention=RetentionPolicy.LIMITS,
-                discard=DiscardPolicy.NEW,
-                storage=StorageType.FILE,
-                max_age=LEFT_BEHIND_SECONDS,
-            )
-        )
-    try:
-        yield
-    finally:
-        with broker_faults_ignored():
-            await _remove(connection, reader)
-
-
 def read_replay(connection: NatsConnection, reader: str, run: str) -> AbstractAsyncContextManager[NatsFeed]:
     """The messages of a run, from the first."""
     return read(connection, 0, [replay_subjects(reader, run)], replay_stream(reader))
-
-
-async def _remove(connection: NatsConnection, reader: str) -> None:
-    with broker_faults():
-        try:
-            await connection.jetstream.delete_stream(replay_stream(reader))
-        except NotFoundError:
-            return

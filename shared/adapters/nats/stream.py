@@ -64,7 +64,7 @@ async def check_stream(jetstream: JetStreamManager, partitions: int) -> None:
     """Raises BrokerUnavailable when there is no stream yet, PartitionsDiffer when it is cut up in another way."""
     stored = await stored_partitions(jetstream)
     if stored is None:
-        raise BrokerUnavailable(f"there is no stream {STREAM} yet: the relay makes it")
+        raise BrokerUnavailable(f"there is no stream {STREAM} yet: the keeper makes it")
     if stored != partitions:
         raise PartitionsDiffer(
             f"the stream {STREAM} has {stored} partitions, this process is set to {partitions} (FTGO_PARTITIONS); "

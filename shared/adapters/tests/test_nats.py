@@ -15,13 +15,14 @@ from shared.messaging.broker import Bounds, Broker, BrokerUnavailable, Partition
 from shared.messaging.envelope import MAX_DATA
 from shared.testing.broker_suite import CREATED, BrokerSuite, publication, publications, rows, take_exactly
 from shared.testing.infra import Infra, NatsServer
+from shared.testing.kept_broker import KeptBroker
 
 LIMITS = StreamLimits(max_age=3600, max_bytes=1 << 26)
 NewNats = Callable[[], NatsServer]
 
 
-def broker_at(url: str, partitions: int = 1, limits: StreamLimits | None = LIMITS) -> NatsBroker:
-    return NatsBroker(NatsAddress(url), partitions, limits)
+def broker_at(url: str, partitions: int = 1, limits: StreamLimits = LIMITS) -> KeptBroker:
+    return KeptBroker(NatsAddress(url), partitions, limits)
 
 
 class TestNatsBroker(BrokerSuite):
@@ -36,13 +37,21 @@ async def test_no_server_is_a_fault_that_passes() -> None:
             pass
 
 
-async def test_without_limits_nobody_makes_the_stream(new_nats: NewNats) -> None:
+async def test_without_a_keeper_nothing_is_read(new_nats: NewNats) -> None:
     url = new_nats().url
+    unkept = NatsBroker(NatsAddress(url), 1)
     with pytest.raises(BrokerUnavailable, match="no stream FTGO yet"):
-        async with broker_at(url, limits=None).connect():
+        async with unkept.connect():
             pass
-    async with broker_at(url).connect(), broker_at(url, limits=None).connect() as log:
+    async with broker_at(url).connect(), unkept.connect() as log:
+        assert await log.message_at(1) is None
+    async with unkept.connect() as log:
         assert await log.bounds() == Bounds(1, 0)
+        with pytest.raises(BrokerUnavailable, match="keeper of the stream does not answer"):
+            await log.message_at(1)
+        with pytest.raises(BrokerUnavailable, match="keeper of the stream does not answer"):
+            async with log.read(0, after=0, filters=[CREATED]):
+                pass
 
 
 async def test_the_stream_takes_new_limits_and_keeps_its_messages(new_nats: NewNats) -> None:
@@ -61,9 +70,9 @@ async def test_another_count_of_partitions_is_refused(new_nats: NewNats) -> None
     url = new_nats().url
     async with broker_at(url, partitions=4).connect():
         pass
-    for limits in (LIMITS, None):
+    for broker in (broker_at(url, partitions=3), NatsBroker(NatsAddress(url), 3)):
         with pytest.raises(PartitionsDiffer, match="has 4 partitions, this process is set to 3"):
-            async with broker_at(url, partitions=3, limits=limits).connect():
+            async with broker.connect():
                 pass
 
 

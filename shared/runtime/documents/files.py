@@ -11,6 +11,8 @@ from shared.runtime.documents.compatibility import History, Incompatible, compar
 from shared.runtime.documents.messages_page import messages_page
 from shared.runtime.documents.saga_diagram import saga_diagram
 from shared.runtime.documents.state_diagram import state_diagram
+from shared.runtime.documents.traffic import traffic
+from shared.runtime.nats_users import TRAFFIC, compose_users
 from shared.runtime.system import ROOT
 
 CONTRACTS = ROOT / "tests" / "contracts"
@@ -24,6 +26,8 @@ def documents() -> dict[Path, str]:
     return {
         ROOT / "docs" / "asyncapi.yaml": asyncapi(),
         ROOT / "docs" / "messages.md": messages_page(),
+        TRAFFIC: traffic(),
+        ROOT / "docker" / "nats-users.conf": compose_users(),
         **dict(_pages_with_diagrams()),
         **dict(_versions()),
     }

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from shared.adapters.nats.connection import NatsAddress, connect
 from shared.adapters.nats.stream import StreamLimits, make_stream
 from shared.runtime.cli import app
-from shared.runtime.embedded import Nats
+from shared.runtime.nats_users import OPERATOR
 from shared.runtime.process import free_port
 from shared.runtime.settings import ServiceSettings
 from shared.runtime.supervisor import read_state
@@ -104,8 +104,8 @@ def test_up_keeps_its_data_also_when_it_is_killed(ftgo: Ftgo) -> None:
 
 def test_another_count_of_partitions_than_the_stream_has_is_refused(ftgo: Ftgo) -> None:
     async def make_a_stream() -> None:
-        password = json.loads((ftgo.folder / "secrets.json").read_text())["nats"]
-        address = NatsAddress(f"nats://127.0.0.1:{ftgo.environment['FTGO_NATS_PORT']}", Nats.user, password)
+        password = json.loads((ftgo.folder / "secrets.json").read_text())["nats"][OPERATOR]
+        address = NatsAddress(f"nats://127.0.0.1:{ftgo.environment['FTGO_NATS_PORT']}", OPERATOR, password)
         async with connect(address) as connection:
             await make_stream(connection.jetstream, 3, StreamLimits(max_age=3600, max_bytes=1 << 20))
 

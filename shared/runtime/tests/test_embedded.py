@@ -81,10 +81,10 @@ def test_secrets_are_made_once_and_private(tmp_path: Path) -> None:
     made = Secrets.of(tmp_path)
     assert Secrets.of(tmp_path) == made
     assert (tmp_path / "secrets.json").stat().st_mode & 0o777 == 0o600
-    assert len({made.admin, made.nats, *made.roles.values()}) == 2 + len(made.roles)
+    assert len({made.admin, *made.nats.values(), *made.roles.values()}) == 1 + len(made.nats) + len(made.roles)
 
 
 def test_the_brokers_configuration_is_private(tmp_path: Path) -> None:
-    Nats(tmp_path / "nats", free_port(), "secret").prepare()
+    Nats(tmp_path / "nats", free_port(), Secrets.of(tmp_path).nats).prepare()
     assert (tmp_path / "nats" / "nats.conf").stat().st_mode & 0o777 == 0o600
     assert os.access(tmp_path / "nats", os.W_OK)

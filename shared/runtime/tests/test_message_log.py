@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from shared.adapters.nats.broker import NatsBroker
 from shared.adapters.nats.connection import NatsAddress, connect
 from shared.adapters.nats.stream import StreamLimits, stored_message
 from shared.messaging.broker import BrokerUnavailable, Publication, subject_of
@@ -20,6 +19,7 @@ from shared.runtime.places import COMPOSE_PASSWORD, of_host
 from shared.runtime.process import LaunchError
 from shared.runtime.tests.tape import ORDER, rejected, waited
 from shared.testing.infra import NatsServer
+from shared.testing.kept_broker import KeptBroker
 
 NewNats = Callable[[], NatsServer]
 
@@ -37,7 +37,7 @@ def publications(run: str = "") -> list[Publication]:
 
 
 async def publish(url: str, *messages: Publication) -> None:
-    broker = NatsBroker(NatsAddress(url), 1, StreamLimits(max_age=3600, max_bytes=1 << 26))
+    broker = KeptBroker(NatsAddress(url), 1, StreamLimits(max_age=3600, max_bytes=1 << 26))
     async with broker.connect() as connection:
         for message in messages:
             await connection.publish([message])

@@ -1,0 +1,239 @@
+"""The stream's keeper: it makes the stream, and opens readers for those who may not open their own.
+
+JetStream can't say what a consumer with several filters may read (nats-server's issue 6180), and whoever may ask for a
+stored message by its position may ask for any. So services and relays may do neither. They ask the keeper, on a subject
+with their name that nobody else may publish to. It makes them consumers for what is theirs to read, with names that
+nobody can guess, and of a stored message it tells only what identifies it.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
+
+from shared.adapters.nats.connection import (
+    ANYBODY,
+    REQUEST_SECONDS,
+    NatsAddress,
+    NatsConnection,
+    broker_faults,
+    broker_faults_ignored,
+    connect,
+)
+from shared.adapters.nats.reader import Consumer, make_consumer
+from shared.adapters.nats.stream import STREAM, StreamLimits, check_stream, make_stream, stored_message
+from shared.core.backoff import Backoff
+from shared.messaging.broker import BrokerUnavailable, Mark
+from shared.messaging.replay import replay_stream, replay_subjects
+from shared.serialization import Undecodable, from_json, to_json
+
+LOOK_SECONDS = 2.0
+"""How often it looks whether the stream is still there."""
+REPLAYS_KEPT_SECONDS = 86400.0
+"""What a reader that was killed has left is gone by then; its next run removes it at once."""
+
+_QUEUE = "keepers"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """What is asked for: a reader behind a position, or a stored message."""
+
+    position: int = 0
+    filters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    error: str = ""
+    consumer: str = ""
+    pending: int = 0
+    row_id: str | None = None
+    at: datetime | None = None
+
+
+def keeper_subject(user: str, what: str) -> str:
+    """Where a user asks the keeper."""
+    return f"ftgo-keeper.{user}.{what}"
+
+
+async def open_reader(connection: NatsConnection, stream: str, after: int, filters: Sequence[str]) -> Consumer:
+    """A consumer that the keeper makes for us. Raises BrokerUnavailable."""
+    assert stream == STREAM, "the keeper opens readers of its own stream only"
+    answer = await _ask(connection, "read", _Question(position=after, filters=tuple(filters)))
+    return Consumer(answer.consumer, answer.pending)
+
+
+async def mark_at(connection: NatsConnection, position: int) -> Mark | None:
+    """What identifies the message at a position; None if nothing is stored there. Raises BrokerUnavailable."""
+    answer = await _ask(connection, "mark", _Question(position=position))
+    if answer.row_id is None or answer.at is None:
+        return None
+    return Mark(position, answer.row_id, answer.at)
+
+
+@asynccontextmanager
+async def stream_for_replays(connection: NatsConnection) -> AsyncIterator[None]:
+    """An empty stream for replays to us, by our user's name, while the block lasts. A replay that outlives it fails."""
+    await _ask(connection, "replay.begin", _Question())
+    try:
+        yield
+    finally:
+        with broker_faults_ignored():
+            await _ask(connection, "replay.end", _Question())
+
+
+async def _ask(connection: NatsConnection, what: str, question: _Question) -> _Answer:
+    subject, asked = keeper_subject(connection.user, what), to_json(question).encode()
+    try:
+        with broker_faults():
+            try:
+                message = await _patient_request(connection, subject, asked)
+            except TimeoutError:
+                raise BrokerUnavailable("the keeper of the stream does not answer: does it run?") from None
+        answer = from_json(_Answer, message.data)
+    except Undecodable as error:
+        raise BrokerUnavailable(f"the keeper of the stream answers with {error}") from None
+    if answer.error:
+        raise BrokerUnavailable(answer.error)
+    return answer
+
+
+async def _patient_request(connection: NatsConnection, subject: str, asked: bytes) -> Msg:
+    """The answer, also of a keeper that is just being started."""
+    backoff = Backoff(first=0.1, longest=1.0)
+    async with asyncio.timeout(REQUEST_SECONDS):
+        while True:
+            with suppress(NoRespondersError):
+                return await connection.client.request(subject, asked, timeout=REQUEST_SECONDS)
+            await asyncio.sleep(backoff.pause())
+
+
+class Keeper:
+    """Keeps the stream on one connection at a time. `reads` has the routes that each user may read."""
+
+    def __init__(
+        self, address: NatsAddress, partitions: int, limits: StreamLimits, reads: Mapping[str, Collection[str]]
+    ) -> None:
+        self._address = address
+        self._partitions = partitions
+        self._limits = limits
+        self._reads = reads
+        self._connection: NatsConnection
+        self.tried = asyncio.Event()
+        """Set as soon as it keeps the stream, or could not at first."""
+        self.waiting_for: str | None = "NATS: has not connected yet"
+        """Why it does not keep the stream at the moment; None when all is well."""
+
+    async def run(self) -> None:
+        """Keep it until cancelled; what passes by waiting is waited for. Raises PartitionsDiffer."""
+        backoff = Backoff(first=0.1, longest=2.0)
+        log = structlog.get_logger()
+        while True:
+            try:
+                async with self.keeping():
+                    backoff.reset()
+                    while not self._connection.lost.done():
+                        await asyncio.wait([self._connection.lost], timeout=LOOK_SECONDS)
+                        if not self._connection.lost.done():
+                            await self._make_stream()
+            except BrokerUnavailable as fault:
+                if self.waiting_for is None or backoff.tries == 0:
+                    log.warning("the stream is not kept", reason=str(fault))
+                self.waiting_for = f"NATS: {fault}"
+            self.tried.set()
+            await asyncio.sleep(backoff.pause())
+
+    @asynccontextmanager
+    async def keeping(self) -> AsyncIterator[None]:
+        """Keep it as long as the block, or the connection, lasts."""
+        async with connect(self._address) as self._connection:
+            await self._make_stream()
+            subscriptions = []
+            for what, answer in self._answers().items():
+                with broker_faults():
+                    subscriptions.append(
+                        await self._connection.client.subscribe(
+                            keeper_subject("*", what), queue=_QUEUE, cb=self._answering(answer)
+                        )
+                    )
+            self.waiting_for = None
+            self.tried.set()
+            try:
+                yield
+            finally:
+                with broker_faults_ignored():
+                    for subscription in subscriptions:
+                        await subscription.unsubscribe()
+
+    async def _make_stream(self) -> None:
+        await make_stream(self._connection.jetstream, self._partitions, self._limits)
+        await check_stream(self._connection.jetstream, self._partitions)
+
+    def _answers(self) -> dict[str, Callable[[str, _Question], Awaitable[_Answer]]]:
+        return {
+            "read": self._open_reader,
+            "mark": self._tell_mark,
+            "replay.begin": self._begin_replays,
+            "replay.end": self._end_replays,
+        }
+
+    def _answering(self, answer: Callable[[str, _Question], Awaitable[_Answer]]) -> Callable[[Msg], Awaitable[None]]:
+        async def on_request(message: Msg) -> None:
+            user = message.subject.split(".")[1]
+            # What we publish, we publish in our own name: an answer goes to its asker, and nowhere else.
+            if not message.reply.startswith(f"_INBOX.{user}."):
+                return
+            try:
+                answered = await answer(user, from_json(_Question, message.data))
+            except (Undecodable, BrokerUnavailable) as error:
+                answered = _Answer(error=str(error))
+            with broker_faults_ignored():
+                await message.respond(to_json(answered).encode())
+
+        return on_request
+
+    async def _open_reader(self, user: str, question: _Question) -> _Answer:
+        if not question.filters or not all(self._may_read(user, each) for each in question.filters):
+            return _Answer(error=f"{user} may not read {', '.join(question.filters) or 'everything'}")
+        made = await make_consumer(
+            self._connection, STREAM, question.position, question.filters, name=f"{user}-{secrets.token_urlsafe(24)}"
+        )
+        return _Answer(consumer=made.name, pending=made.pending)
+
+    def _may_read(self, user: str, subject: str) -> bool:
+        # Where there are no users, everybody may do everything; where there are, nobody may ask as ANYBODY.
+        ours, _, route = (*subject.split(".", 2), "", "")[:3]
+        return user == ANYBODY or (ours == "ftgo" and route in self._reads.get(user, ()))
+
+    async def _tell_mark(self, _user: str, question: _Question) -> _Answer:
+        mark = await stored_message(self._connection.jetstream, question.position)
+        return _Answer() if mark is None else _Answer(row_id=mark.row_id, at=mark.at)
+
+    async def _begin_replays(self, user: str, question: _Question) -> _Answer:
+        await self._end_replays(user, question)
+        with broker_faults():
+            await self._connection.jetstream.add_stream(
+                StreamConfig(
+                    name=replay_stream(user),
+                    subjects=[replay_subjects(user)],
+                    retention=RetentionPolicy.LIMITS,
+                    discard=DiscardPolicy.NEW,
+                    storage=StorageType.FILE,
+                    max_age=REPLAYS_KEPT_SECONDS,
+                )
+            )
+        return _Answer()
+
+    async def _end_replays(self, user: str, _question: _Question) -> _Answer:
+        with broker_faults(), suppress(NotFoundError):
+            await self._connection.jetstream.delete_stream(replay_stream(user))
+        return _Answer()
