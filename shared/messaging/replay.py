@@ -1,8 +1,8 @@
 """Replay: a read model that is built anew asks the owners' relays for what they have stored, all of it, from the start.
 
-The reader has the keeper make a stream for what it asks for, and tells the relay of each owner in turn: `ReplayRequest`,
-on the relay's control subject. The relay publishes its stored events in order per aggregate, numbered from 1, and then the
-end mark with their count. The same messages as the first time, with the same ids, versions and times.
+The reader has the keeper make a stream for what it asks for, and tells the relay of each owner in turn, on the relay's
+control subject: `ReplayRequest`. The relay publishes its stored events in order per aggregate, numbered from 1, and
+then the end mark with their count. The same messages as the first time, with the same ids, versions and times.
 
 Neither the subjects nor the stream are those of what happens now: that stream refuses everything when it is full, and
 what a replay leaves must not be what fills it.
