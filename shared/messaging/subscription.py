@@ -22,7 +22,7 @@ from shared.unit_of_work import Database, UnitOfWork, Units
 U = TypeVar("U", bound=UnitOfWork)
 log = structlog.get_logger(__name__)
 
-_IDLE = timedelta(minutes=10)
+IDLE = timedelta(minutes=10)
 """Silence after which the position moves to the stream's end, lest it fall out of the stream's retention."""
 
 _NOT_CONNECTED = "has not connected yet"
@@ -58,6 +58,7 @@ class Subscription(Generic[U]):
         lease: timedelta,
         batch_size: int,
         most_parked: int = 10_000,
+        idle: timedelta = IDLE,
     ) -> None:
         self._partition = partition
         self._routes = routes
@@ -69,6 +70,7 @@ class Subscription(Generic[U]):
         self._lease = lease
         self._batch_size = self._at_once = batch_size
         self._most_parked = most_parked
+        self._idle = idle
         self._backoff = Backoff(longest=lease.total_seconds())
         self._stop = asyncio.Event()
         self._interruptible: asyncio.Task[None] | None = None
@@ -133,7 +135,7 @@ class Subscription(Generic[U]):
                 log.info("subscription reads", partition=self._partition, position=position)
             self.unavailable = None
             idle_since = self._clock()
-            while not self._stop.is_set() and self._clock() - idle_since < _IDLE:
+            while not self._stop.is_set() and self._clock() - idle_since < self._idle:
                 if held.crowded:
                     await self._wait_for_room(held)
                     idle_since = self._clock()

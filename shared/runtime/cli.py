@@ -26,6 +26,7 @@ from shared.runtime.process import LaunchError, Program, require_free_port
 from shared.runtime.provision import ProvisionSettings
 from shared.runtime.repair.command import parked, sagas
 from shared.runtime.settings import RelaySettings, ServiceSettings
+from shared.runtime.soak.command import soak
 from shared.runtime.supervisor import http_probe, local_client, read_state
 from shared.runtime.system import (
     ADMIN_PORTS,
@@ -262,6 +263,7 @@ app.command()(explain)
 app.command()(docs)
 app.command()(verify)
 app.command()(chaos)
+app.command()(soak)
 app.add_typer(parked, name="parked")
 app.add_typer(sagas, name="sagas")
 

@@ -25,7 +25,7 @@ from shared.messaging.broker import Broker
 from shared.messaging.commands import Commands
 from shared.messaging.dispatcher import Dispatcher
 from shared.messaging.handlers import Handlers
-from shared.messaging.subscription import Subscription
+from shared.messaging.subscription import IDLE, Subscription
 from shared.runtime.housekeeping import Housekeeping, Retention
 from shared.runtime.migrations import migrate
 from shared.runtime.repair import http
@@ -115,6 +115,7 @@ def _subscriptions(
             lease=timedelta(seconds=settings.lease_seconds),
             batch_size=settings.batch_size,
             most_parked=settings.most_parked,
+            idle=min(IDLE, timedelta(seconds=settings.stream_max_age_seconds / 4)),
         )
         for partition in range(settings.partitions if routes else 0)
     ]

@@ -49,13 +49,13 @@ class Replica:
     """One process of the service, as far as its subscription goes."""
 
     def __init__(
-        self, sessions: Any, broker: Broker, heard: Behaviour, lease: timedelta = LEASE, most_parked: int = 1000
+        self, sessions: Any, broker: Broker, heard: Behaviour, lease: timedelta = LEASE, **options: Any
     ) -> None:
         dispatcher = Dispatcher[WalletUnitOfWork](handlers(heard=heard), Policy(), utc_now)
         units = wallet_units(sessions, utc_now, Policy())
         self.subscription = Subscription(
             0, [HEARD], sessions=sessions, broker=broker, units=units.on, dispatcher=dispatcher, clock=utc_now,
-            lease=lease, batch_size=50, most_parked=most_parked,
+            lease=lease, batch_size=50, **options,
         )  # fmt: skip
         self.units = units
         self.task = asyncio.create_task(self.subscription.run())
@@ -350,6 +350,21 @@ async def test_a_stream_of_others_messages_moves_the_position_too() -> None:
     replica = Replica(database, broker, note)
     await heard_all(replica, [1])
     broker.disconnect()
+
+    async def at_the_end() -> bool:
+        return await replica.position() == broker.message_at(10)
+
+    await eventually(at_the_end)
+    await replica.stop()
+
+
+async def test_an_idle_position_follows_the_stream_while_others_are_busy() -> None:
+    """The connection lasts, and nothing of what comes is for this service."""
+    database, broker = MemoryDatabase(), MemoryBroker()
+    replica = Replica(database, broker, note, timedelta(seconds=0.03), idle=timedelta(seconds=0.05))
+    await publish(broker, heard(1))
+    await heard_all(replica, [1])
+    await publish(broker, *(others(n) for n in range(9)))
 
     async def at_the_end() -> bool:
         return await replica.position() == broker.message_at(10)

@@ -1,0 +1,96 @@
+"""Orders, one after another: most of them are delivered, some are revised or cancelled."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+from shared.core.ids import new_id
+from shared.runtime.demo.api import IDEMPOTENCY_KEY, Api
+from shared.runtime.demo.couriers import Couriers
+from shared.runtime.demo.town import AJANTA, EGG_SHOP, PIZZERIA, Place, address
+
+_CONSUMERS = 50
+
+
+class Load:
+    """`orders` orders of `clients` clients, each of which sees one through before it places the next."""
+
+    def __init__(self, api: Api, orders: int, clients: int) -> None:
+        self.placed = 0
+        self._api = api
+        self._orders = orders
+        self._clients = clients
+        self._random = Random(orders)  # noqa: S311 - not a secret
+        self._restaurants: list[tuple[Place, str]] = []
+        self._consumers: list[str] = []
+
+    async def run(self) -> None:
+        """Raises Unexpected when something does not happen in time, or is refused."""
+        await self._open_town()
+        async with asyncio.TaskGroup() as clients:
+            for _ in range(self._clients):
+                clients.create_task(self._order_again_and_again())
+
+    async def _open_town(self) -> None:
+        for place in (AJANTA, EGG_SHOP, PIZZERIA):
+            id_ = (await self._api.post("restaurant", "/api/restaurants", place.body()))["id"]
+            self._restaurants.append((place, id_))
+            for service in ("order", "kitchen"):
+                await self._api.until_there(service, f"/api/restaurants/{id_}")
+        for number in range(_CONSUMERS):
+            id_ = (await self._api.post("consumer", "/api/consumers", {"name": f"Consumer {number}"}))["id"]
+            self._consumers.append(id_)
+            await self._api.until_there("accounting", f"/api/accounts/{id_}")
+        await Couriers(self._api).call(2 * self._clients)
+
+    async def _order_again_and_again(self) -> None:
+        while self.placed < self._orders:
+            self.placed += 1
+            place, restaurant = self._random.choice(self._restaurants)
+            quantities = {item: self._random.randint(1, 3) for item in self._random.sample(sorted(place.menu), 2)}
+            body = {
+                "consumer_id": self._random.choice(self._consumers),
+                "restaurant_id": restaurant,
+                "delivery_time": _in(minutes=60),
+                "delivery_address": address("9 Amazing View", "94612"),
+                "line_items": quantities,
+            }
+            answer = await self._api.post("order", "/api/orders", body, {IDEMPOTENCY_KEY: new_id()})
+            order = await self._seen("order", f"/api/orders/{answer['id']}", "state", "Approved")
+            match self._random.choices(["deliver", "revise", "cancel"], [6, 2, 2])[0]:
+                case "deliver":
+                    await self._deliver(order)
+                case "revise":
+                    await self._change(order, "revise", "Approved", {"revised_quantities": {min(quantities): 4}})
+                case "cancel":
+                    await self._change(order, "cancel", "Cancelled")
+
+    async def _change(self, order: dict[str, Any], what: str, end: str, body: dict[str, Any] | None = None) -> None:
+        path = f"/api/orders/{order['order_id']}"
+        await self._api.put("order", f"{path}/{what}", body, {IDEMPOTENCY_KEY: new_id()})
+        await self._seen("order", path, "state", end)
+
+    async def _deliver(self, order: dict[str, Any]) -> None:
+        ticket, delivery = f"/api/tickets/{order['ticket_id']}", f"/api/deliveries/{order['order_id']}"
+        await self._api.post("kitchen", f"{ticket}/accept", {"ready_by": _in(minutes=20)})
+        for action in ("preparing", "ready"):
+            await self._api.post("kitchen", f"{ticket}/{action}")
+        await self._seen("delivery", delivery, "status", "SCHEDULED")
+        await self._api.post("kitchen", f"{ticket}/picked-up")
+        await self._seen("delivery", delivery, "status", "PICKED_UP")
+        await self._api.post("delivery", f"{delivery}/delivered")
+
+    async def _seen(self, service: str, path: str, name: str, value: str) -> dict[str, Any]:
+        """Wait until it is so."""
+
+        async def look() -> dict[str, Any]:
+            return await self._api.get(service, path) or {}
+
+        return await self._api.until(
+            look, lambda seen: seen.get(name) == value, lambda seen: f"{path} is {seen.get(name)} and not {value}"
+        )
+
+
+def _in(*, minutes: int) -> str:
+    return (datetime.now(UTC) + timedelta(minutes=minutes)).isoformat(timespec="seconds")
