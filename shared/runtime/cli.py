@@ -432,7 +432,3 @@ def main() -> None:
         sys.exit(f"ftgo: {error.filename} belongs to another user: {error.strerror}")
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-if __name__ == "__main__":
-    main()

@@ -7,8 +7,9 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,24 +48,20 @@ class Program:
             "env": dict(self.env),
             "cwd": self.cwd,
             "process_group": 0,  # a Ctrl-C at the terminal reaches the supervisor only, which stops things in order
-            "preexec_fn": _dies_with_parent(self.orphan_signal),
+            # Runs after Popen has changed the user: that change would have cleared the request.
+            "preexec_fn": partial(dies_with_parent, os.getpid(), self.orphan_signal),
         }
         if self.user is not None:
             options |= {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []}
         return options
 
 
-def _dies_with_parent(with_signal: signal.Signals) -> Callable[[], None]:
-    parent = os.getpid()
-
-    def ask_the_kernel() -> None:
-        # Runs after Popen has changed the user: that change would have cleared the request.
-        if _libc is not None:
-            _libc.prctl(_PR_SET_PDEATHSIG, int(with_signal), 0, 0, 0)
-            if os.getppid() != parent:
-                os._exit(1)
-
-    return ask_the_kernel
+def dies_with_parent(parent: int, with_signal: signal.Signals) -> None:
+    """Have the kernel send this process a signal when its parent dies, whose id is given: it may be dead already."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, int(with_signal), 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
 
 
 def still_alive(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:

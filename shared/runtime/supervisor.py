@@ -22,6 +22,7 @@ import psutil
 from rich.console import Console
 from rich.text import Text
 
+from shared.runtime.forks import ForkedProcess, can_fork, fork
 from shared.runtime.process import LaunchError, Program, require_free_port, still_alive
 
 # Says why a program isn't ready, "" when it is.
@@ -71,7 +72,7 @@ class Child:
     part: Part
     log: Path
     program: Program | None = None
-    process: asyncio.subprocess.Process | None = None
+    process: ForkedProcess | asyncio.subprocess.Process | None = None
     created: float | None = None
     restarts: int = 0
     keeper: asyncio.Task[None] | None = None
@@ -222,14 +223,7 @@ class Supervisor:
 
     async def _spawn(self, child: Child) -> None:
         program = child.program = child.part.program()
-        with child.log.open("ab") as output:
-            child.process = await asyncio.create_subprocess_exec(
-                *program.argv,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=asyncio.subprocess.STDOUT,
-                **program.options(),
-            )
+        child.process = await (fork if can_fork(program) else _run)(program, child.log)
         with contextlib.suppress(psutil.NoSuchProcess):
             child.created = psutil.Process(child.process.pid).create_time()
         self._write_state()
@@ -444,6 +438,17 @@ def summary(line: str) -> tuple[str, str]:
     except (ValueError, KeyError, TypeError):
         return "error", line[:300]
     return level, f"{text}: {details}"[:300] if details else text[:300]
+
+
+async def _run(program: Program, log: Path) -> asyncio.subprocess.Process:
+    with log.open("ab") as output:
+        return await asyncio.create_subprocess_exec(
+            *program.argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=asyncio.subprocess.STDOUT,
+            **program.options(),
+        )
 
 
 def _how(status: int) -> str:

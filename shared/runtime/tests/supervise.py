@@ -12,13 +12,15 @@ from shared.runtime.process import LaunchError, Program
 from shared.runtime.supervisor import Group, Part, Supervisor, http_probe, local_client
 
 STANDIN = Path(__file__).parent / "standin.py"
+ROOT = STANDIN.parents[3]
 NAMES = ("server", "relay", "one", "two")
 
 
 def standin(name: str, port: int, folder: Path, client: httpx.AsyncClient) -> Part:
     """Return a stand-in as a part."""
-    argv = (sys.executable, str(STANDIN), str(port), name, str(folder))
-    program = Program(name, argv, dict(os.environ), folder)
+    # The server is a program of its own, as PostgreSQL is; the others are modules of ours, and forked.
+    standin = (str(STANDIN),) if name == "server" else ("-m", "shared.runtime.tests.standin")
+    program = Program(name, (sys.executable, *standin, str(port), name, str(folder)), dict(os.environ), ROOT)
     url = f"http://127.0.0.1:{port}"
     return Part(name, lambda: program, port, http_probe(client, f"{url}/readyz"), url)
 

@@ -40,7 +40,7 @@ class Ftgo:
             "FTGO_NATS_PORT": str(free_port()),
             "COLUMNS": "200",
         }
-        self.command = [sys.executable, "-m", "shared.runtime.cli"]
+        self.command = [sys.executable, "-m", "shared.runtime"]
 
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
