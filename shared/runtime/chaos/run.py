@@ -33,7 +33,6 @@ SHORT: Mapping[str, str] = {
     "FTGO_RETRY_SECONDS": "0.2",
     "FTGO_STEP_TIMEOUT_SECONDS": "5",
     "FTGO_WAL_SENDER_TIMEOUT_SECONDS": "4",
-    "FTGO_DRAIN_SECONDS": "0.5",
     "FTGO_SHUTDOWN_SECONDS": "3",
 }
 """Time-outs, leases and windows of every run: what takes minutes in production is to happen here too."""
@@ -112,19 +111,19 @@ async def _running(fault: Fault, folder: Path, options: Options) -> AsyncIterato
                 await supervisor.start()
         except TimeoutError:
             raise LaunchError(f"the system does not start: its logs are in {folder / 'logs'}") from None
-        clients = {
-            service.name: [
-                await stack.enter_async_context(
-                    httpx.AsyncClient(
-                        base_url=system.url(system.port(service, replica)), trust_env=False, timeout=ANSWER_SECONDS
-                    )
-                )
-                for replica in system.arrangement.replicas_of(service.name)
-            ]
-            for service in SERVICES
-        }
-        api = Api(_AnyReplica(clients), lambda: asyncio.sleep(0.1))
+        api = Api(_AnyReplica(await _clients(system, stack)), lambda: asyncio.sleep(0.1))
         yield World(system, supervisor, client, Load(api, f"{options.seed} {fault.name}", options.rate))
+
+
+async def _clients(system: System, stack: AsyncExitStack) -> dict[str, list[httpx.AsyncClient]]:
+    """Clients of each service, one for each replica."""
+    clients: dict[str, list[httpx.AsyncClient]] = {}
+    for service in SERVICES:
+        for replica in system.arrangement.replicas_of(service.name):
+            url = system.url(system.port(service, replica))
+            client = httpx.AsyncClient(base_url=url, trust_env=False, timeout=ANSWER_SECONDS)
+            clients.setdefault(service.name, []).append(await stack.enter_async_context(client))
+    return clients
 
 
 def _on_free_ports(folder: Path, arrangement: Arrangement, client: httpx.AsyncClient) -> System:

@@ -23,6 +23,9 @@ from shared.runtime.system import System, program_of
 from shared.runtime.topology import BY_NAME, SERVICES
 from shared.runtime.verify.facts import Finding
 
+PUBLISHING = tuple(service.name for service in SERVICES if service.publishes)
+READING = tuple(service.name for service in SERVICES if service.name != "restaurant")
+"""Services that handle messages."""
 PATIENCE = 60.0
 """Seconds that anything may take before it counts as not happening."""
 _POLL_SECONDS = 0.05
@@ -224,6 +227,3 @@ class World:
     def duplicates(self) -> int:
         """How many messages and requests came again and had no effect, as far as was counted."""
         return int(sum(self._counted.values()))
-
-
-PUBLISHING = tuple(service.name for service in SERVICES if service.publishes)

@@ -6,17 +6,16 @@ from random import Random
 
 from shared.runtime.chaos import crash_points
 from shared.runtime.chaos.fault import Fault
-from shared.runtime.chaos.world import TooLate, World
+from shared.runtime.chaos.world import READING, TooLate, World
 from shared.runtime.system import RELAY, Arrangement, System, program_of
 from shared.runtime.topology import SERVICES
 
 _ARMED_SECONDS = 5.0
 """How long a process has to come to the point where it is to end."""
-_READING = tuple(service.name for service in SERVICES if service.name != "restaurant")
 _POINTS: dict[str, Sequence[str]] = {
     crash_points.AFTER_COMMIT: ("order", "kitchen", "accounting"),
     crash_points.AFTER_PUBLISH: (RELAY,),
-    crash_points.IN_BATCH: _READING,
+    crash_points.IN_BATCH: READING,
     crash_points.COMPENSATING: ("order",),
 }
 _AT_RANDOM = ("postgres", "nats", RELAY, "a service", "a service", "a service")

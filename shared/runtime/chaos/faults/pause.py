@@ -1,18 +1,17 @@
 """Processes stand still for longer than their lease, and go on as if nothing had happened."""
 
 import signal
+from collections.abc import Awaitable, Callable
 from random import Random
 
 from shared.runtime.chaos import crash_points
 from shared.runtime.chaos.fault import Fault
-from shared.runtime.chaos.world import PUBLISHING, TooLate, World
+from shared.runtime.chaos.world import PUBLISHING, READING, TooLate, World
 from shared.runtime.system import RELAY
-from shared.runtime.topology import SERVICES
 
 _ARMED_SECONDS = 3.0
 _TAKES_OVER_SECONDS = 20.0
 """Longer than a lease, and than PostgreSQL waits for a relay."""
-_READING = tuple(service.name for service in SERVICES if service.name != "restaurant")
 
 
 class Pause(Fault):
@@ -36,29 +35,33 @@ class Pause(Fault):
         return await self._service(world, random, in_transaction=card == "in a transaction")
 
     async def _service(self, world: World, random: Random, *, in_transaction: bool) -> str:
-        service = random.choice(_READING)
-        victim = await self._holder(world, service)
+        service = random.choice(READING)
+        victim = await self._taken(world, lambda: world.holder(service), f"the partition of {service}")
         said = world.log_end(victim)
-        how = ""
-        if in_transaction:
-            how = await self._stop_in_transaction(world, victim)
-        else:
+        stopped = in_transaction and await self._stops_in_transaction(world, victim)
+        if not stopped:
             world.pause(victim)
         try:
-            successor = await self._holder(world, service, other_than=victim)
+            successor = await self._taken(world, lambda: world.holder(service), f"the partition of {victim}", victim)
         finally:
             world.resume(victim)
+        await self._notices(world, victim, said, "subscription interrupted")
+        return f"{victim} stood still{' in a transaction' if stopped else ''}, {successor} took over"
 
-        async def has_noticed() -> bool:
-            return "subscription interrupted" in world.log(victim, said)
+    async def _relay(self, world: World, random: Random) -> str:
+        service = random.choice(PUBLISHING)
+        victim = await self._taken(world, lambda: world.publisher(service), f"the outbox of {service}")
+        said = world.log_end(victim)
+        world.pause(victim)
+        try:
+            successor = await self._taken(world, lambda: world.publisher(service), f"the outboxes of {victim}", victim)
+        finally:
+            world.resume(victim)
+        await self._notices(world, victim, said, "relay waits", "relay stands by")
+        return f"{victim} stood still, {successor} took over"
 
-        await world.until(has_noticed, f"{victim} goes on as if it still had the partition", _TAKES_OVER_SECONDS)
-        if await world.holder(service) == victim:
-            world.found(f"{victim} has the partition back from {successor}, who runs")
-        return f"{victim} stood still{how}, {successor} took over"
-
-    async def _stop_in_transaction(self, world: World, victim: str) -> str:
-        """Have it stop itself after it has written and before it commits."""
+    async def _stops_in_transaction(self, world: World, victim: str) -> bool:
+        """Have it stop itself after it has written and before it commits, if it does so soon."""
         world.arm(victim, crash_points.WRITING, signal.SIGSTOP)
 
         async def stands_still() -> bool:
@@ -67,37 +70,26 @@ class Pause(Fault):
         try:
             await world.until(stands_still, f"{victim} had no transaction", _ARMED_SECONDS)
         except TooLate:
-            if world.disarm(victim):
-                world.pause(victim)
-                return ""
-        return " in a transaction"
+            return not world.disarm(victim)
+        return True
 
-    async def _holder(self, world: World, service: str, other_than: str | None = None) -> str:
-        """Who holds the partition, as soon as somebody (else) does."""
+    async def _taken(
+        self, world: World, holder: Callable[[], Awaitable[str | None]], what: str, before: str | None = None
+    ) -> str:
+        """Who has it, as soon as somebody has who did not have it before."""
         found: list[str] = []
 
         async def is_held() -> bool:
-            found[:] = [part for part in [await world.holder(service)] if part not in (None, other_than)]
+            who = await holder()
+            if who is not None and who != before:
+                found.append(who)
             return bool(found)
 
-        await world.until(is_held, f"nobody took over from {other_than or service}", _TAKES_OVER_SECONDS)
+        await world.until(is_held, f"nobody has taken {what}", _TAKES_OVER_SECONDS)
         return found[0]
 
-    async def _relay(self, world: World, random: Random) -> str:
-        service = random.choice(PUBLISHING)
-        found: list[str] = []
+    async def _notices(self, world: World, victim: str, said: int, *words: str) -> None:
+        async def has_noticed() -> bool:
+            return any(word in world.log(victim, said) for word in words)
 
-        async def is_held_by_another(than: str | None = None) -> bool:
-            found[:] = [part for part in [await world.publisher(service)] if part not in (None, than)]
-            return bool(found)
-
-        await world.until(is_held_by_another, f"no relay publishes for {service}", _TAKES_OVER_SECONDS)
-        victim = found[0]
-        world.pause(victim)
-        try:
-            await world.until(
-                lambda: is_held_by_another(victim), f"no relay took over from {victim}", _TAKES_OVER_SECONDS
-            )
-        finally:
-            world.resume(victim)
-        return f"{victim} stood still, {found[0]} took over"
+        await world.until(has_noticed, f"{victim} goes on as if nothing had happened", _TAKES_OVER_SECONDS)
