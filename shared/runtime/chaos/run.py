@@ -184,8 +184,11 @@ async def _inject(fault: Fault, world: World, options: Options, report: Report, 
     for _ in range(times):
         await asyncio.sleep(random.uniform(0.2, 1.0) * options.seconds / times)
         await world.count_duplicates()
-        async with asyncio.timeout(2 * PATIENCE):
-            what = await fault.inject(world, random)
+        try:
+            async with asyncio.timeout(2 * PATIENCE):
+                what = await fault.inject(world, random)
+        except TimeoutError:
+            raise TooLate(f"{fault.name} is not over after {2 * PATIENCE:g} s") from None
         report.injected += 1
         ended = time.monotonic()
         try:

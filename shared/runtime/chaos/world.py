@@ -97,7 +97,9 @@ class World:
     def stands_still(self, part: str) -> bool:
         """Whether a part is paused."""
         pid = self.pid(part)
-        return pid is not None and psutil.Process(pid).status() == psutil.STATUS_STOPPED
+        with suppress(psutil.NoSuchProcess):
+            return pid is not None and psutil.Process(pid).status() == psutil.STATUS_STOPPED
+        return False
 
     async def take_down(self, part: str) -> None:
         """End a part in good order, and leave it so."""
