@@ -23,13 +23,17 @@ console = Console(highlight=False)
 
 def chaos(
     faults: Annotated[
-        list[str] | None, typer.Argument(help="Which ones; all of them. --list says which there are.")
+        list[str] | None,
+        typer.Argument(metavar="[FAULT]...", help="Which ones; all but the controls. --list says which there are."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="What is drawn by lot comes from this number; printed.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="What is drawn by lot follows from this number. It is printed; a random one by default."),
+    ] = None,
     seconds: Annotated[float, typer.Option(help="How long orders come at the least, for each fault.", min=1)] = 20,
     rate: Annotated[float, typer.Option(help="Orders a second.", min=0.1, max=200)] = 10,
     times: Annotated[
-        int | None, typer.Option(help="How often each fault is injected; each has its own.", min=1)
+        int | None, typer.Option(help="How often each fault is injected; by default it says so itself.", min=1)
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep data and logs also of what went well.")] = False,
     show: Annotated[bool, typer.Option("--list", help="Only say which faults there are.")] = False,
@@ -57,7 +61,10 @@ def chaos(
     options = Options(SystemRandom().randrange(1_000_000) if seed is None else seed, seconds, rate, times, keep)
     console.print(f"Seed {options.seed}; {', '.join(fault.name for fault in chosen)}.")
     began = time.monotonic()
-    reports = [asyncio.run(run(fault, options, console)) for fault in chosen]
+    reports = []
+    for fault in chosen:
+        reports.append(asyncio.run(run(fault, options, console)))
+        console.print(f"[dim]{fault.name}[/] {_verdict(reports[-1])}")
     table = _table(reports, f"seed {options.seed}, {time.monotonic() - began:.0f} s")
     console.print(table, width=max(console.width, _WIDTH))
     for report in reports:

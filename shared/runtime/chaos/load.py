@@ -1,6 +1,7 @@
 """The load: consumers, kitchens and couriers who go on as best they can while things break. All of it from a seed."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -78,20 +79,26 @@ class Load:
         await self._couriers.call(COURIERS)
 
     async def run(self) -> None:
-        """Let orders come until `enough()`, and their stories end; then let more couriers come."""
+        """Let orders come until `enough()`, and their stories end; then let more couriers come.
+
+        A system that can't keep up gets fewer: no line of clients grows in front of it.
+        """
         free = asyncio.Semaphore(AT_ONCE)
 
         async def play(number: int) -> None:
-            async with free:
+            try:
                 await self._play(number)
+            finally:
+                free.release()
 
         async with asyncio.TaskGroup() as stories:
-            began = time.monotonic()
-            number = 0
-            while not self._enough.is_set():
+            for number in itertools.count():
+                began = time.monotonic()
+                await free.acquire()
+                if self._enough.is_set():
+                    break
                 stories.create_task(play(number))
-                number += 1
-                await asyncio.sleep(max(0.0, began + number / self._rate - time.monotonic()))
+                await asyncio.sleep(max(0.0, began + 1 / self._rate - time.monotonic()))
         await self._couriers.call(RELIEF)
 
     def enough(self) -> None:

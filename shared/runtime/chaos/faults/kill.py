@@ -18,7 +18,8 @@ _POINTS: dict[str, Sequence[str]] = {
     crash_points.IN_BATCH: READING,
     crash_points.COMPENSATING: ("order",),
 }
-_AT_RANDOM = ("postgres", "nats", RELAY, "a service", "a service", "a service")
+_ONE, _ALL = "one of a service", "all of a service"
+_AT_RANDOM = ("postgres", "nats", RELAY, _ONE, _ONE, _ALL)
 
 
 class Kill(Fault):
@@ -55,10 +56,15 @@ class Kill(Fault):
         card = self._deck.pop()
         if card in _POINTS:
             return await self._kill_at(card, world, random)
-        victims = [part for part in world.programs if program_of(part) != RELAY]
-        victim = random.choice(victims if card == "a service" else [p for p in world.parts if program_of(p) == card])
-        world.kill(victim)
-        return f"{victim} killed"
+        if card in (_ONE, _ALL):
+            victims = world.system.parts_of(random.choice(SERVICES).name)
+        else:
+            victims = [part for part in world.parts if program_of(part) == card]
+        if card != _ALL:
+            victims = [random.choice(victims)]
+        for victim in victims:
+            world.kill(victim)
+        return f"{' and '.join(victims)} killed"
 
     async def _kill_at(self, point: str, world: World, random: Random) -> str:
         """Whichever replica comes to the point first ends there."""
