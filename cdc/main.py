@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import structlog
-import uvloop
 from dependency_injector import containers, providers
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import PostgresDsn, ValidationError, create_model
@@ -26,6 +25,7 @@ from shared.adapters.nats.keeper import Keeper
 from shared.adapters.nats.stream import StreamLimits
 from shared.outbox.relay import Relay, RelayOptions
 from shared.outbox.replay import Replays
+from shared.runtime.event_loop import new_event_loop
 from shared.runtime.nats_users import readable_routes
 from shared.runtime.settings import RelaySettings, Settings, what_is_wrong
 from shared.runtime.topology import SERVICES
@@ -188,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     configure_logging("relay", settings.log_level, settings.log_format)
     with (
         listening(settings.host, settings.port) as listener,
-        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        asyncio.Runner(loop_factory=new_event_loop) as runner,
     ):
         relays, replays = tuple(container.relays().values()), tuple(container.replays().values())
         keeper, app = container.keeper(), container.app()

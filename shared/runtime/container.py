@@ -8,7 +8,6 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-import uvloop
 from dependency_injector import containers, providers
 from fastapi import APIRouter, FastAPI
 from pydantic import ValidationError
@@ -26,6 +25,7 @@ from shared.messaging.commands import Commands
 from shared.messaging.dispatcher import Dispatcher
 from shared.messaging.handlers import Handlers
 from shared.messaging.subscription import IDLE, Subscription
+from shared.runtime.event_loop import new_event_loop
 from shared.runtime.housekeeping import Housekeeping, Retention
 from shared.runtime.migrations import migrate
 from shared.runtime.repair import http
@@ -216,7 +216,7 @@ def run(container: ServiceContainer) -> None:
             if settings.admin_port:
                 listener = stack.enter_context(listening(settings.admin_host, settings.admin_port))
                 admin = Server(container.admin_app(), lifespan=False), listener
-            runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
+            runner = stack.enter_context(asyncio.Runner(loop_factory=new_event_loop))
             runner.run(serve(api, admin, container.service(), container.gate(), drain_seconds, shutdown_seconds))
     finally:
         if traces is not None:
