@@ -3,48 +3,16 @@
 import asyncio
 import os
 import signal
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import asyncpg
 import httpx
 
-from shared.runtime.process import Program, free_port
-from shared.testing.infra import Infra, Server
-from shared.testing.processes import QUICK, ROOT, RunningSystem, running_system
+from shared.testing.infra import Infra
+from shared.testing.processes import QUICK, another_replica, running_system
 
 LONG_LEASE = {**QUICK, "FTGO_LEASE_SECONDS": "60"}
 """Nobody takes a partition over in this test because its holder has been silent for long."""
-
-
-@contextmanager
-def second_replica(system: RunningSystem, service: str) -> Iterator[tuple[Server, str]]:
-    """Another process of the service on the same database, and its address."""
-    port = free_port()
-    database = system.databases[service]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("FTGO_")} | {
-        **LONG_LEASE,
-        "FTGO_NATS_URL": system.nats.url,
-        "FTGO_PORT": str(port),
-        "FTGO_DATABASE_URL": database.url,
-        "FTGO_MIGRATIONS_URL": database.migrations_url,
-    }
-    program = Program(service, (sys.executable, "-m", service), environment, ROOT)
-    url = f"http://127.0.0.1:{port}"
-    server = Server(program, lambda: _status(f"{url}/readyz") == 200, system.folder / f"second {service}.log")
-    server.start()
-    try:
-        yield server, url
-    finally:
-        server.kill()
-
-
-def _status(url: str) -> int:
-    try:
-        return httpx.get(url, trust_env=False).status_code
-    except httpx.HTTPError:
-        return 0
 
 
 async def test_a_replica_drains_and_another_takes_over(infra: Infra) -> None:
@@ -52,7 +20,7 @@ async def test_a_replica_drains_and_another_takes_over(infra: Infra) -> None:
         system = await asyncio.to_thread(
             stack.enter_context, running_system(infra, ["consumer", "accounting"], LONG_LEASE)
         )
-        _, second_url = await asyncio.to_thread(stack.enter_context, second_replica(system, "accounting"))
+        second_url = await asyncio.to_thread(stack.enter_context, another_replica(system, "accounting", LONG_LEASE))
         accounting = system.databases["accounting"]
         locker = await asyncpg.connect(accounting.migrations_url)
         async with system.client("consumer") as consumers, system.client("accounting") as first:

@@ -143,6 +143,22 @@ def running_system(
         yield RunningSystem(urls, databases, nats, folder, servers)
 
 
+@contextlib.contextmanager
+def another_replica(system: RunningSystem, service: str, settings: Mapping[str, str] = QUICK) -> Iterator[str]:
+    """Start another process of a service that runs; give its base address, and end it afterwards."""
+    port = free_port()
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FTGO_")}
+    environment = {**inherited, **settings, **system.settings_of(service), "FTGO_PORT": str(port)}
+    url = f"http://127.0.0.1:{port}"
+    log = system.folder / f"{service}-{port}.log"
+    server = Server(Program(service, (sys.executable, "-m", service), environment, ROOT), _probe(f"{url}/readyz"), log)
+    server.start()
+    try:
+        yield url
+    finally:
+        server.kill()
+
+
 def _probe(url: str) -> Callable[[], bool]:
     def ready() -> bool:
         try:
