@@ -66,7 +66,7 @@ def configure_logging(service: str, level: str = "info", format: str = "json") -
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     for library in ("asyncio", "nats", "uvicorn.access", "alembic"):
         logging.getLogger(library).setLevel("WARNING")
-    logging.getLogger("uvicorn.error").setLevel("WARNING")
+    logging.getLogger("uvicorn.error").setLevel("ERROR")  # below are lines that any client could fill a disk with
 
 
 def _ids(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
