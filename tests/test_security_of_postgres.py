@@ -12,7 +12,7 @@ from psycopg2.extras import LogicalReplicationConnection, PhysicalReplicationCon
 
 from shared.runtime.migrations import migrate
 from shared.runtime.provision import Database
-from shared.runtime.topology import BY_NAME
+from shared.runtime.topology import BY_NAME, ServiceInfo
 from shared.testing.infra import Infra
 
 ORDER = BY_NAME["order"]
@@ -149,6 +149,32 @@ def test_a_relay_reads_outbox_and_events_and_writes_its_checkpoints(statement: s
 )
 def test_and_that_it_may(statement: str, order: Database) -> None:
     run(order.relay_url, statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update events set data = '{}'",
+        "delete from events",
+        "update outbox set data = ''",
+        "delete from outbox",
+        "update repairs set reason = ''",
+        "delete from repairs",
+        "delete from relay_checkpoints",
+        "insert into relay_checkpoints (row_id, lsn, stream_seq) values (1, '0/0', 1)",
+        "update alembic_version set version_num = ''",
+    ],
+)
+def test_a_service_does_not_change_what_it_has_said(statement: str, order: Database) -> None:
+    refused(order.url, statement)
+
+
+@pytest.mark.parametrize("service", BY_NAME.values(), ids=lambda service: service.name)
+def test_nor_does_any_other_service(service: ServiceInfo, infra: Infra) -> None:
+    with infra.database(service) as database:
+        migrate(service, database.migrations_url)
+        refused(database.url, "delete from events")
+        run(database.url, "select * from events")
 
 
 def replication(url: str, factory: type[Connection]) -> Connection:

@@ -15,5 +15,6 @@ def make_framework_tables(database: Database) -> None:
         with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
             schema.upgrade_1(database.service)
             schema.upgrade_2(database.service)
+            schema.upgrade_3(database.service)
     finally:
         engine.dispose()

@@ -7,6 +7,7 @@ migration of each service.
 from typing import TYPE_CHECKING
 
 from alembic import op
+from sqlalchemy import text
 
 if TYPE_CHECKING:
     from shared.runtime.topology import ServiceInfo
@@ -48,6 +49,14 @@ def upgrade_2(service: "ServiceInfo") -> None:
     """)
     op.execute("create index set_aside_parked on set_aside (seq) where parked_at is not null")
     op.execute(f"grant select, insert on repairs to {service.service_role}")
+
+
+def upgrade_3(service: "ServiceInfo") -> None:
+    """What is written stays written: services add to events, outbox and repairs. What is others' they leave alone."""
+    op.execute(f"revoke update, delete on events, outbox, repairs from {service.service_role}")
+    op.execute(f"revoke insert, update, delete on relay_checkpoints from {service.service_role}")
+    if op.get_bind().scalar(text("select to_regclass('alembic_version') is not null")):
+        op.execute(f"revoke insert, update, delete on alembic_version from {service.service_role}")
 
 
 _TABLES = """

@@ -1,0 +1,11 @@
+"""Services add to their history, and can't change it."""
+
+from shared.adapters.postgres import schema
+from shared.runtime.topology import BY_NAME
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    schema.upgrade_3(BY_NAME["delivery"])
