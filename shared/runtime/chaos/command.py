@@ -66,7 +66,7 @@ def chaos(
         reports.append(asyncio.run(run(fault, options, console)))
         console.print(f"[dim]{fault.name}[/] {_verdict(reports[-1])}")
     table = _table(reports, f"seed {options.seed}, {time.monotonic() - began:.0f} s")
-    console.print(table, width=max(console.width, _WIDTH))
+    Console(highlight=False, width=max(console.width, _WIDTH)).print(table)
     for report in reports:
         _tell(report)
     if not all(report.passed for report in reports):
