@@ -56,7 +56,7 @@ def make_keeper(keeps_stream: bool, address: NatsAddress, settings: RelaySetting
     """The keeper, if this process is to be it."""
     if not keeps_stream:
         return None
-    limits = StreamLimits(settings.stream_max_age_seconds, settings.stream_max_bytes)
+    limits = StreamLimits(settings.stream_max_age_seconds, settings.stream_max_bytes, settings.duplicate_window_seconds)
     return Keeper(address, settings.partitions, limits, readable_routes())
 
 

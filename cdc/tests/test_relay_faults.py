@@ -34,7 +34,7 @@ from shared.adapters.postgres import relay_database, replication
 from shared.adapters.postgres.pgoutput import parse_lsn
 from shared.messaging.broker import Publication
 from shared.outbox import relay as relay_module
-from shared.outbox.relay import REACH_BACK
+from shared.outbox.relay import REACH_BACK, Pulse, Stalled
 from shared.runtime.provision import Database
 from shared.testing.infra import Infra, NatsServer, Server
 
@@ -552,6 +552,32 @@ async def test_a_relay_that_was_stopped_publishes_nothing_of_what_it_had_read(da
         assert await published(broker, read_ahead) == [*on_its_way, *read_ahead]
         # The batch on its way came through; what had been read was read again, on another connection.
         assert all(on > connections for on, batch in broker.batches if set(batch) & set(read_ahead))
+
+
+async def test_only_standing_still_counts_as_that() -> None:
+    seconds, looked = [0.0], asyncio.Event()
+
+    def clock() -> float:
+        looked.set()
+        return seconds[0]
+
+    async def passes(time: float) -> None:
+        looked.clear()
+        seconds[0] += time
+        await looked.wait()
+
+    pulse = Pulse(clock, limit=0.04)
+    beating = asyncio.create_task(pulse.beat())
+    for _ in range(3):  # nothing is published meanwhile: the broker takes its time
+        await passes(0.03)
+    pulse.check()
+    await passes(0.05)
+    await passes(0.01)
+    with pytest.raises(Stalled):
+        pulse.check()
+    pulse.begin()
+    pulse.check()
+    beating.cancel()
 
 
 async def test_a_message_that_has_expired_is_not_a_lost_one(database: Database, nats: NatsServer) -> None:

@@ -98,6 +98,40 @@ class Stalled(TechnicalFault):
     """The process did not run for so long that another relay may have taken its place."""
 
 
+class Pulse:
+    """Tells whether the process has stood still for longer than `limit`, by a clock that goes on meanwhile.
+
+    It beats by itself: a broker that takes its time is no reason to begin anew, and be as slow again.
+    """
+
+    def __init__(self, clock: Callable[[], float], limit: float) -> None:
+        self._clock = clock
+        self._limit = limit
+        self.begin()
+
+    def begin(self) -> None:
+        """What was before no longer matters."""
+        self._beat_at = self._clock()
+        self._stalled = False
+
+    async def beat(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            self._feel()
+            await asyncio.sleep(self._limit / 4)
+
+    def check(self) -> None:
+        """Raises Stalled when PostgreSQL may have given the slot to another relay since `begin`."""
+        self._feel()
+        if self._stalled:
+            raise Stalled("this process did not run for a while: what it had read may be published by another by now")
+
+    def _feel(self) -> None:
+        now = self._clock()
+        self._stalled = self._stalled or now - self._beat_at > self._limit
+        self._beat_at = now
+
+
 class Relay:
     """The relay of one service's database. `clock` tells seconds, also those in which the process was stopped."""
 
@@ -117,11 +151,24 @@ class Relay:
         self._broker = broker
         self._options = options
         self._clock = clock
-        self._ran_at = clock()
+        self._pulse = Pulse(clock, options.wal_sender_timeout / 2)
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
         """Relay until `stop` is called; what passes by waiting is waited for. Raises PartitionsDiffer."""
+        beating = asyncio.create_task(self._pulse.beat())
+        try:
+            await self._run()
+        finally:
+            beating.cancel()
+        self.status.stopped()
+
+    def stop(self) -> None:
+        """Make `run` return once what is on its way has been acknowledged and confirmed."""
+        self.status.stopping()
+        self._stopping.set()
+
+    async def _run(self) -> None:
         backoff = Backoff(first=0.1, longest=2.0)
         while not self._stopping.is_set():
             try:
@@ -134,12 +181,6 @@ class Relay:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(backoff.pause()):
                         await self._stopping.wait()
-        self.status.stopped()
-
-    def stop(self) -> None:
-        """Make `run` return once what is on its way has been acknowledged and confirmed."""
-        self.status.stopping()
-        self._stopping.set()
 
     async def _relay(self, backoff: Backoff) -> None:
         """One life of the connections: they are opened together, and when one is lost all are closed."""
@@ -151,7 +192,7 @@ class Relay:
                 replication.connect(self._url, self._options.wal_sender_timeout) as connection,
                 connection.stream(self._slot) as log,
             ):
-                self._ran_at = self._clock()  # from here on no other relay publishes
+                self._pulse.begin()  # from here on no other relay publishes
                 async with self._broker.connect() as broker:
                     checkpoint = await self._restore_tail(database, broker)
                     self.status.connected()
@@ -227,7 +268,7 @@ class Relay:
         begun_at = await database.now()
         async with replication.connect(self._url, self._options.wal_sender_timeout) as connection:
             snapshot = await connection.temporary_slot(temporary)
-            self._ran_at = self._clock()
+            self._pulse.begin()
             if await self._has_slot(database):
                 return  # another relay was quicker
             checkpoints = await database.checkpoints()
@@ -282,7 +323,7 @@ class Relay:
         Without rows it still asks the broker: a relay that has nothing to publish must notice that it has restarted.
         Passing over such a row is the lesser evil: waiting would stop everything behind it, for ever.
         """
-        self._check_clock()
+        self._pulse.check()
         messages = [self._publication(row) for row in rows]
         stored = iter(await broker.publish([message for message in messages if message is not None]))
         positions = [None if message is None else next(stored) for message in messages]
@@ -307,14 +348,6 @@ class Relay:
 
     def _message_id(self, row_id: int) -> str:
         return f"{self._service}-{row_id}"
-
-    def _check_clock(self) -> None:
-        """Raises Stalled when we have not been here for so long that PostgreSQL may have given the slot to another."""
-        now = self._clock()
-        stalled = now - self._ran_at > self._options.wal_sender_timeout / 2
-        self._ran_at = now
-        if stalled:
-            raise Stalled("this process did not run for a while: what it had read may be published by another by now")
 
     async def _clean_up(self, database: RelayDatabase, checkpoint: Checkpoint) -> bool:
         """Delete what has been kept for long enough; returns whether there is more."""

@@ -98,6 +98,9 @@ class RelaySettings(Settings):
 
     port: int = Field(8090, description="Port of the relay's /ping, /readyz and /metrics.")
     stream_max_bytes: int = Field(4 << 30, gt=0, description="Size at which the stream refuses new messages.")
+    duplicate_window_seconds: float = Field(
+        120.0, ge=0.1, description="How long the stream drops what is published again; receivers do so for longer."
+    )
     wal_sender_timeout_seconds: float = Field(60.0, gt=0, description="Silence after which PostgreSQL drops a relay.")
 
 

@@ -17,6 +17,7 @@ from shared.messaging.envelope import ROW_ID_HEADER
 WINDOW = 1000
 """Messages on their way at most: far below what the server buffers for a stream (10,000)."""
 ACK_SECONDS = 10.0
+"""Silence that is too long. How long many messages take together depends on the network, and has no limit."""
 
 _NEVER_ACCEPTED = frozenset({10054, 10097})  # the message, or its header, is larger than the stream allows
 
@@ -44,6 +45,8 @@ class NatsPublisher:
         self._inbox = inbox
         self._sent = 0
         self._last_position = 0
+        self._loop = asyncio.get_running_loop()
+        self._heard_at = 0.0
         self._awaited: dict[str, int] = {}  # index in the window, by token
         self._positions: list[int | None] = []
         self._changed = asyncio.Event()
@@ -60,6 +63,7 @@ class NatsPublisher:
 
     async def on_ack(self, message: Msg) -> None:
         """What the server answers to one message."""
+        self._heard_at = self._loop.time()
         token = message.subject.rpartition(".")[2]
         index = self._awaited.pop(token, None)
         if index is None:
@@ -82,18 +86,25 @@ class NatsPublisher:
     async def _publish_window(self, messages: Sequence[Publication]) -> list[int | None]:
         self._positions = [None] * len(messages)
         self._changed.clear()
-        try:
+        with broker_faults():
             async with asyncio.timeout(ACK_SECONDS):
-                with broker_faults():
-                    for index, message in enumerate(messages):
-                        await self._send(index, message)
-                while self._awaited and self._fault is None:
-                    await self._changed.wait()
-                    self._changed.clear()
-        except TimeoutError:
-            self._fail(f"{len(self._awaited)} acknowledgements are missing after {ACK_SECONDS:g} s")
+                for index, message in enumerate(messages):
+                    await self._send(index, message)
+        self._heard_at = self._loop.time()
+        while self._awaited and self._fault is None:
+            await self._acknowledged()
         self._check()
         return self._positions
+
+    async def _acknowledged(self) -> None:
+        """Wait for all, as long as some still come."""
+        try:
+            async with asyncio.timeout_at(self._heard_at + ACK_SECONDS):
+                await self._changed.wait()
+            self._changed.clear()
+        except TimeoutError:
+            if self._loop.time() >= self._heard_at + ACK_SECONDS:
+                self._fail(f"{len(self._awaited)} acknowledgements are missing after {ACK_SECONDS:g} s without any")
 
     async def _send(self, index: int, message: Publication) -> None:
         """Send it if the server can take it: it would close the connection on what is too large."""

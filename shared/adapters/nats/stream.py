@@ -12,17 +12,20 @@ from shared.messaging.envelope import ROW_ID_HEADER, SUBJECTS
 
 STREAM = "FTGO"
 PARTITIONS_KEY = "ftgo_partitions"
-DUPLICATE_WINDOW_SECONDS = 120.0
 
 _NO_MESSAGE = 10037  # JetStream's error code for a sequence at which nothing is stored
 
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """How much the stream keeps: seconds and bytes. Beyond `max_bytes` it refuses what is new and drops nothing."""
+    """How much the stream keeps: seconds and bytes. Beyond `max_bytes` it refuses what is new and drops nothing.
+
+    For `duplicate_window` seconds it drops what a relay publishes again.
+    """
 
     max_age: float
     max_bytes: int
+    duplicate_window: float = 120.0
 
 
 async def make_stream(jetstream: JetStreamManager, partitions: int, limits: StreamLimits) -> None:
@@ -35,7 +38,7 @@ async def make_stream(jetstream: JetStreamManager, partitions: int, limits: Stre
         storage=StorageType.FILE,
         max_age=limits.max_age,
         max_bytes=limits.max_bytes,
-        duplicate_window=min(DUPLICATE_WINDOW_SECONDS, limits.max_age),
+        duplicate_window=min(limits.duplicate_window, limits.max_age),
         metadata={PARTITIONS_KEY: str(partitions)},
     )
     with broker_faults():
@@ -45,9 +48,9 @@ async def make_stream(jetstream: JetStreamManager, partitions: int, limits: Stre
             # Of several that make it at once all succeed: it is the same configuration, or else checked below.
             await jetstream.add_stream(config)
             return
-        current = stream.config
-        if (current.max_age, current.max_bytes) != (limits.max_age, limits.max_bytes):
-            await jetstream.update_stream(current, max_age=limits.max_age, max_bytes=limits.max_bytes)
+        kept = {"max_age": config.max_age, "max_bytes": config.max_bytes, "duplicate_window": config.duplicate_window}
+        if any(getattr(stream.config, name) != value for name, value in kept.items()):
+            await jetstream.update_stream(stream.config, **kept)
 
 
 async def stored_partitions(jetstream: JetStreamManager) -> int | None:

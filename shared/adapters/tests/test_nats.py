@@ -7,12 +7,13 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from shared.adapters.nats import reader
+from shared.adapters.nats import publisher, reader
 from shared.adapters.nats.broker import NatsBroker
 from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.nats.stream import STREAM, StreamLimits
 from shared.messaging.broker import Bounds, Broker, BrokerUnavailable, PartitionsDiffer, Publication
 from shared.messaging.envelope import MAX_DATA
+from shared.runtime.chaos.proxy import Trouble, proxy
 from shared.testing.broker_suite import CREATED, BrokerSuite, publication, publications, rows, take_exactly
 from shared.testing.infra import Infra, NatsServer
 from shared.testing.kept_broker import KeptBroker
@@ -58,12 +59,24 @@ async def test_the_stream_takes_new_limits_and_keeps_its_messages(new_nats: NewN
     url = new_nats().url
     async with broker_at(url).connect() as log:
         await log.publish(publications([1]))
-    async with broker_at(url, limits=StreamLimits(max_age=1800.5, max_bytes=1 << 20)).connect() as log:
+    async with broker_at(url, limits=StreamLimits(1800.5, 1 << 20, duplicate_window=60)).connect() as log:
         assert await log.bounds() == Bounds(1, 1)
     async with await nats.connect(url) as client:
         config = (await client.jsm().stream_info(STREAM)).config
         assert (config.max_age, config.max_bytes, config.discard) == (1800.5, 1 << 20, "new")
-        assert (config.storage, config.retention, config.duplicate_window) == ("file", "limits", 120)
+        assert (config.storage, config.retention, config.duplicate_window) == ("file", "limits", 60)
+
+
+async def test_publishing_may_take_long_as_long_as_acknowledgements_come(
+    new_nats: NewNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "ACK_SECONDS", 1.0)
+    async with (
+        proxy(int(new_nats().url.rpartition(":")[2])) as between,
+        broker_at(f"nats://127.0.0.1:{between.port}").connect() as log,
+    ):
+        await between.begin(Trouble(bytes_per_second=40_000))  # which 1000 acknowledgements need some seconds for
+        assert await log.publish(publications(range(1, 1001))) == list(range(1, 1001))
 
 
 async def test_another_count_of_partitions_is_refused(new_nats: NewNats) -> None:
