@@ -98,16 +98,16 @@ class Arrangement:
 
     `without` names services, or the relay, left out. `replicas` says how many there are of a service, or of the relay;
     a part's name is the program's, with a number from the second replica on. `variables` are a part's own environment,
-    asked for each time that it starts, and `runner` is a module that runs the part's module. `postgres_port` and
-    `nats_port` are where the programs look for the servers, if not on the servers' own ports.
+    asked for each time that it starts, and `runner` is a module that runs the part's module. `postgres_ports` and
+    `nats_ports` are where parts, by name, look for the servers, if not on the servers' own ports.
     """
 
     without: Collection[str] = ()
     replicas: Mapping[str, int] = field(default_factory=dict)
     variables: Callable[[str], Mapping[str, str]] = _nothing_of_its_own
     runner: str | None = None
-    postgres_port: int | None = None
-    nats_port: int | None = None
+    postgres_ports: Mapping[str, int] = field(default_factory=dict)
+    nats_ports: Mapping[str, int] = field(default_factory=dict)
     postgres_settings: Mapping[str, str | int] = field(default_factory=dict)
     nats_settings: str = ""
 
@@ -184,21 +184,23 @@ class System:
     def service_program(self, service: ServiceInfo, replica: int = 1) -> Program:
         """Return how one service runs against the embedded servers."""
         part = part_name(service.name, replica)
-        return self._program(part, service.name, (service.name,), **self._service_settings(service, replica))
+        return self._program(part, service.name, (service.name,), **self._service_settings(part, service, replica))
 
     def rebuild_program(self, service: ServiceInfo) -> Program:
         """Return what builds a service's tables anew; it has the service's settings."""
-        return self._program("rebuild", service.name, (f"{service.name}.rebuild",), **self._service_settings(service))
+        settings = self._service_settings("rebuild", service)
+        return self._program("rebuild", service.name, (f"{service.name}.rebuild",), **settings)
 
     def relay_program(self, services: Sequence[ServiceInfo], replica: int = 1) -> Program:
         """Return how one relay process for the services' databases runs against the embedded servers."""
-        urls = {f"FTGO_RELAY_URL_{each.name.upper()}": self._reached(each).relay_url for each in services}
+        part = part_name(RELAY, replica)
+        urls = {f"FTGO_RELAY_URL_{each.name.upper()}": self._reached(part, each).relay_url for each in services}
         names = tuple(each.name for each in services)
-        part, module = part_name(RELAY, replica), ("cdc", "--keep-stream", *names)
+        module = ("cdc", "--keep-stream", *names)
         return self._program(part, ALL_RELAYS, module, FTGO_PORT=str(self.relay_port(replica)), **urls)
 
-    def _service_settings(self, service: ServiceInfo, replica: int = 1) -> dict[str, str]:
-        database = self._reached(service)
+    def _service_settings(self, part: str, service: ServiceInfo, replica: int = 1) -> dict[str, str]:
+        database = self._reached(part, service)
         return {
             "FTGO_PORT": str(self.port(service, replica)),
             "FTGO_ADMIN_PORT": str(self.admin_port(service, replica)),
@@ -206,9 +208,9 @@ class System:
             "FTGO_MIGRATIONS_URL": database.migrations_url,
         }
 
-    def _reached(self, service: ServiceInfo) -> Database:
-        """The addresses of a service's database, as its programs are told them."""
-        server = replace(self.postgres, port=self.arrangement.postgres_port or self.postgres.port)
+    def _reached(self, part: str, service: ServiceInfo) -> Database:
+        """The addresses of a service's database, as a part is told them."""
+        server = replace(self.postgres, port=self.arrangement.postgres_ports.get(part, self.postgres.port))
         return addresses(server.admin_url, service, self.secrets.roles)
 
     def _program(self, part: str, nats_user: str, module: tuple[str, ...], **settings: str) -> Program:
@@ -216,7 +218,7 @@ class System:
         environment = {
             **os.environ,
             "FTGO_HOST": self.settings.host,
-            "FTGO_NATS_URL": replace(self.nats, port=arrangement.nats_port or self.nats.port).url,
+            "FTGO_NATS_URL": replace(self.nats, port=arrangement.nats_ports.get(part, self.nats.port)).url,
             "FTGO_NATS_USER": nats_user,
             "FTGO_NATS_PASSWORD": self.secrets.nats[nats_user],
             "FTGO_PARTITIONS": str(self.settings.partitions),
