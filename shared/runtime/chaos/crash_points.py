@@ -164,6 +164,16 @@ class _BrokerConnection(_Wrapped):
         return positions
 
 
+def wrapped_database(database: Any, reached: Reached) -> Any:
+    """A database whose users say when they come to a point."""
+    return _Database(database, reached)
+
+
+def wrapped_broker(broker: Any, reached: Reached) -> Any:
+    """A broker whose users say when they come to a point."""
+    return _Broker(broker, reached)
+
+
 def _run_service(name: str, reached: Reached) -> int:
     from shared.runtime.container import run
 
@@ -174,7 +184,7 @@ def _run_service(name: str, reached: Reached) -> int:
     event.listen(Engine, "before_cursor_execute", before)
     container = importlib.import_module(f"{name}.main").container()
     database = container.database()
-    container.database.override(providers.Object(_Database(database, reached)))
+    container.database.override(providers.Object(wrapped_database(database, reached)))
     run(container)
     return 0
 
@@ -183,7 +193,7 @@ def _run_relay(services: Sequence[str], reached: Reached) -> int:
     from cdc.main import Container, main
 
     def make_broker(*arguments: Any) -> Any:
-        return _Broker(original(*arguments), reached)
+        return wrapped_broker(original(*arguments), reached)
 
     original = Container.broker.cls
     Container.broker.set_provides(make_broker)
