@@ -80,9 +80,15 @@ async def run(cls: type[Fault], options: Options, console: Console) -> Report:
     report = Report(cls, Path(tempfile.mkdtemp(prefix=f"ftgo-chaos-{cls.name}-")))
     report.folder.chmod(0o711)  # PostgreSQL's own user passes through, where we are root
     fault = cls()
-    async with _running(fault, report.folder, options) as world:
-        report.record = world.load.record
-        await _play(fault, world, options, report, console)
+    try:
+        async with _running(fault, report.folder, options) as world:
+            report.record = world.load.record
+            await _play(fault, world, options, report, console)
+    except Unexpected as failure:
+        raise LaunchError(f"{cls.name}: {failure}; data and logs are kept in {report.folder}") from None
+    except BaseException:
+        console.print(f"{cls.name}: data and logs are kept in {report.folder}", soft_wrap=True)
+        raise
     if report.passed and not options.keep:
         remove_data(report.folder)
         shutil.rmtree(report.folder)
@@ -110,7 +116,7 @@ async def _running(fault: Fault, folder: Path, options: Options) -> AsyncIterato
             async with asyncio.timeout(3 * PATIENCE):
                 await supervisor.start()
         except TimeoutError:
-            raise LaunchError(f"the system does not start: its logs are in {folder / 'logs'}") from None
+            raise LaunchError(f"the system does not start within {3 * PATIENCE:g} s") from None
         api = Api(_AnyReplica(await _clients(system, stack)), lambda: asyncio.sleep(0.1))
         yield World(system, supervisor, client, Load(api, f"{options.seed} {fault.name}", options.rate))
 
