@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,31 @@ class World:
     def is_armed(self, part: str) -> bool:
         """Whether a part has not come to its crash point yet."""
         return crash_points.is_armed(self.system.folder, part)
+
+    # Services
+
+    async def ask(
+        self, service: str, method: str, path: str, body: Mapping[str, Any] | None = None, *, admin: bool = False
+    ) -> httpx.Response:
+        """Ask a service's first replica for something, or its /admin. Raises httpx.HTTPError."""
+        port = (self.system.admin_port if admin else self.system.port)(BY_NAME[service])
+        return await self._client.request(method, f"{self.system.url(port)}{path}", json=body)
+
+    async def until_refused(
+        self, service: str, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> httpx.Response:
+        """Wait until a service asks those who want this to come again later; returns its answer. Raises TooLate."""
+        answers: list[httpx.Response] = []
+
+        async def is_refused() -> bool:
+            with suppress(httpx.TimeoutException):
+                answers.append(await self.ask(service, method, path, body))
+            return bool(answers) and answers[-1].status_code == httpx.codes.SERVICE_UNAVAILABLE
+
+        await self.until(is_refused, f"{service} does not refuse {method} {path}")
+        if "Retry-After" not in answers[-1].headers:
+            self.found(f"{service} does not say when to come again")
+        return answers[-1]
 
     # Databases and broker
 
