@@ -18,6 +18,7 @@ from shared.runtime.topology import BY_NAME
 
 _UNREAD = 20
 """Messages at least that somebody has not read when they are lost."""
+_FILLED = BY_NAME["accounting"]
 _ROWS = 3000
 _BYTES_PER_SECOND = 300_000
 """What a relay can publish when it is to take long: some ten seconds for as many rows of 1 kB."""
@@ -68,7 +69,7 @@ class BrokerLoss(Fault):
     async def _fill(self, world: World) -> None:
         """Publish messages that nobody listens to, so that there is much to publish again."""
         end = await self._end(world)
-        async with world.admin(BY_NAME["accounting"].database) as database:
+        async with world.admin(_FILLED.database) as database:
             await database.execute(
                 "insert into outbox (subject, key, headers, data)"
                 " select 'event.accounting.AccountRenamed', n, json_build_object('ce-id', gen_random_uuid(),"
@@ -95,6 +96,7 @@ class BrokerLoss(Fault):
             self._deck = random.sample(losses := self.losses(random), len(losses))
         loss, away = self._deck.pop(), random.choice(self.away)
         store, copy = world.nats_folder, world.nats_folder.with_name("store.copy")
+        times = await self._times_lost(world)
         if loss.slowly:
             await self._fill(world)
         if loss.set_back:
@@ -120,7 +122,7 @@ class BrokerLoss(Fault):
         if loss.relay_down:
             await world.bring_up(RELAY)
         if loss.slowly:
-            await self._publishes_slowly(world)
+            await self._publishes_slowly(world, times)
         await world.bring_up(away)
         await world.ready(RELAY, away)
         return f"{loss}; {away} had not read it"
@@ -128,8 +130,13 @@ class BrokerLoss(Fault):
     async def lose_too(self, world: World) -> None:
         """For the control."""
 
-    async def _publishes_slowly(self, world: World) -> None:
+    async def _publishes_slowly(self, world: World, times: float) -> None:
         """PostgreSQL hears of the relay also while that publishes from the outbox."""
+
+        async def has_begun() -> bool:
+            return await self._times_lost(world) > times
+
+        await world.until(has_begun, "the relay has not noticed that the broker has lost messages")
         said, began = world.log_end("postgres"), time.monotonic()
         await world.ready(RELAY)
         await self._between.end()
@@ -137,6 +144,10 @@ class BrokerLoss(Fault):
             world.found("publishing again was not slow: nothing was tried")
         if "replication timeout" in world.log("postgres", said):
             world.found("PostgreSQL has given up a relay that was publishing again")
+
+    async def _times_lost(self, world: World) -> float:
+        lost = await world.metric(RELAY, "relay_broker_tail_lost_total", database=_FILLED.database)
+        return lost or 0.0
 
     async def _is_confirmed(self, world: World) -> None:
         """Wait until what has been published would not be sent again by the slots."""
