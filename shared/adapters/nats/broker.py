@@ -1,5 +1,6 @@
 """The broker port over NATS JetStream."""
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -9,6 +10,39 @@ from shared.adapters.nats.publisher import NatsPublisher, open_publisher
 from shared.messaging.broker import Bounds, BrokerUnavailable, Mark, Publication, subject_of
 from shared.messaging.envelope import MAX_PAYLOAD
 
+_SHARES = 8
+"""What is left of a stream's room is used by so many at most: more than there are relays."""
+_AMPLE = 64 << 20
+"""Bytes of room that last for as long as a look at them is good."""
+_LOOK_SECONDS = 1.0
+
+
+class _Room:
+    """How many messages may be on their way together.
+
+    A full stream refuses a large message and still takes a small one behind it, which must not overtake it. So what is
+    on its way together always fits, and the end of a stream is filled one message at a time.
+    """
+
+    def __init__(self, connection: NatsConnection) -> None:
+        self._connection = connection
+        self._share = 0.0
+        self._good_until = 0.0
+
+    async def first_of(self, messages: Sequence[Publication]) -> int:
+        """How many of them may be sent now, at least one."""
+        now = time.monotonic()
+        if now >= self._good_until:
+            free = await stream.free_bytes(self._connection.jetstream)
+            self._share = free / _SHARES
+            self._good_until = now + _LOOK_SECONDS if free > _AMPLE else now
+        for count, message in enumerate(messages):
+            self._share -= _most_bytes(message)
+            if self._share < 0:
+                self._good_until = now
+                return max(count, 1)
+        return len(messages)
+
 
 class NatsBrokerConnection:
     """See `broker.BrokerConnection`."""
@@ -16,6 +50,7 @@ class NatsBrokerConnection:
     def __init__(self, connection: NatsConnection, publisher: NatsPublisher) -> None:
         self._connection = connection
         self._publisher = publisher
+        self._room = _Room(connection)
 
     async def bounds(self) -> Bounds:
         """See `broker.LogReader`."""
@@ -34,7 +69,19 @@ class NatsBrokerConnection:
 
     async def publish(self, messages: Sequence[Publication]) -> list[int | None]:
         """See `broker.Publisher`."""
-        return await self._publisher.publish(messages)
+        waiting = messages
+        positions: list[int | None] = []
+        while len(waiting) > 1:
+            count = await self._room.first_of(waiting)
+            positions += await self._publisher.publish(waiting[:count])
+            waiting = waiting[count:]
+        return positions + await self._publisher.publish(waiting)
+
+
+def _most_bytes(message: Publication) -> int:
+    """No less than it takes in the stream."""
+    headers = sum(len(name) + len(value) for name, value in message.headers.items())
+    return 1000 + 4 * (len(message.data) + headers)
 
 
 class NatsBroker:

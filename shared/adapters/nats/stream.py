@@ -1,5 +1,6 @@
 """The stream that everything is published to."""
 
+import math
 from dataclasses import dataclass
 
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
@@ -80,6 +81,14 @@ async def stream_bounds(jetstream: JetStreamManager) -> Bounds:
     with broker_faults():
         state = (await jetstream.stream_info(STREAM)).state
     return Bounds(state.first_seq if state.messages else state.last_seq + 1, state.last_seq)
+
+
+async def free_bytes(jetstream: JetStreamManager) -> float:
+    """How much the stream can still take."""
+    with broker_faults():
+        info = await jetstream.stream_info(STREAM)
+    most = info.config.max_bytes or 0
+    return most - info.state.bytes if most > 0 else math.inf
 
 
 async def stored_message(jetstream: JetStreamManager, position: int) -> Mark | None:

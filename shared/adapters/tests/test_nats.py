@@ -147,6 +147,14 @@ async def test_a_full_stream_refuses_and_keeps_what_it_has(new_nats: NewNats) ->
         assert bounds.first == 1
 
 
+async def test_nothing_overtakes_what_a_full_stream_refuses(new_nats: NewNats) -> None:
+    async with broker_at(new_nats().url, limits=StreamLimits(3600, 100_000)).connect() as log:
+        large = [publication(number, data="x" * 10_000) for number in range(1, 11)]
+        with pytest.raises(BrokerUnavailable, match="maximum bytes exceeded"):
+            await log.publish([*large, publication(11)])
+        assert (await log.bounds()).last == 9
+
+
 async def test_a_lost_connection_ends_publishing_and_reading(new_nats: NewNats) -> None:
     server = new_nats()
     async with broker_at(server.url).connect() as log, log.read(0, after=0, filters=[CREATED]) as feed:
