@@ -6,7 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -339,13 +339,13 @@ async def test_a_database_that_is_restored_from_a_backup(ftgo: Ftgo, tmp_path: P
     """The last one: the system does not agree with itself any more."""
     backup = str(tmp_path / "ordering.dump")
 
-    def none_left(error: str, drop: str) -> bool:
-        """Gives up what is parked for that reason; what is behind it may be parked for the same one."""
-        parked = "select parked_at is not null from set_aside where error = %s order by 1 desc"
-        found = ftgo.sql("ordering", parked, error)
-        if (True,) in found:
-            ftgo.shell(drop)
-        return not found
+    def none_left(drops: Sequence[str]) -> bool:
+        """Gives up what is parked; what waited behind it has no error yet, and may be parked for the same one."""
+        for drop in drops:
+            (error,) = re.findall(r'--error "(.*?)"', drop)
+            if ftgo.sql("ordering", "select true from set_aside where error = %s and parked_at is not null", error):
+                ftgo.shell(drop)
+        return not ftgo.sql("ordering", "select true from set_aside")
 
     async with ftgo.api() as api:
         consumer, restaurant = await town(api)
@@ -370,9 +370,7 @@ async def test_a_database_that_is_restored_from_a_backup(ftgo: Ftgo, tmp_path: P
             look, drop, rebuild = runbook.blocks("See what is missing")
             shown = ftgo.shell(look)
             assert all(order in shown for order in lost)
-            for command in drop.splitlines():
-                (error,) = re.findall(r'--error "(.*?)"', command)
-                await becomes(partial(none_left, error, command))
+            await becomes(partial(none_left, drop.splitlines()))
             assert "No message is parked." in ftgo.shell("./ftgo parked list")
             ftgo.shell(rebuild)
             for order in (kept, cancelled, *placed):

@@ -39,6 +39,9 @@ FAILING_SECONDS = 5.0
 """How long a failure says something of the next command: if it did for ever, and kept commands away, none would try."""
 
 
+_STOPPED = "the service has stopped"
+
+
 class Overloaded(TechnicalFault):
     """More commands wait than can be handled soon."""
 
@@ -66,6 +69,7 @@ class Commands(Generic[U]):
         self._waiting: deque[_Waiting] = deque()
         self._in_hand: list[_Waiting] = []
         self._arrived = asyncio.Event()
+        self._stopped = False
         self._fault = ""
         self._failed_at: float | None = None
 
@@ -82,6 +86,8 @@ class Commands(Generic[U]):
         body. Raises DomainError when it is refused, and TechnicalFault when it can't be done now; nothing is written
         then.
         """
+        if self._stopped:
+            raise Stopped(_STOPPED)
         if len(self._waiting) >= MOST_WAITING:
             raise Overloaded(f"{MOST_WAITING} commands wait already")
         waiting = _Waiting(command, current_cause(), key, asyncio.get_running_loop().create_future())
@@ -91,15 +97,24 @@ class Commands(Generic[U]):
 
     async def run(self) -> None:
         """Carries out what arrives, until it is cancelled. Who waits then is told so, and nobody for ever."""
+        self._stopped = False
         try:
             while True:
                 await self._arrived.wait()
                 await self.carry_out_waiting()
                 self._arrived.clear()
         finally:
-            for waiting in (*self._in_hand, *self._waiting):
-                _settle(waiting, Stopped("the service has stopped"))
-            self._waiting.clear()
+            self.end()
+
+    def end(self) -> None:
+        """Tells who waits, and who comes from now on, that nothing more is carried out.
+
+        A `run` that is cancelled before it has begun can't do so.
+        """
+        self._stopped = True
+        for waiting in (*self._in_hand, *self._waiting):
+            _settle(waiting, Stopped(_STOPPED))
+        self._waiting.clear()
 
     async def carry_out_waiting(self) -> None:
         """Carries out all that waits."""

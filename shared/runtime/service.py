@@ -73,6 +73,7 @@ class Service:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._commands.end()
             await self._database.close()
             log.info("stopped")
 

@@ -123,16 +123,19 @@ class MemoryService:
         """Carries out nothing any more."""
         ended, self._tasks = self._tasks, set()
         await _end(ended)
+        self.commands.end()
 
     async def crash(self) -> None:
         """The process ends with all that it knows. Another one goes on where the database says."""
         ended, self._tasks = self._tasks, set()
+        before = self.commands
         self.partition = self._held_partition()
         self.commands = self._new_commands()
         mark = self.database.positions.get(0)
         self._position = mark.position if mark else 0
         self.start()
         await _end(ended)
+        before.end()
 
     async def start_over(self) -> None:
         """Begins with an empty database, as the holder of the partition."""

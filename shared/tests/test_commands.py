@@ -324,3 +324,16 @@ async def test_nobody_waits_for_ever_when_it_stops() -> None:
         with pytest.raises(Stopped):
             await request
     assert await made.service.balance("w") == 0
+
+
+async def test_nobody_waits_for_ever_when_it_ends_before_it_has_begun() -> None:
+    made = await api()
+    running = asyncio.create_task(made.commands.run())
+    early = asyncio.ensure_future(made.deposit())
+    running.cancel()  # a task that has not had its first turn never gets one
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    made.commands.end()
+    for request in (early, made.deposit()):
+        with pytest.raises(Stopped):
+            await request

@@ -35,6 +35,9 @@ class Part:
         await task
         self.events.append(f"{self.name} has stopped")
 
+    def end(self) -> None:
+        self.events.append(f"{self.name} has ended")
+
     async def close(self) -> None:
         self.events.append(f"{self.name} is closed")
 
@@ -121,12 +124,12 @@ async def test_a_migration_that_fails_ends_the_process(terminations: list[int]) 
     async with world.service.lifespan(FastAPI()):
         while not terminations:
             await asyncio.sleep(0.001)
-    assert world.events == ["database is closed"]
+    assert world.events == ["commands has ended", "database is closed"]
 
 
 async def test_it_can_be_stopped_before_it_has_started(terminations: list[int]) -> None:
     world = World(migrations=[OperationalError("connect", None, Exception("no server"))] * 100)
     async with world.service.lifespan(FastAPI()):
         pass
-    assert world.events == ["database is closed"]
+    assert world.events == ["commands has ended", "database is closed"]
     assert terminations == []
