@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from shared.runtime.bench.command import bench
 from shared.runtime.chaos.command import chaos
 from shared.runtime.demo.command import demo
 from shared.runtime.documents.command import docs
@@ -264,6 +265,7 @@ app.command()(docs)
 app.command()(verify)
 app.command()(chaos)
 app.command()(soak)
+app.add_typer(bench, name="bench")
 app.add_typer(parked, name="parked")
 app.add_typer(sagas, name="sagas")
 

@@ -9,9 +9,10 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from random import SystemRandom
 from typing import Any
 
 import httpx
@@ -24,7 +25,7 @@ from shared.adapters.nats.stream import stored_partitions
 from shared.runtime.connections import Connections, needed, shortage
 from shared.runtime.embedded import Nats, Postgres
 from shared.runtime.nats_users import ALL_RELAYS, OPERATOR, nats_users
-from shared.runtime.process import LaunchError, Program
+from shared.runtime.process import LaunchError, Program, require_free_port
 from shared.runtime.provision import ROLE_CONNECTIONS, Database, addresses, provision, roles_of
 from shared.runtime.settings import PoolSettings, RelaySettings, Settings
 from shared.runtime.supervisor import Group, Part, Supervisor, blocking_probe, http_probe, locked, read_state
@@ -37,6 +38,8 @@ _REPLICA_PORTS = 100
 """From one replica of a program to the next."""
 ADMIN_PORTS = 50
 """From a service's port to that of its /admin."""
+_FREE_OFFSETS = range(2000, 17000)
+"""Where to look for free ports: below those that connections are given by themselves."""
 
 
 class SystemSettings(BaseSettings):
@@ -252,6 +255,18 @@ class System:
             Group(services),
         ]
 
+    def ports(self) -> Iterator[tuple[str, int]]:
+        """Yield each port that is listened on, with the part's name."""
+        yield "postgres", self.postgres.port
+        yield "nats", self.nats.port
+        for replica in self.arrangement.replicas_of(RELAY):
+            yield part_name(RELAY, replica), self.relay_port(replica)
+        for service in SERVICES:
+            for replica in self.arrangement.replicas_of(service.name):
+                name = part_name(service.name, replica)
+                yield name, self.port(service, replica)
+                yield name, self.admin_port(service, replica)
+
     def supervisor(self, client: httpx.AsyncClient, console: Console, **options: Any) -> Supervisor:
         """Return what runs the whole system; `client` asks the programs whether they're ready."""
         settings = {"port_offset": self.settings.port_offset, "partitions": self.settings.partitions}
@@ -299,6 +314,27 @@ class System:
                 f"the stream was made with {stored} partitions, not {self.settings.partitions}: start with"
                 f" --partitions {stored}, or begin anew with ./ftgo reset"
             )
+
+
+def system_on_free_ports(folder: Path, arrangement: Arrangement | None = None) -> System:
+    """Return a system for a temporary folder, beside whatever else runs. LaunchError when no ports are free."""
+    for _ in range(50):
+        settings = SystemSettings(
+            data_dir=folder,
+            host="127.0.0.1",
+            port_offset=SystemRandom().choice(_FREE_OFFSETS),
+            postgres_port=15432,
+            nats_port=14222,
+            partitions=1,
+        )
+        system = System(settings, arrangement)
+        try:
+            for name, port in system.ports():
+                require_free_port(port, name)
+        except LaunchError:
+            continue
+        return system
+    raise LaunchError("there are no free ports")
 
 
 def running_system(settings: SystemSettings) -> System | None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random, SystemRandom
+from random import Random
 
 import httpx
 from rich.console import Console
@@ -19,9 +19,9 @@ from shared.runtime.chaos.load import Load
 from shared.runtime.chaos.record import Record
 from shared.runtime.chaos.world import PATIENCE, TooLate, World
 from shared.runtime.demo.api import Api, Unexpected
-from shared.runtime.process import LaunchError, require_free_port
+from shared.runtime.process import LaunchError
 from shared.runtime.supervisor import Supervisor, local_client
-from shared.runtime.system import RELAY, Arrangement, System, SystemSettings, remove_data
+from shared.runtime.system import RELAY, Arrangement, System, remove_data, system_on_free_ports
 from shared.runtime.topology import SERVICES
 from shared.runtime.verify.command import when_at_rest
 from shared.runtime.verify.facts import Finding
@@ -41,8 +41,6 @@ ANSWER_SECONDS = 3.0
 """How long a client waits for an answer."""
 SUPERVISOR_LOG = "supervisor.log"
 _COUNT_SECONDS = 2.0
-_OFFSETS = range(2000, 17000)
-"""Below the ports that connections are given by themselves."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ async def _running(fault: Fault, folder: Path, options: Options) -> AsyncIterato
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(local_client())
         plain = Arrangement(replicas=replicas, variables=variables, runner=crash_points.MODULE)
-        system = _on_free_ports(folder, plain, client)
+        system = system_on_free_ports(folder, plain)
         system = System(system.settings, await fault.arrange(system, stack))
         said = stack.enter_context((folder / SUPERVISOR_LOG).open("w"))
         supervisor = system.supervisor(client, Console(file=said, width=500), longest_pause=1.0)
@@ -130,29 +128,6 @@ async def _clients(system: System, stack: AsyncExitStack) -> dict[str, list[http
             client = httpx.AsyncClient(base_url=url, trust_env=False, timeout=ANSWER_SECONDS)
             clients.setdefault(service.name, []).append(await stack.enter_async_context(client))
     return clients
-
-
-def _on_free_ports(folder: Path, arrangement: Arrangement, client: httpx.AsyncClient) -> System:
-    for _ in range(50):
-        settings = SystemSettings(
-            data_dir=folder,
-            host="127.0.0.1",
-            port_offset=SystemRandom().choice(_OFFSETS),
-            postgres_port=15432,
-            nats_port=14222,
-            partitions=1,
-        )
-        system = System(settings, arrangement)
-        try:
-            for part in (part for group in system.groups(client) for part in group.parts):
-                require_free_port(part.port, part.name)
-            for service in SERVICES:
-                for replica in arrangement.replicas_of(service.name):
-                    require_free_port(system.admin_port(service, replica), service.name)
-        except LaunchError:
-            continue
-        return system
-    raise LaunchError("there are no free ports")
 
 
 async def _end(supervisor: Supervisor) -> None:

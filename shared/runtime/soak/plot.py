@@ -14,14 +14,25 @@ _MOST_LINES = 8
 
 def draw(samples: Sequence[Sample], title: str, file: Path) -> None:
     """Write the picture, as SVG."""
-    mpl.rcParams["svg.hashsalt"] = "ftgo"  # the same samples make the same file
-    figure = Figure(figsize=(11, 8), layout="constrained")
-    figure.suptitle(title)
+    figure = new_figure(title)
     passing, state, log, memory = figure.subplots(2, 2).flat
     _lines(passing, "tables of what passes", samples, lambda each: _tables(each, passing=True))
     _lines(state, "tables of the state", samples, lambda each: _tables(each, passing=False))
     _lines(log, "log and stream", samples, lambda each: {"write-ahead log": each.wal, "stream": each.stream})
     _lines(memory, "memory of the processes (PSS)", samples, lambda each: each.memory)
+    write(figure, file)
+
+
+def new_figure(title: str) -> Figure:
+    """Return an empty picture with a title."""
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    figure.suptitle(title)
+    return figure
+
+
+def write(figure: Figure, file: Path) -> None:
+    """Write a picture as SVG; the same picture makes the same file."""
+    mpl.rcParams["svg.hashsalt"] = "ftgo"
     figure.savefig(file, format="svg", metadata={"Date": None})
 
 

@@ -58,14 +58,14 @@ async def take(system: System, supervisor: Supervisor, nats: NatsConnection, sec
         wal=wal,
         stream=(await nats.jetstream.stream_info(STREAM)).state.bytes,
         memory={
-            name: _memory(child.process.pid)
+            name: memory_of(child.process.pid)
             for name, child in supervisor.children.items()
             if child.process is not None and child.alive
         },
     )
 
 
-def _memory(pid: int) -> int:
+def memory_of(pid: int) -> int:
     """The proportional set size of a process and its children: what they share counts once."""
     total = 0
     with suppress(psutil.NoSuchProcess):

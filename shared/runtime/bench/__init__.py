@@ -1,0 +1,1 @@
+"""Measures the system on the machine at hand."""

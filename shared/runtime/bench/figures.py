@@ -1,0 +1,54 @@
+"""Figures that say what many measurements were like."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """How long something took, in milliseconds."""
+
+    count: int
+    p50: float
+    p90: float
+    p99: float
+    p99_9: float
+    max: float
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> Self | None:
+        """Return what these durations were like; None where there are none."""
+        if not seconds:
+            return None
+        ordered = sorted(seconds)
+        shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99_9": 0.999, "max": 1.0}
+        return cls(
+            count=len(ordered), **{name: round(1000 * percentile(ordered, share), 2) for name, share in shares.items()}
+        )
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """Return the smallest value that at least this share of the values doesn't exceed: one that was measured."""
+    return ordered[max(math.ceil(round(share * len(ordered), 9)), 1) - 1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """The median of several runs, and how far apart they were."""
+
+    median: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Self:
+        """Return the spread of at least one value."""
+        return cls(median=median(values), least=min(values), most=max(values))
+
+    def __str__(self) -> str:
+        if self.least == self.most:
+            return f"{self.median:,.4g}"
+        return f"{self.median:,.4g} ({self.least:,.4g} to {self.most:,.4g})"

@@ -1,0 +1,40 @@
+"""What was measured as a picture."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+
+from shared.runtime.bench.orders import Measured
+from shared.runtime.soak.plot import new_figure, write
+
+
+def draw_orders(runs: Sequence[Measured], title: str, file: Path) -> None:
+    """Draw orders a second, latency and CPU of each load, one run each, as SVG."""
+    figure = new_figure(title)
+    throughput, latency, cpu, batches = figure.subplots(2, 2).flat
+    names = [f"{each.load} #{each.number}" for each in runs]
+    throughput.bar(names, [each.a_second for each in runs])
+    throughput.set(title="sagas that ended, each second")
+    for share in ("p50", "p90", "p99", "max"):
+        latency.plot(names, [getattr(each.end_to_end, share, None) for each in runs], marker="o", label=share)
+    latency.set(title="from the request to the end of the saga", ylabel="ms", yscale="log")
+    _stacked(cpu, names, [each.cpu for each in runs])
+    cpu.set(title="CPU for each saga", ylabel="ms")
+    for what in sorted({what for each in runs for what in each.batches}):
+        batches.plot(names, [each.batches.get(what) for each in runs], marker="o", label=what)
+    batches.set(title="mean size of batches")
+    for axes in (throughput, latency, cpu, batches):
+        axes.tick_params(axis="x", labelrotation=30)
+        axes.set_ylim(bottom=None if axes is latency else 0)
+    for axes in (latency, cpu, batches):
+        axes.legend(fontsize="xx-small")
+    write(figure, file)
+
+
+def _stacked(axes: Axes, names: Sequence[str], runs: Sequence[Mapping[str, float]]) -> None:
+    bottom = [0.0] * len(runs)
+    for part in runs[0]:
+        heights = [each.get(part, 0.0) for each in runs]
+        axes.bar(names, heights, bottom=bottom, label=part)
+        bottom = [below + height for below, height in zip(bottom, heights, strict=True)]

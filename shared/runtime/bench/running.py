@@ -1,0 +1,117 @@
+"""The system that is measured: the one of `./ftgo up`, with its defaults, in a temporary folder and on free ports."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+
+from shared.runtime.bench.cpu import cpu_seconds
+from shared.runtime.process import LaunchError
+from shared.runtime.soak.samples import memory_of
+from shared.runtime.supervisor import Supervisor, local_client
+from shared.runtime.system import Arrangement, System, remove_data, system_on_free_ports
+from shared.runtime.topology import BY_NAME
+
+_START_SECONDS = 120.0
+BATCHES = {"messages": "batch_messages", "HTTP commands": "batch_http_commands"}
+"""What is handled in batches, and the metric that counts them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What each part has used up to a moment, and how many batches of what size each service has handled."""
+
+    cpu: dict[str, float]
+    batches: dict[str, tuple[float, float]]
+    restarts: int
+
+
+@dataclass(frozen=True)
+class Running:
+    """A system that runs."""
+
+    system: System
+    supervisor: Supervisor
+    client: httpx.AsyncClient
+
+    def pids(self) -> dict[str, int]:
+        """The process of each part."""
+        children = self.supervisor.children.items()
+        return {name: child.process.pid for name, child in children if child.process is not None and child.alive}
+
+    def memory(self) -> dict[str, int]:
+        """The proportional set size of each part, in bytes."""
+        return {name: memory_of(pid) for name, pid in self.pids().items()}
+
+    async def look(self) -> Look:
+        """Look at everything now."""
+        cpu = {name: cpu_seconds(pid) for name, pid in self.pids().items()}
+        batches = {}
+        for name, child in self.supervisor.children.items():
+            if name in BY_NAME:
+                answer = await self.client.get(f"{child.part.url}/metrics")
+                for what, metric in BATCHES.items():
+                    batches[f"{name}: {what}"] = _sum_and_count(answer.text, metric)
+        restarts = sum(child.restarts for child in self.supervisor.children.values())
+        return Look(cpu=cpu, batches=batches, restarts=restarts)
+
+
+def _sum_and_count(text: str, metric: str) -> tuple[float, float]:
+    samples = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(text)
+        if family.name == metric
+        for sample in family.samples
+    }
+    return samples.get(f"{metric}_sum", 0.0), samples.get(f"{metric}_count", 0.0)
+
+
+def batch_sizes(before: Look, after: Look) -> dict[str, float]:
+    """Return the mean size of the batches between two looks, where there were any."""
+    sizes = {}
+    for name, (total, count) in after.batches.items():
+        earlier_total, earlier_count = before.batches[name]
+        if count > earlier_count:
+            sizes[name] = round((total - earlier_total) / (count - earlier_count), 2)
+    return sizes
+
+
+@asynccontextmanager
+async def running(arrangement: Arrangement | None = None) -> AsyncIterator[Running]:
+    """Run a system of its own. Its data is removed, unless something fails. Raises LaunchError."""
+    folder = _new_folder()
+    try:
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(local_client())
+            said = stack.enter_context((folder / "supervisor.log").open("w"))
+            system = system_on_free_ports(folder, arrangement)
+            supervisor = system.supervisor(client, Console(file=said, width=500))
+            stack.push_async_callback(_end, supervisor)
+            async with asyncio.timeout(_START_SECONDS):
+                await supervisor.start()
+            yield Running(system, supervisor, client)
+    except TimeoutError:
+        raise LaunchError(f"the system does not start within {_START_SECONDS:g} s: logs are in {folder}") from None
+    except LaunchError as failure:
+        raise LaunchError(f"{failure}; data and logs are in {folder}") from None
+    remove_data(folder)
+    shutil.rmtree(folder)
+
+
+def _new_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="ftgo-bench-"))
+    folder.chmod(0o711)  # PostgreSQL's own user passes through, where we are root
+    return folder
+
+
+async def _end(supervisor: Supervisor) -> None:
+    """At once: nobody needs what the processes still have in hand."""
+    supervisor.force()
+    await supervisor.stop()

@@ -1,0 +1,165 @@
+"""What the benchmark reckons with. That it measures a running system is seen by running it."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from contextlib import closing
+
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from shared.runtime.bench.cpu import cpu_seconds, each_took
+from shared.runtime.bench.figures import Latency, Spread, percentile
+from shared.runtime.bench.generator import Ends
+from shared.runtime.bench.http import Connections, read_head, request
+from shared.runtime.bench.running import Look, batch_sizes
+from shared.runtime.bench.schedule import at_rate
+from shared.runtime.cli import app
+from shared.runtime.process import LaunchError
+
+BURN = "import time\nwhile time.process_time() < 0.3: pass"
+
+
+def test_a_percentile_is_a_value_that_was_measured() -> None:
+    ordered = [float(each) for each in range(1, 1001)]
+    shares = (0.5, 0.9, 0.99, 0.999, 1.0)
+    assert [percentile(ordered, share) for share in shares] == [500, 900, 990, 999, 1000]
+    assert [percentile([7.0], share) for share in shares] == [7.0] * 5
+
+
+def test_latencies_are_in_milliseconds_and_need_no_order() -> None:
+    latency = Latency.of([0.003, 0.001, 0.002])
+    assert latency == Latency(count=3, p50=2.0, p90=3.0, p99=3.0, p99_9=3.0, max=3.0)
+    assert Latency.of([]) is None
+
+
+def test_a_spread_says_how_far_runs_are_apart_unless_there_was_one() -> None:
+    assert str(Spread.of([300.0, 100.0, 200.0])) == "200 (100 to 300)"
+    assert str(Spread.of([150.0])) == "150"
+
+
+class Time:
+    """A clock that goes on by sleeping only."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.slept: list[float] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def test_an_open_loop_keeps_to_its_rate_through_a_stall() -> None:
+    """What should have been sent during the stall is sent after it at once, and is late by what it waited."""
+    time = Time()
+    late = []
+
+    async def run() -> None:
+        async for moment in at_rate(10, 1, time.clock, time.sleep):
+            late.append(round(time.now - moment, 6))
+            if len(late) == 3:
+                time.now += 0.45
+
+    asyncio.run(run())
+    assert late == [0, 0, 0, 0.35, 0.25, 0.15, 0.05, 0, 0, 0]
+    assert time.now == pytest.approx(100.9)
+
+
+@pytest.mark.parametrize("then", ["child.wait()", "child.stdout.readline()"], ids=["that have ended", "that still run"])
+def test_cpu_of_children_counts(then: str) -> None:
+    after = "" if then == "child.wait()" else "\nprint(flush=True); time.sleep(60)"
+    code = (
+        "import subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {BURN + after!r}], stdout=subprocess.PIPE)\n"
+        f"{then}; print(flush=True); input(); child.kill()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        own = psutil.Process(parent.pid).cpu_times()
+        assert cpu_seconds(parent.pid) >= own.user + own.system + 0.29
+        parent.communicate(b"\n")
+
+
+def test_cpu_is_shared_out_in_milliseconds() -> None:
+    assert each_took({"order": 1.0, "nats": 0.5}, {"order": 2.0, "nats": 0.5}, 500) == {"order": 2.0, "nats": 0.0}
+    assert each_took({"order": 1.0}, {"order": 2.0}, 0) == {}
+
+
+def test_batches_between_two_looks() -> None:
+    before = Look(cpu={}, batches={"a": (10, 10), "b": (5, 5)}, restarts=0)
+    after = Look(cpu={}, batches={"a": (40, 20), "b": (5, 5)}, restarts=0)
+    assert batch_sizes(before, after) == {"a": 3.0}
+
+
+def test_heads_of_answers() -> None:
+    assert read_head(b"HTTP/1.1 201 Created\r\nContent-Length: 45\r\nx: y\r\n\r\n") == (201, 45)
+    assert read_head(b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length:0\r\n\r\n") == (503, 0)
+    for head in (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"\r\n\r\n", b"SSH-2.0 200 OK\r\n\r\n"):
+        with pytest.raises(ValueError):  # noqa: PT011 - it has no text that matters
+            read_head(head)
+
+
+def test_a_connection_is_used_again_and_a_broken_one_is_not() -> None:
+    seen = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                body = await reader.readexactly(read_head(b"HTTP/1.1 200 " + head)[1])
+                seen.append((writer.get_extra_info("peername")[1], body))
+                if body == b"break":
+                    return
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+
+    async def run() -> None:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            connections = Connections(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            for body in (b"one", b"two"):
+                assert await connections.ask(request("POST", "/", body)) == (200, body)
+            with pytest.raises(EOFError):
+                await connections.ask(request("POST", "/", b"break"))
+            assert await connections.ask(request("POST", "/", b"three")) == (200, b"three")
+            connections.close()
+
+    asyncio.run(run())
+    assert [body for _, body in seen] == [b"one", b"two", b"break", b"three"]
+    ports = [port for port, _ in seen]
+    assert ports[0] == ports[1] == ports[2] != ports[3]
+
+
+class Published:
+    """An event as NATS brings it."""
+
+    def __init__(self, event: str, order: str) -> None:
+        self.subject = f"ftgo.0.event.order.{event}"
+        self.data = f'{{"order_id": "{order}"}}'.encode()
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["before the answer", "after the answer"])
+def test_an_end_is_seen_before_and_after_one_waits_for_it(early: bool) -> None:
+    async def run() -> str:
+        ends = Ends()
+        if early:
+            await ends.note(Published("OrderRejected", "1"))  # type: ignore[arg-type]
+        waiting = asyncio.create_task(ends.of("1"))
+        await asyncio.sleep(0)
+        await ends.note(Published("OrderApproved", "2"))  # type: ignore[arg-type]
+        if not early:
+            await ends.note(Published("OrderRejected", "1"))  # type: ignore[arg-type]
+        return (await waiting)[0]
+
+    assert asyncio.run(run()) == "OrderRejected"
+
+
+@pytest.mark.parametrize("arguments", [["--users", "many"], ["--rates", "0"], ["--users", "", "--rates", ""]])
+def test_numbers_that_make_no_sense_are_told(arguments: list[str]) -> None:
+    result = CliRunner().invoke(app, ["bench", "orders", *arguments], env=dict(os.environ))
+    assert isinstance(result.exception, LaunchError)
+    assert arguments[0] in str(result.exception)
