@@ -153,11 +153,11 @@ class Generator:
         try:
             order, answered = await self._begin_saga()
             what, ended = await self._ends.of(order)
+        except TimeoutError:  # an OSError too
+            self._unended += counts
+            return False
         except (Refused, OSError, EOFError) as failure:
             self._failures[f"{type(failure).__name__} {failure}".strip()] += counts
-            return False
-        except TimeoutError:
-            self._unended += counts
             return False
         if what in ("OrderApproved", "OrderRevised", "OrderRevisingUndone", "OrderCancellingUndone"):
             self._keep(order)

@@ -8,6 +8,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 _END_OF_HEAD = b"\r\n\r\n"
+_ANSWER_SECONDS = 30.0
 _LENGTH = b"\r\ncontent-length:"
 
 
@@ -60,10 +61,11 @@ class Connections:
         self._free: list[Connection] = []
 
     async def ask(self, prepared: bytes) -> tuple[int, bytes]:
-        """Send a request on a connection that nobody uses. Raises OSError and EOFError."""
+        """Send a request on a connection that nobody uses. Raises OSError, TimeoutError among them, and EOFError."""
         connection = self._free.pop() if self._free else await Connection.to(self._url)
         try:
-            answer = await connection.ask(prepared)
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                answer = await connection.ask(prepared)
         except BaseException:
             connection.close()
             raise

@@ -101,8 +101,8 @@ async def measure(running: Running, load: Load, number: int, seed: int, warm_up:
         if generator.returncode is None:
             generator.kill()
             await generator.wait()
-    if before.restarts != after.restarts:
-        raise LaunchError("a part of the system ended while it was measured, and was started again")
+    if before.restarts != after.restarts or before.cpu.keys() != after.cpu.keys():
+        raise LaunchError("a part of the system ended while it was measured")
     count = sum(outcome.ended.values())
     return Measured(
         load=load,
