@@ -36,6 +36,8 @@ _SURROUNDINGS = (
     asyncpg.ObjectNotInPrerequisiteStateError,  # 55: it takes no connections at present
     asyncpg.InternalClientError,
 )
+_STORAGE = "md.c"
+"""The source of PostgreSQL that writes and extends tables' files."""
 
 
 @contextmanager
@@ -53,10 +55,15 @@ def translated_errors() -> Iterator[None]:
 def _translated(error: BaseException) -> BaseException:
     if isinstance(error, _CONFLICTS):
         return Conflict(str(error))
-    if isinstance(error, _SURROUNDINGS):
+    if isinstance(error, _SURROUNDINGS) or _is_of_a_file(error):
         reason = _reason(error)
         return DatabaseUnavailable(f"PostgreSQL: {reason}" if str(reason) else f"PostgreSQL: {type(reason).__name__}")
     return error
+
+
+def _is_of_a_file(error: BaseException) -> bool:
+    """Whether a table's file could not become larger: for a quota or a limit there is no SQLSTATE of its own."""
+    return isinstance(error, asyncpg.InternalServerError) and error.server_source_filename == _STORAGE
 
 
 def _reason(error: BaseException) -> BaseException:

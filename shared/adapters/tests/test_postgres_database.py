@@ -15,7 +15,7 @@ from sqlalchemy import Boolean, Column, Integer, MetaData, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.adapters.postgres.database import PostgresDatabase
-from shared.adapters.postgres.errors import DatabaseUnavailable
+from shared.adapters.postgres.errors import DatabaseUnavailable, translated_errors
 from shared.adapters.postgres.rows import RowMapping
 from shared.adapters.postgres.tables import Timestamp
 from shared.core.errors import Conflict, TechnicalFault
@@ -212,6 +212,15 @@ async def test_a_server_that_has_no_room_is_a_fault_of_the_surroundings(infra: I
                     pytest.fail("there is no room")
     finally:
         run_sql(infra.admin_url, "alter role ordering_service connection limit -1")
+
+
+@pytest.mark.parametrize(("source", "is_surroundings"), [("md.c", True), ("nodeAgg.c", False)])
+def test_a_file_that_cannot_become_larger_is_a_fault_of_the_surroundings(source: str, is_surroundings: bool) -> None:
+    """PostgreSQL has a code for a full disk, and for a quota or a limit only that of its own mistakes."""
+    error = asyncpg.InternalServerError("could not extend file: File too large")
+    error.server_source_filename = source
+    with pytest.raises(DatabaseUnavailable if is_surroundings else asyncpg.InternalServerError), translated_errors():
+        raise error
 
 
 async def test_a_value_that_its_column_cannot_hold_is_no_fault_of_the_surroundings(provisioned: Database) -> None:
