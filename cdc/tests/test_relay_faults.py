@@ -386,6 +386,7 @@ async def test_a_stop_is_not_held_up_by_a_transaction_that_the_slot_waits_for(
             await eventually(waits_for_it)
             await relay.crash()
             await outbox.slot_is_free()
+            assert not await waits_for_it(), "the temporary slot went with its session"
         await transaction.rollback()
 
 

@@ -392,3 +392,4 @@ def test_every_service_starts_from_an_empty_database(infra: Infra) -> None:
     for service in BY_NAME.values():
         with infra.database(service) as database:
             migrate(service, database.migrations_url)
+            run_sql(database.url, "select from inbox, outbox, events, subscriptions")

@@ -14,7 +14,8 @@ GIVEN: dict[str, Any] = {"port": 1, "database_url": "postgresql://db/a", "migrat
 
 
 def test_the_defaults_go_together() -> None:
-    ServiceSettings(**GIVEN)
+    settings = ServiceSettings(**GIVEN)
+    assert settings.inbox_retention_seconds >= settings.outbox_retention_seconds + settings.stream_max_age_seconds
 
 
 @pytest.mark.parametrize(
