@@ -1,15 +1,17 @@
 """Figures that say what many measurements were like."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Self
+from typing import ClassVar, Self
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
     """How long something took, in milliseconds."""
+
+    SHARES: ClassVar[Mapping[str, float]] = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99_9": 0.999, "max": 1.0}
 
     count: int
     p50: float
@@ -24,10 +26,8 @@ class Latency:
         if not seconds:
             return None
         ordered = sorted(seconds)
-        shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99_9": 0.999, "max": 1.0}
-        return cls(
-            count=len(ordered), **{name: round(1000 * percentile(ordered, share), 2) for name, share in shares.items()}
-        )
+        figures = {name: round(1000 * percentile(ordered, share), 2) for name, share in cls.SHARES.items()}
+        return cls(count=len(ordered), **figures)
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:

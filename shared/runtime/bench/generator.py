@@ -16,6 +16,7 @@ from typing import Any
 from nats.aio.msg import Msg
 
 from shared.adapters.nats.connection import UNLIMITED, NatsAddress, connect
+from shared.core.ids import new_id
 from shared.runtime.bench.http import Connections, request
 from shared.runtime.bench.plan import MEASURED, MEASURING, Outcome, Plan
 from shared.runtime.bench.schedule import at_rate
@@ -93,6 +94,8 @@ class Generator:
         self._unended = 0
         self._http: list[float] = []
         self._end_to_end: list[float] = []
+        self._reads: dict[str, list[float]] = {"order": [], "history": []} if plan.reads else {}
+        self._in_all = 0
 
     async def run(self) -> Outcome:
         """Open a town of its own, warm up, measure, and wait for what is still under way."""
@@ -125,7 +128,9 @@ class Generator:
             ended=dict(self._ended),
             http=self._http,
             end_to_end=self._end_to_end,
+            reads=self._reads,
             cpu=cpu,
+            in_all=self._in_all,
             unended=self._unended,
             failures=dict(+self._failures),
         )
@@ -164,9 +169,10 @@ class Generator:
         if counts:
             self._http.append(answered - intended)
             self._end_to_end.append(ended - intended)
+        self._in_all += 1
         if begin <= ended < end:
             self._ended[what] += 1
-        return True
+        return await self._read(order, counts) if self._plan.reads else True
 
     async def _begin_saga(self) -> tuple[str, float]:
         """Ask for one; returns the order, and when the request was answered. Raises Refused."""
@@ -174,18 +180,37 @@ class Generator:
         if what in ("cancel", "revise") and self._approved:
             order = self._approved.pop(self._random.randrange(len(self._approved)))
             body = b'{"revised_quantities":{"a":%d}}' % self._random.randint(1, 3) if what == "revise" else b""
-            await self._ask("order", "PUT", f"/api/orders/{order}/{what}", body)
+            await self._change("PUT", f"/api/orders/{order}/{what}", body)
             return order, _clock()
         bodies = self._refused_bodies if what == "reject" else self._bodies
-        answer = await self._ask("order", "POST", "/api/orders", self._random.choice(bodies))
+        answer = await self._change("POST", "/api/orders", self._random.choice(bodies))
         return json.loads(answer)["id"], _clock()
 
     def _keep(self, order: str) -> None:
         if self._plan.mix:
             self._approved.append(order)
 
-    async def _ask(self, service: str, method: str, path: str, body: bytes = b"") -> bytes:
-        status, answer = await self._services[service].ask(request(method, path, body))
+    async def _read(self, order: str, counts: bool) -> bool:
+        """Look at the order, and at its consumer's history; returns whether both could be seen."""
+        try:
+            began = _clock()
+            answer = await self._ask("order", "GET", f"/api/orders/{order}")
+            seen = _clock()
+            consumer = json.loads(answer)["consumer_id"]
+            await self._ask("order_history", "GET", f"/api/orders?consumerID={consumer}")
+        except (Refused, OSError, EOFError) as failure:
+            self._failures[f"reading: {type(failure).__name__} {failure}".strip()] += counts
+            return False
+        if counts:
+            self._reads["order"].append(seen - began)
+            self._reads["history"].append(_clock() - seen)
+        return True
+
+    async def _change(self, method: str, path: str, body: bytes) -> bytes:
+        return await self._ask("order", method, path, body, new_id() if self._plan.keys else None)
+
+    async def _ask(self, service: str, method: str, path: str, body: bytes = b"", key: str | None = None) -> bytes:
+        status, answer = await self._services[service].ask(request(method, path, body, key))
         if not 200 <= status < 300:
             raise Refused(str(status))
         return answer

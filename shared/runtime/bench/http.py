@@ -12,9 +12,11 @@ _ANSWER_SECONDS = 30.0
 _LENGTH = b"\r\ncontent-length:"
 
 
-def request(method: str, path: str, body: bytes = b"") -> bytes:
-    """Return a request's bytes."""
+def request(method: str, path: str, body: bytes = b"", key: str | None = None) -> bytes:
+    """Return a request's bytes; with a key, it may be sent again and is done once."""
     head = f"{method} {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    if key is not None:
+        head += f"\r\nIdempotency-Key: {key}"
     return head.encode() + _END_OF_HEAD + body
 
 

@@ -4,11 +4,12 @@ import asyncio
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Self
 
 from shared.runtime.bench.cpu import each_took
-from shared.runtime.bench.figures import Latency
+from shared.runtime.bench.figures import Latency, Spread
 from shared.runtime.bench.plan import MEASURED, MEASURING, Outcome, Plan
 from shared.runtime.bench.running import Running, batch_sizes
 from shared.runtime.process import LaunchError
@@ -25,11 +26,13 @@ _LONGEST_ANSWER = 64 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """So many users in a closed loop, or so many sagas a second in an open one."""
+    """So many users in a closed loop, or so many sagas a second in an open one. See `Plan`."""
 
     users: int | None = None
     rate: float | None = None
     mix: bool = False
+    reads: bool = False
+    keys: bool = True
 
     def __str__(self) -> str:
         what = "sagas" if self.mix else "orders"
@@ -38,7 +41,10 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one run of a load has shown. `cpu` is in milliseconds for each saga, `memory` in bytes."""
+    """What one run of a load has shown. `cpu` is in milliseconds for each saga, `memory` in bytes.
+
+    `in_all` are the sagas that ended at any time, while it was warmed up too.
+    """
 
     load: Load
     number: int
@@ -46,9 +52,11 @@ class Measured:
     ended: Mapping[str, int]
     http: Latency | None
     end_to_end: Latency | None
+    reads: Mapping[str, Latency | None]
     cpu: Mapping[str, float]
     batches: Mapping[str, float]
     memory: Mapping[str, int]
+    in_all: int
     unended: int
     failures: Mapping[str, int]
 
@@ -56,6 +64,33 @@ class Measured:
     def cpu_in_all(self) -> float:
         """Milliseconds of CPU for each saga, the generator's included."""
         return sum(self.cpu.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What all runs of a load have shown. Latencies are in milliseconds, by what took it and by share (p50, …, max)."""
+
+    load: Load
+    runs: int
+    a_second: Spread
+    cpu: Spread
+    latencies: Mapping[str, Mapping[str, Spread]]
+
+    @classmethod
+    def of(cls, runs: Sequence[Measured]) -> Self:
+        """Return the summary of at least one run of a load."""
+        each_run = [{"HTTP": each.http, "saga": each.end_to_end, **each.reads} for each in runs]
+        return cls(
+            load=runs[0].load,
+            runs=len(runs),
+            a_second=Spread.of([each.a_second for each in runs]),
+            cpu=Spread.of([each.cpu_in_all for each in runs]),
+            latencies={what: _spreads([found for each in each_run if (found := each[what])]) for what in each_run[0]},
+        )
+
+
+def _spreads(latencies: Sequence[Latency]) -> dict[str, Spread]:
+    return {share: Spread.of([getattr(each, share) for each in latencies]) for share in Latency.SHARES if latencies}
 
 
 async def measure(running: Running, load: Load, number: int, seed: int, warm_up: float, seconds: float) -> Measured:
@@ -70,6 +105,8 @@ async def measure(running: Running, load: Load, number: int, seed: int, warm_up:
         users=load.users,
         rate=load.rate,
         mix=load.mix,
+        reads=load.reads,
+        keys=load.keys,
         warm_up=warm_up,
         seconds=seconds,
         seed=f"{seed} {number}",
@@ -111,9 +148,11 @@ async def measure(running: Running, load: Load, number: int, seed: int, warm_up:
         ended=outcome.ended,
         http=Latency.of(outcome.http),
         end_to_end=Latency.of(outcome.end_to_end),
+        reads={what: Latency.of(seconds) for what, seconds in outcome.reads.items()},
         cpu=each_took({**before.cpu, GENERATOR: 0.0}, {**after.cpu, GENERATOR: outcome.cpu}, count),
         batches=batch_sizes(before, after),
         memory=memory,
+        in_all=outcome.in_all,
         unended=outcome.unended,
         failures=outcome.failures,
     )

@@ -10,7 +10,11 @@ MEASURED = b"measured\n"
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A load: so many users one after another each (closed loop), or so many sagas a second (open loop)."""
+    """A load: so many users one after another each (closed loop), or so many sagas a second (open loop).
+
+    With `keys`, each request that changes something has an idempotency key, as a client's should. With `reads`, the
+    order and its consumer's history are looked at when a saga has ended.
+    """
 
     urls: Mapping[str, str]
     nats_url: str
@@ -19,6 +23,8 @@ class Plan:
     users: int | None
     rate: float | None
     mix: bool
+    reads: bool
+    keys: bool
     warm_up: float
     seconds: float
     seed: str
@@ -30,13 +36,16 @@ class Plan:
 class Outcome:
     """What came of it. Durations are seconds.
 
-    `ended` are the sagas that ended within the window; `http` and `end_to_end` are of those begun in it.
+    `ended` are the sagas that ended within the window; `http`, `end_to_end` and `reads` are of those begun in it.
+    `in_all` counts those before and after it too.
     """
 
     window: float
     ended: Mapping[str, int]
     http: list[float]
     end_to_end: list[float]
+    reads: Mapping[str, list[float]]
     cpu: float
+    in_all: int
     unended: int
     failures: Mapping[str, int]

@@ -17,9 +17,12 @@ from shared.runtime.process import LaunchError
 from shared.runtime.soak.samples import memory_of
 from shared.runtime.supervisor import Supervisor, local_client
 from shared.runtime.system import Arrangement, System, remove_data, system_on_free_ports
-from shared.runtime.topology import BY_NAME
+from shared.runtime.topology import BY_NAME, SERVICES
+from shared.runtime.verify.command import when_at_rest
 
 _START_SECONDS = 120.0
+_REST_SECONDS = 60.0
+_MOST_SHOWN = 20
 BATCHES = {"messages": "batch_messages", "HTTP commands": "batch_http_commands"}
 """What is handled in batches, and the metric that counts them."""
 
@@ -49,6 +52,16 @@ class Running:
     def memory(self) -> dict[str, int]:
         """The proportional set size of each part, in bytes."""
         return {name: memory_of(pid) for name, pid in self.pids().items()}
+
+    async def verify(self) -> None:
+        """Wait until nothing is under way, and check the invariants. LaunchError when something does not hold."""
+        databases = [self.system.database(service) for service in SERVICES]
+        unrest, findings = await when_at_rest(databases, self.system.nats_address, _REST_SECONDS)
+        wrong = [f"it has not come to rest within {_REST_SECONDS:g} s: {unrest}"] if unrest else []
+        wrong += [f"{each.invariant} {each.text}: {' '.join(each.ids)}" for each in findings]
+        if wrong:
+            shown = "\n".join(wrong[:_MOST_SHOWN])
+            raise LaunchError(f"{len(wrong)} things do not hold afterwards:\n{shown}\n")
 
     async def look(self) -> Look:
         """Look at everything now."""

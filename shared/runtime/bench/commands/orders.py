@@ -24,7 +24,10 @@ from shared.runtime.process import LaunchError
 
 if TYPE_CHECKING:  # a command line that only prints its help need not load all that services are made of
     from shared.runtime.bench.machine import Surroundings
-    from shared.runtime.bench.orders import Load, Measured
+    from shared.runtime.bench.orders import Load, Measured, Summary
+
+_SPREADS = ("p50", "p99")
+"""Shares of which the table says how far runs are apart; the file says it of all."""
 
 
 def orders(
@@ -38,6 +41,9 @@ def orders(
     mix: Annotated[
         bool, typer.Option("--mix", help="60 % create, 15 % cancel, 15 % revise, 10 % rejected; counted in sagas.")
     ] = False,
+    reads: Annotated[
+        bool, typer.Option("--reads", help="After each saga, read the order, and its consumer's history.")
+    ] = False,
     seed: Seed = 1,
     json_file: JsonFile = None,
     plot: PlotFile = None,
@@ -47,33 +53,40 @@ def orders(
     It starts the whole system as `./ftgo up` does, durable, in a temporary folder and on free ports. In a closed loop
     each user orders again when the order is Approved. In an open loop orders come at a rate whatever happens, and
     latencies count from the moment at which the order was meant to be sent. That an order is Approved is seen in NATS.
-    The exit code is 0 only when every order was taken and came to its end.
+    Every request that changes something has an idempotency key. The exit code is 0 only when every order was taken and
+    came to its end, and with --mix, when all invariants of `./ftgo verify` hold afterwards.
 
-    Examples: `./ftgo bench orders --users 100 --rates "" --seconds 60 --runs 3`   `./ftgo bench orders --mix`
+    Examples: `./ftgo bench orders --users 100 --rates "" --seconds 60 --runs 3`   `./ftgo bench orders --mix --reads`
     """
-    from shared.runtime.bench.orders import Load
+    from shared.runtime.bench.orders import Load, Summary
 
-    loads = [Load(users=int(each), mix=mix) for each in numbers(users, "--users", whole=True)]
-    loads += [Load(rate=each, mix=mix) for each in numbers(rates, "--rates")]
+    loads = [Load(users=int(each), mix=mix, reads=reads) for each in numbers(users, "--users", whole=True)]
+    loads += [Load(rate=each, mix=mix, reads=reads) for each in numbers(rates, "--rates")]
     if not loads:
         raise LaunchError("there is nothing to run: say --users or --rates")
     where, measured = asyncio.run(_measure(loads, runs, seed, warm_up, seconds))
-    show(where, _orders_table(loads, measured, mix), _cost_table(loads, measured))
+    summaries = [Summary.of([each for each in measured if each.load == load]) for load in loads]
+    show(where, _orders_table(summaries, mix), cost_table(loads, measured))
     options = {"seed": seed, "warm_up": warm_up, "seconds": seconds, "runs": runs}
-    write_json(json_file, where, options, measured)
+    write_json(json_file, where, options | {"summaries": [asdict(each) for each in summaries]}, measured)
     if plot is not None:
         from shared.runtime.bench.plot import draw_orders
 
         plot.parent.mkdir(parents=True, exist_ok=True)
         draw_orders(measured, f"{'Mixed sagas' if mix else 'Orders'}; {in_short(where)}", plot)
+    if complain(measured):
+        raise typer.Exit(1)
+
+
+def complain(measured: "Sequence[Measured]") -> bool:
+    """Print what was refused, failed, or did not end; returns whether there is anything."""
     failed = False
     for each in measured:
         for what, count in {**each.failures, "did not end": each.unended}.items():
             if count:
                 failed = True
                 console.print(f"[red]{each.load}, run {each.number}:[/] {count} orders: {what}")
-    if failed:
-        raise typer.Exit(1)
+    return failed
 
 
 async def _measure(
@@ -90,33 +103,38 @@ async def _measure(
             for load in loads:
                 measured.append(await measure(system, load, number, seed, warm_up, seconds))
                 console.print(f"[dim]run {number}, {load}:[/] {measured[-1].a_second:g}/s")
+        if any(load.mix for load in loads):
+            await system.verify()
+            console.print("[dim]nothing is stuck, and all invariants hold[/]")
     return where, measured
 
 
-def _orders_table(loads: "Sequence[Load]", measured: "Sequence[Measured]", mix: bool) -> Table:
-    """Each load's throughput and latencies: the median of the runs, and the spread of the throughput."""
-    from shared.runtime.bench.figures import Spread
+def _orders_table(summaries: "Sequence[Summary]", mix: bool) -> Table:
+    """Each load's throughput and latencies."""
+    from shared.runtime.bench.figures import Latency
 
     table = new_table("From the request to the saga's end; milliseconds, the median of the runs (least to most)")
     table.add_column("")
     table.add_column("sagas/s" if mix else "approved/s", justify="right")
-    for what in ("HTTP", "to the end" if mix else "to Approved"):
-        for share in ("p50", "p90", "p99", "p99.9", "max"):
-            table.add_column(f"{what} {share}" if share == "p50" else share, justify="right")
-    for load in loads:
-        own = [each for each in measured if each.load == load]
-        cells = [str(Spread.of([each.a_second for each in own]))]
-        for latencies in ([each.http for each in own], [each.end_to_end for each in own]):
-            there = [asdict(each) for each in latencies if each is not None]
-            cells += [
-                f"{Spread.of([each[share] for each in there]).median:.1f}" if there else ""
-                for share in ("p50", "p90", "p99", "p99_9", "max")
-            ]
-        table.add_row(str(load), *cells)
+    table.add_column("")
+    for share in Latency.SHARES:
+        table.add_column(share.replace("_", "."), justify="right", no_wrap=True)
+    names = {
+        "HTTP": "answered",
+        "saga": "ended" if mix else "Approved",
+        "order": "order read",
+        "history": "history read",
+    }
+    for summary in summaries:
+        head = [str(summary.load), str(summary.a_second)]
+        for what, spreads in summary.latencies.items():
+            cells = (str(each) if share in _SPREADS else f"{each.median:,.4g}" for share, each in spreads.items())
+            table.add_row(*head, names[what], *cells)
+            head = ["", ""]
     return table
 
 
-def _cost_table(loads: "Sequence[Load]", measured: "Sequence[Measured]") -> Table:
+def cost_table(loads: "Sequence[Load]", measured: "Sequence[Measured]") -> Table:
     """What each part takes: CPU for each saga, mean batches, and memory after the last run."""
     from statistics import mean
 

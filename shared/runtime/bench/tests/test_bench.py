@@ -4,7 +4,10 @@ import asyncio
 import os
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Sequence
+from contextlib import closing, nullcontext
+from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -14,10 +17,15 @@ from shared.runtime.bench.cpu import cpu_seconds, each_took
 from shared.runtime.bench.figures import Latency, Spread, percentile
 from shared.runtime.bench.generator import Ends
 from shared.runtime.bench.http import Connections, read_head, request
-from shared.runtime.bench.running import Look, batch_sizes
+from shared.runtime.bench.orders import Load, Measured, Summary
+from shared.runtime.bench.running import Look, Running, batch_sizes
 from shared.runtime.bench.schedule import at_rate
 from shared.runtime.cli import app
 from shared.runtime.process import LaunchError
+from shared.runtime.provision import Database
+from shared.runtime.system import System, SystemSettings
+from shared.runtime.topology import SERVICES
+from shared.runtime.verify.facts import Finding
 
 BURN = "import time\nwhile time.process_time() < 0.3: pass"
 
@@ -71,6 +79,50 @@ def test_an_open_loop_keeps_to_its_rate_through_a_stall() -> None:
     assert time.now == pytest.approx(100.9)
 
 
+def measured(number: int, a_second: float, p50: float, reads: Latency | None) -> Measured:
+    """A run of a load."""
+    saga = Latency(count=1, p50=p50, p90=p50, p99=p50, p99_9=p50, max=p50)
+    return Measured(
+        load=Load(users=1, mix=True, reads=True),
+        number=number,
+        a_second=a_second,
+        ended={"OrderApproved": 1},
+        http=saga,
+        end_to_end=saga,
+        reads={"order": reads, "history": None},
+        cpu={"order": 1.0, "nats": a_second},
+        batches={},
+        memory={},
+        in_all=2,
+        unended=0,
+        failures={},
+    )
+
+
+def test_a_summary_is_of_all_runs_and_says_nothing_of_what_none_has_seen() -> None:
+    read = Latency.of([0.004])
+    summary = Summary.of([measured(1, 30, 5, read), measured(2, 10, 7, None), measured(3, 20, 9, read)])
+    assert (summary.runs, str(summary.a_second), str(summary.cpu)) == (3, "20 (10 to 30)", "21 (11 to 31)")
+    assert [*summary.latencies] == ["HTTP", "saga", "order", "history"]
+    assert str(summary.latencies["saga"]["p50"]) == "7 (5 to 9)"
+    assert str(summary.latencies["order"]["max"]) == "4"
+    assert summary.latencies["history"] == {}
+
+
+@pytest.mark.parametrize(("unrest", "findings"), [("", []), ("2 sagas", []), ("", [Finding("I4", "odd", ("7",))])])
+def test_what_does_not_hold_after_a_run_fails_it(
+    unrest: str, findings: list[Finding], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def when_at_rest(databases: Sequence[Database], *_: Any) -> tuple[str, list[Finding]]:
+        assert {each.service.name for each in databases} == {each.name for each in SERVICES}
+        return unrest, findings
+
+    monkeypatch.setattr("shared.runtime.bench.running.when_at_rest", when_at_rest)
+    system = Running(System(SystemSettings(data_dir=tmp_path)), None, None)  # type: ignore[arg-type]
+    with pytest.raises(LaunchError, match=r"2 sagas|I4 odd: 7") if unrest or findings else nullcontext():
+        asyncio.run(system.verify())
+
+
 @pytest.mark.parametrize("then", ["child.wait()", "child.stdout.readline()"], ids=["that have ended", "that still run"])
 def test_cpu_of_children_counts(then: str) -> None:
     after = "" if then == "child.wait()" else "\nprint(flush=True); time.sleep(60)"
@@ -96,6 +148,12 @@ def test_batches_between_two_looks() -> None:
     before = Look(cpu={}, batches={"a": (10, 10), "b": (5, 5)}, restarts=0)
     after = Look(cpu={}, batches={"a": (40, 20), "b": (5, 5)}, restarts=0)
     assert batch_sizes(before, after) == {"a": 3.0}
+
+
+def test_a_request_has_its_key_and_its_length() -> None:
+    plain, keyed = request("PUT", "/x", b"{}"), request("PUT", "/x", b"{}", "one")
+    assert plain.startswith(b"PUT /x HTTP/1.1\r\n")
+    assert keyed.split(b"\r\n\r\n") == [plain.split(b"\r\n\r\n")[0] + b"\r\nIdempotency-Key: one", b"{}"]
 
 
 def test_heads_of_answers() -> None:
