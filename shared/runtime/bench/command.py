@@ -3,14 +3,11 @@
 import typer
 
 from shared.runtime.bench.commands.orders import orders
+from shared.runtime.bench.commands.relay import relay
 
 bench = typer.Typer(
     no_args_is_help=True,
     help="Measure a system of its own on this machine, with everything on it, the load generator included.",
 )
-bench.command()(orders)
-
-
-@bench.callback()
-def _group() -> None:
-    """Without it, typer would make the only command the group itself."""
+for each in (orders, relay):
+    bench.command()(each)

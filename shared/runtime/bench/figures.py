@@ -50,5 +50,9 @@ class Spread:
 
     def __str__(self) -> str:
         if self.least == self.most:
-            return f"{self.median:,.4g}"
-        return f"{self.median:,.4g} ({self.least:,.4g} to {self.most:,.4g})"
+            return _four_digits(self.median)
+        return f"{_four_digits(self.median)} ({_four_digits(self.least)} to {_four_digits(self.most)})"
+
+
+def _four_digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"

@@ -13,6 +13,7 @@ from rich.table import Table
 from shared.runtime.process import LaunchError
 
 if TYPE_CHECKING:  # a command line that only prints its help need not load all that services are made of
+    from shared.runtime.bench.figures import Latency
     from shared.runtime.bench.machine import Surroundings
 
 Runs = Annotated[int, typer.Option(help="How often all of it is run, one after another.", min=1)]
@@ -32,6 +33,22 @@ console = Console(highlight=False)
 def new_table(title: str) -> Table:
     """Return an empty table with a title."""
     return Table(box=None, header_style="dim", title=title, title_justify="left", title_style="bold")
+
+
+def add_latency_columns(table: Table) -> None:
+    """Add a column for each share of latencies."""
+    from shared.runtime.bench.figures import Latency
+
+    for share in Latency.SHARES:
+        table.add_column(share.replace("_", "."), justify="right", no_wrap=True)
+
+
+def latency_cells(runs: "Sequence[Latency | None]") -> list[str]:
+    """Return the cells of these columns, from at least one run."""
+    from shared.runtime.bench.figures import Latency, Spread
+
+    there = [each for each in runs if each is not None]
+    return [str(Spread.of([getattr(each, share) for each in there])) for share in Latency.SHARES] if there else []
 
 
 def show(where: "Surroundings", *tables: Table) -> None:

@@ -49,6 +49,10 @@ class Running:
         children = self.supervisor.children.items()
         return {name: child.process.pid for name, child in children if child.process is not None and child.alive}
 
+    def cpu(self) -> dict[str, float]:
+        """The CPU time that each part has used, in seconds."""
+        return {name: cpu_seconds(pid) for name, pid in self.pids().items()}
+
     def memory(self) -> dict[str, int]:
         """The proportional set size of each part, in bytes."""
         return {name: memory_of(pid) for name, pid in self.pids().items()}
@@ -65,7 +69,7 @@ class Running:
 
     async def look(self) -> Look:
         """Look at everything now."""
-        cpu = {name: cpu_seconds(pid) for name, pid in self.pids().items()}
+        cpu = self.cpu()
         batches = {}
         for name, child in self.supervisor.children.items():
             if name in BY_NAME:

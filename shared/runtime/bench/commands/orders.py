@@ -13,6 +13,7 @@ from shared.runtime.bench.report import (
     PlotFile,
     Runs,
     Seed,
+    add_latency_columns,
     console,
     in_short,
     new_table,
@@ -111,14 +112,11 @@ async def _measure(
 
 def _orders_table(summaries: "Sequence[Summary]", mix: bool) -> Table:
     """Each load's throughput and latencies."""
-    from shared.runtime.bench.figures import Latency
-
     table = new_table("From the request to the saga's end; milliseconds, the median of the runs (least to most)")
     table.add_column("")
     table.add_column("sagas/s" if mix else "approved/s", justify="right")
     table.add_column("")
-    for share in Latency.SHARES:
-        table.add_column(share.replace("_", "."), justify="right", no_wrap=True)
+    add_latency_columns(table)
     names = {
         "HTTP": "answered",
         "saga": "ended" if mix else "Approved",
