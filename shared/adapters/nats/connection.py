@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 from nats.aio.client import Client
-from nats.errors import Error
+from nats.errors import ConnectionClosedError, Error
 from nats.js.manager import JetStreamManager
 
 from shared.messaging.broker import BrokerUnavailable
@@ -49,12 +49,25 @@ class NatsAddress:
         return {"tls": context, "tls_handshake_first": True}
 
 
+class FrameClient(Client):
+    """nats-py's client, for who writes frames of the protocol itself: putting headers together takes nats-py longer
+    than everything else that a message with fourteen of them needs.
+    """
+
+    async def send(self, frames: bytes) -> None:
+        """Send whole frames, after what was sent before. Raises ConnectionClosedError."""
+        if not self.is_connected:
+            raise ConnectionClosedError
+        await self._send_command(frames)
+        await self._flush_pending()
+
+
 @dataclass(frozen=True, slots=True)
 class NatsConnection:
     """A connected client. `lost` is done, with the reason, as soon as the connection is closed, by whomever."""
 
     user: str
-    client: Client
+    client: FrameClient
     jetstream: JetStreamManager
     lost: asyncio.Future[str]
 
@@ -63,7 +76,7 @@ class NatsConnection:
 async def connect(address: NatsAddress) -> AsyncIterator[NatsConnection]:
     """Connect once. Never reconnects: nats-py's buffered reconnect breaks the order of pipelined messages."""
     tls = address.tls()
-    client = Client()
+    client = FrameClient()
     user = address.user or ANYBODY
     lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 

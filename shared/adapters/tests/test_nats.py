@@ -11,8 +11,8 @@ from shared.adapters.nats import publisher, reader
 from shared.adapters.nats.broker import NatsBroker
 from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.nats.stream import STREAM, StreamLimits
-from shared.messaging.broker import Bounds, Broker, BrokerUnavailable, PartitionsDiffer, Publication
-from shared.messaging.envelope import MAX_DATA
+from shared.messaging.broker import Bounds, Broker, BrokerUnavailable, PartitionsDiffer, Publication, subject_of
+from shared.messaging.envelope import MAX_DATA, ROW_ID_HEADER
 from shared.runtime.chaos.proxy import Trouble, proxy
 from shared.testing.broker_suite import CREATED, BrokerSuite, publication, publications, rows, take_exactly
 from shared.testing.infra import Infra, NatsServer
@@ -106,6 +106,16 @@ async def test_what_the_server_will_never_take_is_told_from_what_it_takes(new_na
             ]
         )
         assert positions == [1, None, None, None, None, None, 2]
+
+
+async def test_a_line_break_can_not_forge_a_header(new_nats: NewNats) -> None:
+    forged = Publication(
+        row_id="order-1", subject=subject_of(0, CREATED), headers={"ce-id": "1\r\nce-type: x", "ce-a": "\n"}, data="{}"
+    )
+    async with broker_at(new_nats().url).connect() as log, log.read(0, after=0, filters=[CREATED]) as feed:
+        assert await log.publish([forged]) == [1]
+        [received] = await feed.take(1, 5)
+    assert received.headers == {ROW_ID_HEADER: "order-1", "ce-id": "1  ce-type: x", "ce-a": ""}
 
 
 async def test_the_largest_message_that_may_be_written_is_taken(new_nats: NewNats) -> None:
