@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from datetime import timedelta
 
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
@@ -81,6 +82,13 @@ async def stream_bounds(jetstream: JetStreamManager) -> Bounds:
     with broker_faults():
         state = (await jetstream.stream_info(STREAM)).state
     return Bounds(state.first_seq if state.messages else state.last_seq + 1, state.last_seq)
+
+
+async def max_age(jetstream: JetStreamManager) -> timedelta:
+    """How long the stream keeps messages."""
+    with broker_faults():
+        info = await jetstream.stream_info(STREAM)
+    return timedelta(seconds=info.config.max_age or 0)
 
 
 async def free_bytes(jetstream: JetStreamManager) -> float:

@@ -5,9 +5,12 @@ It reads a `Plan` from its standard input and writes an `Outcome` to its standar
 
 import asyncio
 import json
+import math
 import sys
 import time
 from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -96,24 +99,16 @@ class Generator:
         self._end_to_end: list[float] = []
         self._reads: dict[str, list[float]] = {"order": [], "history": []} if plan.reads else {}
         self._in_all = 0
+        self.placed = 0
+        """How many orders were asked for."""
 
     async def run(self) -> Outcome:
         """Open a town of its own, warm up, measure, and wait for what is still under way."""
         plan = self._plan
-        await self._open_town()
-        nats = NatsAddress(plan.nats_url, plan.nats_user, plan.nats_password)
-        async with connect(nats) as connection:
-            for end in ENDS:
-                await connection.client.subscribe(
-                    f"ftgo.*.event.order.{end}",
-                    cb=self._ends.note,
-                    pending_msgs_limit=UNLIMITED,
-                    pending_bytes_limit=UNLIMITED,
-                )
-            await connection.client.flush()
+        async with self._in_town():
             begin = _clock() + plan.warm_up
             self._measuring = (begin, begin + plan.seconds)
-            loading = asyncio.create_task(self._open_loop() if plan.users is None else self._closed_loop(plan.users))
+            loading = asyncio.create_task(self._load())
             await asyncio.sleep(plan.warm_up)
             say(MEASURING)
             cpu, began = time.process_time(), _clock()
@@ -121,8 +116,6 @@ class Generator:
             cpu, window = time.process_time() - cpu, _clock() - began
             say(MEASURED)
             await loading
-        for connections in self._services.values():
-            connections.close()
         return Outcome(
             window=window,
             ended=dict(self._ended),
@@ -135,10 +128,41 @@ class Generator:
             failures=dict(+self._failures),
         )
 
-    async def _closed_loop(self, users: int) -> None:
+    async def place(self, orders: int, users: int) -> Counter[str]:
+        """Place so many orders in a closed loop, as long as that takes; returns what went wrong, and how often."""
+        async with self._in_town():
+            self._measuring = (_clock(), math.inf)
+            await self._closed_loop(users, lambda: self.placed < orders)
+        return +(self._failures + Counter({"did not end": self._unended}))
+
+    @asynccontextmanager
+    async def _in_town(self) -> AsyncIterator[None]:
+        """Open a town, and hear of the ends of sagas."""
+        await self._open_town()
+        nats = NatsAddress(self._plan.nats_url, self._plan.nats_user, self._plan.nats_password)
+        async with connect(nats) as connection:
+            for end in ENDS:
+                await connection.client.subscribe(
+                    f"ftgo.*.event.order.{end}",
+                    cb=self._ends.note,
+                    pending_msgs_limit=UNLIMITED,
+                    pending_bytes_limit=UNLIMITED,
+                )
+            await connection.client.flush()
+            yield
+        for connections in self._services.values():
+            connections.close()
+
+    async def _load(self) -> None:
+        if self._plan.users is None:
+            await self._open_loop()
+        else:
+            await self._closed_loop(self._plan.users, lambda: _clock() < self._measuring[1])
+
+    async def _closed_loop(self, users: int, goes_on: Callable[[], bool]) -> None:
         async def user() -> None:
-            while (now := _clock()) < self._measuring[1]:
-                if not await self._saga(now):
+            while goes_on():
+                if not await self._saga(_clock()):
                     await asyncio.sleep(_PAUSE)
 
         async with asyncio.TaskGroup() as group:
@@ -182,6 +206,7 @@ class Generator:
             body = b'{"revised_quantities":{"a":%d}}' % self._random.randint(1, 3) if what == "revise" else b""
             await self._change("PUT", f"/api/orders/{order}/{what}", body)
             return order, _clock()
+        self.placed += 1
         bodies = self._refused_bodies if what == "reject" else self._bodies
         answer = await self._change("POST", "/api/orders", self._random.choice(bodies))
         return json.loads(answer)["id"], _clock()

@@ -14,7 +14,6 @@ from shared.runtime.bench.plan import MEASURED, MEASURING, Outcome, Plan
 from shared.runtime.bench.running import Running, batch_sizes
 from shared.runtime.process import LaunchError
 from shared.runtime.system import ROOT
-from shared.runtime.topology import SERVICES
 
 GENERATOR = "generator"
 _MOST_A_SECOND = 500
@@ -98,7 +97,7 @@ async def measure(running: Running, load: Load, number: int, seed: int, warm_up:
     expected = (load.rate or _MOST_A_SECOND) * (warm_up + seconds)
     system = running.system
     plan = Plan(
-        urls={each.name: system.url(system.port(each)) for each in SERVICES},
+        urls=running.urls,
         nats_url=system.nats_address.url,
         nats_user=system.nats_address.user or "",
         nats_password=system.nats_address.password or "",

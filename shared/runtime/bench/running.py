@@ -44,6 +44,11 @@ class Running:
     supervisor: Supervisor
     client: httpx.AsyncClient
 
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where each service is."""
+        return {each.name: self.system.url(self.system.port(each)) for each in SERVICES}
+
     def pids(self) -> dict[str, int]:
         """The process of each part."""
         children = self.supervisor.children.items()

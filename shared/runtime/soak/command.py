@@ -2,10 +2,8 @@
 
 import asyncio
 import json
-import shutil
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -18,118 +16,186 @@ from rich.table import Table
 
 from shared.runtime.demo.api import Api, Unexpected
 from shared.runtime.process import LaunchError
-from shared.runtime.supervisor import local_client
-from shared.runtime.system import ROOT, Arrangement, System, SystemSettings, remove_data
-from shared.runtime.topology import SERVICES
+from shared.runtime.system import ROOT, Arrangement
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a command line that only prints its help need not load all that services are made of
+    from shared.runtime.bench.plan import Plan
+    from shared.runtime.bench.running import Running
     from shared.runtime.soak.samples import Sample
 
-_START_SECONDS = 120.0
+_ORDERS_OF_EACH = 10
+_MOST_CONSUMERS = 1000
+_CONSUMERS_OF_EACH = 10
+_DELIVERIES = 4
+"""Clients whose orders are delivered."""
+_VACUUM_SECONDS = 15.0
+_REACH_BACK_SECONDS = 120.0
+"""So long the relay keeps what it has published in any case: a transaction may be open for half of it."""
+_EVERY_SECONDS = 90.0
+"""So long it takes at most until what is too old is deleted, and its room can be used again."""
 
 console = Console(highlight=False)
 
 
 def soak(
     orders: Annotated[int, typer.Option(help="How many orders.", min=1)] = 100_000,
-    clients: Annotated[int, typer.Option(help="How many clients place them, one after another each.", min=1)] = 16,
+    users: Annotated[int, typer.Option(help="How many users order, each with one order at a time.", min=1)] = 200,
     retention: Annotated[
         float,
         typer.Option(help="Seconds that outbox and stream keep messages; the rest is kept longer.", min=5),
-    ] = 120,
-    every: Annotated[float, typer.Option(help="Seconds between two looks at sizes and memory.", min=1)] = 15,
+    ] = 30,
+    every: Annotated[float, typer.Option(help="Seconds between two looks at sizes and memory.", min=1)] = 10,
     output: Annotated[Path, typer.Option(help="Where the samples (.json) and the picture (.svg) go.")] = ROOT
     / "docs/soak",
-    port_offset: Annotated[int, typer.Option(help="Added to every port.", min=0, max=40000)] = 3000,
 ) -> None:
-    """Run the whole system for long, with short retentions, and see what grows.
+    """Run the whole system for long, with short retentions, and judge whether what only passes stays as large as it is.
 
-    It starts a system of its own in a temporary folder, places orders and sees each of them through, and looks at the
-    sizes of all tables, of the write-ahead log and of the stream, and at the memory of every process. What only passes
-    has to stay as large as it is once the retentions have gone by.
+    It starts a system of its own in a temporary folder and on free ports, and lets users place, cancel and revise
+    orders, one in ten of which is rejected, and a few see theirs delivered. Every few seconds it looks at the sizes of
+    all tables, of the write-ahead log and of the stream, and at the memory of every process; when it is over, at what
+    `./ftgo verify` checks. What is taken after all retentions have gone by is cut in halves: where the second took
+    more than the first, by a fifth and some slack, it grows. The exit code is 0 only when nothing does but the state,
+    and all invariants hold.
 
-    Examples: `./ftgo soak`   `./ftgo soak --orders 2000 --retention 20 --every 5 --output /tmp/soak`
+    Examples: `./ftgo soak`   `./ftgo soak --orders 10000 --users 8 --output /tmp/soak`
     """
+    if wrong := asyncio.run(_soak(orders, users, retention, every, output)):
+        for each in wrong:
+            console.print(f"[red]{each}[/]", soft_wrap=True)
+        raise typer.Exit(1)
+    console.print("Nothing has grown that must not, and all invariants hold.")
+
+
+async def _soak(orders: int, users: int, retention: float, every: float, output: Path) -> list[str]:
+    """Run it, and return what has grown that must not. Raises LaunchError for all else that is not as it should be."""
+    from shared.runtime.bench.machine import command_line, surroundings
+    from shared.runtime.bench.running import running
     from shared.runtime.soak.plot import draw
 
-    folder = Path(tempfile.mkdtemp(prefix="ftgo-soak-"))
-    folder.chmod(0o711)  # PostgreSQL's own user passes through, where we are root
-    try:
-        samples = asyncio.run(_run(folder, orders, clients, retention, every, port_offset))
-    except* Unexpected as failures:
-        raise LaunchError(f"{failures.exceptions[0]}: data and logs are in {folder}") from None
-    remove_data(folder)
-    shutil.rmtree(folder)
+    settled = _settled(retention)
+    async with running(_arrangement(retention)) as system:
+        where = await surroundings(system.system)
+        samples = await _observed(system, orders, users, every)
+        await system.verify()
     output.parent.mkdir(parents=True, exist_ok=True)
-    run = {"orders": orders, "clients": clients, "retention_seconds": retention}
-    output.with_suffix(".json").write_text(
-        json.dumps({**run, "samples": [asdict(each) for each in samples]}, indent=1) + "\n"
-    )
-    minutes = samples[-1].seconds / 60
-    title = f"{orders:,} orders in {minutes:.0f} minutes; outbox and stream keep messages for {retention:g} s"
-    draw(samples, title, output.with_suffix(".svg"))
-    console.print(_table(samples))
-    console.print(f"Samples and picture: {output.with_suffix('.json')}, {output.with_suffix('.svg')}", soft_wrap=True)
+    run = {"command": command_line(), "retention_seconds": retention, "settled_after_seconds": settled}
+    taken = {**run, **asdict(where), "samples": [asdict(each) for each in samples]}
+    output.with_suffix(".json").write_text(json.dumps(taken, separators=(",", ":")) + "\n")
+    title = f"{samples[-1].orders:,} orders in {samples[-1].seconds / 60:.1f} minutes; kept for {retention:g} s"
+    draw(samples, settled, title, output.with_suffix(".svg"))
+    console.print(f"Samples and picture: {output}.json, {output}.svg", soft_wrap=True)
+    return _judged(samples, settled)
 
 
-async def _run(
-    folder: Path, orders: int, clients: int, retention: float, every: float, port_offset: int
-) -> "list[Sample]":
-    from shared.adapters.nats.connection import connect
-    from shared.runtime.soak.load import Load
-    from shared.runtime.soak.samples import take
+def _settled(retention: float) -> float:
+    """After how many seconds all tables of what passes are as large as they ever get."""
+    return max(retention + _REACH_BACK_SECONDS, *_kept(retention).values()) + _EVERY_SECONDS
 
-    variables = {
-        "FTGO_OUTBOX_RETENTION_SECONDS": f"{retention:g}",
-        "FTGO_STREAM_MAX_AGE_SECONDS": f"{retention:g}",
-        "FTGO_INBOX_RETENTION_SECONDS": f"{2 * retention:g}",
-        "FTGO_SAGA_RETENTION_SECONDS": f"{4 * retention:g}",
-        "FTGO_IDEMPOTENCY_RETENTION_SECONDS": f"{retention:g}",
+
+def _kept(retention: float) -> dict[str, float]:
+    """How long what is kept, by setting; as short as a service accepts."""
+    return {
+        "FTGO_OUTBOX_RETENTION_SECONDS": retention,
+        "FTGO_STREAM_MAX_AGE_SECONDS": retention,
+        "FTGO_INBOX_RETENTION_SECONDS": 2 * retention,
+        "FTGO_SAGA_RETENTION_SECONDS": 4 * retention,
+        "FTGO_IDEMPOTENCY_RETENTION_SECONDS": retention,
     }
-    settings = SystemSettings(data_dir=folder, host="127.0.0.1", port_offset=port_offset)
-    system = System(settings, Arrangement(variables=lambda _: variables))
+
+
+def _arrangement(retention: float) -> Arrangement:
+    variables: Mapping[str, str] = {name: f"{seconds:g}" for name, seconds in _kept(retention).items()}
+    return Arrangement(
+        variables=lambda _: variables,
+        # As the retentions: what happens every minute and every five is to happen often enough to be seen here.
+        postgres_settings={"autovacuum_naptime": f"{_VACUUM_SECONDS:g}s", "checkpoint_timeout": "60s"},
+    )
+
+
+async def _observed(system: "Running", orders: int, users: int, every: float) -> "Sequence[Sample]":
+    """What was seen while the orders were placed. Raises LaunchError when they are not all taken and come to an end."""
+    from shared.runtime.bench.generator import Generator
+    from shared.runtime.soak.load import Deliveries
+    from shared.runtime.soak.samples import looking
+
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(local_client())
-        said = stack.enter_context((folder / "supervisor.log").open("w"))
-        supervisor = system.supervisor(client, Console(file=said, width=500))
-        stack.push_async_callback(supervisor.stop)
-        async with asyncio.timeout(_START_SECONDS):
-            await supervisor.start()
-        apis = {
-            service.name: await stack.enter_async_context(
-                httpx.AsyncClient(base_url=system.url(system.port(service)), trust_env=False, timeout=30)
-            )
-            for service in SERVICES
+        clients = {
+            name: await stack.enter_async_context(httpx.AsyncClient(base_url=url, trust_env=False, timeout=30))
+            for name, url in system.urls.items()
         }
-        nats = await stack.enter_async_context(connect(system.nats_address))
-        load = Load(Api(apis, lambda: asyncio.sleep(0.05)), orders, clients)
+        look = await stack.enter_async_context(looking(system))
+        generator = Generator(_plan(system, orders, users))
+        deliveries = Deliveries(Api(clients, lambda: asyncio.sleep(0.1)), _DELIVERIES)
+        placing = asyncio.create_task(generator.place(orders, users))
+        delivering = asyncio.create_task(deliveries.run())
         began = time.monotonic()
-        samples = [await take(system, supervisor, nats, 0, 0)]
-        loading = asyncio.create_task(load.run())
-        while not loading.done():
-            await asyncio.wait([loading], timeout=every)
-            samples.append(await take(system, supervisor, nats, time.monotonic() - began, load.placed))
-            console.print(f"[dim]{samples[-1].seconds:.0f} s[/] {load.placed} orders")
-        loading.result()
+        samples = []
+        try:
+            while True:
+                samples.append(await look(time.monotonic() - began, generator.placed + deliveries.placed))
+                console.print(f"[dim]{samples[-1].seconds:.0f} s[/] {samples[-1].orders} orders")
+                if placing.done() or delivering.done():
+                    break
+                await asyncio.wait([placing, delivering], timeout=every, return_when=asyncio.FIRST_COMPLETED)
+            deliveries.enough()
+            await delivering
+            failed = await placing
+        except* Unexpected as failures:
+            raise LaunchError(str(failures.exceptions[0])) from None
+        finally:
+            for task in (placing, delivering):
+                task.cancel()
+            await asyncio.gather(placing, delivering, return_exceptions=True)
+        if failed:
+            raise LaunchError("; ".join(f"{count} orders: {what}" for what, count in failed.items()))
+        console.print(f"{deliveries.delivered} orders were delivered")
         return samples
 
 
-def _table(samples: "Sequence[Sample]") -> Table:
-    """What everything took in the middle of the run, and at its end."""
-    from shared.runtime.soak.samples import PASSING
+def _plan(system: "Running", orders: int, users: int) -> "Plan":
+    from shared.runtime.bench.plan import Plan
 
-    middle, end = samples[len(samples) // 2], samples[-1]
-    table = Table(box=None, header_style="dim")
-    for column in ("", f"{middle.orders} orders", f"{end.orders} orders"):
-        table.add_column(column, justify="right" if column else "left")
+    consumers = min(max(orders // _ORDERS_OF_EACH, 1), _MOST_CONSUMERS)
 
-    def row(name: str, then: int, now: int) -> None:
-        table.add_row(name, f"{then / (1 << 20):.1f} MiB", f"{now / (1 << 20):.1f} MiB")
+    nats = system.system.nats_address
+    return Plan(
+        urls=system.urls,
+        nats_url=nats.url,
+        nats_user=nats.user or "",
+        nats_password=nats.password or "",
+        users=users,
+        rate=None,
+        mix=True,
+        reads=False,
+        keys=True,
+        warm_up=0,
+        seconds=0,
+        seed="soak",
+        consumers=consumers,
+        restaurants=max(consumers // _CONSUMERS_OF_EACH, 1),
+    )
 
-    for name, size in end.tables.items():
-        row(f"{name} (passes)" if name in PASSING else f"{name} (state)", middle.tables.get(name, 0), size)
-    row("write-ahead log", middle.wal, end.wal)
-    row("stream", middle.stream, end.stream)
-    for name, size in end.memory.items():
-        row(f"memory of {name}", middle.memory.get(name, 0), size)
-    return table
+
+def _judged(samples: "Sequence[Sample]", settled: float) -> list[str]:
+    """Print what everything took, and return what has grown that must not."""
+    from shared.runtime.soak.verdict import growth, halves, trends
+
+    judged = halves(samples, settled)
+    if judged is None:
+        return [f"it ended too soon to judge what grows: everything kept has gone by after {settled:g} s only"]
+    found = trends(*judged)
+    flat = Table("", "at most, first half", "second half", "", box=None, header_style="dim")
+    for each in found:
+        if max(each.first, each.second) >= 1 << 20 or not each.flat:
+            flat.add_row(each.name, _mib(each.first), _mib(each.second), "" if each.flat else "[red]grows[/]")
+    grows = Table("grows by design", "at the end", "an order", "rows an order", box=None, header_style="dim")
+    for table in growth(*judged):
+        if table.size >= 1 << 20:
+            cells = (_mib(table.size), f"{table.bytes_an_order:.0f} B", f"{table.rows_an_order:.2f}")
+            grows.add_row(table.name, *cells)
+    console.print(flat, "", grows)
+    return [f"{each.name} grows: {_mib(each.first)}, then {_mib(each.second)}" for each in found if not each.flat]
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):.1f} MiB"

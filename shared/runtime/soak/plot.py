@@ -1,5 +1,6 @@
 """The samples of a run as one picture."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -7,25 +8,31 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from shared.runtime.soak.samples import PASSING, Sample
+from shared.runtime.soak.samples import Sample, Size
+from shared.runtime.soak.verdict import is_passing
 
-_MOST_LINES = 8
+_MOST_LINES = 9
 
 
-def draw(samples: Sequence[Sample], title: str, file: Path) -> None:
-    """Write the picture, as SVG."""
-    figure = new_figure(title)
-    passing, state, log, memory = figure.subplots(2, 2).flat
-    _lines(passing, "tables of what passes", samples, lambda each: _tables(each, passing=True))
-    _lines(state, "tables of the state", samples, lambda each: _tables(each, passing=False))
-    _lines(log, "log and stream", samples, lambda each: {"write-ahead log": each.wal, "stream": each.stream})
-    _lines(memory, "memory of the processes (PSS)", samples, lambda each: each.memory)
+def draw(samples: Sequence[Sample], settled: float, title: str, file: Path) -> None:
+    """Write the picture, as SVG, with a line at the moment from which on it is judged."""
+    figure = new_figure(title, height=11)
+    passing, rows, log, memory, state, orders = figure.subplots(3, 2).flat
+    mib = 1 / (1 << 20)
+    _lines(passing, "tables of what passes (MiB)", samples, lambda each: _tables(each, _bytes, passing=True), mib)
+    _lines(rows, "their rows (thousands)", samples, lambda each: _tables(each, _rows, passing=True), 1 / 1000)
+    _lines(log, "log and stream (MiB)", samples, _log, mib)
+    _lines(memory, "memory of the processes (PSS, MiB)", samples, lambda each: each.memory, mib)
+    _lines(state, "tables of the state (MiB)", samples, lambda each: _tables(each, _bytes, passing=False), mib)
+    _lines(orders, "orders placed (thousands)", samples, lambda each: {"orders": each.orders}, 1 / 1000)
+    for axes in (passing, rows, log, memory, state, orders):
+        axes.axvline(settled / 60, color="grey", linewidth=0.8, linestyle=":")
     write(figure, file)
 
 
-def new_figure(title: str) -> Figure:
+def new_figure(title: str, height: float = 8) -> Figure:
     """Return an empty picture with a title."""
-    figure = Figure(figsize=(11, 8), layout="constrained")
+    figure = Figure(figsize=(11, height), layout="constrained")
     figure.suptitle(title)
     return figure
 
@@ -36,16 +43,34 @@ def write(figure: Figure, file: Path) -> None:
     figure.savefig(file, format="svg", metadata={"Date": None})
 
 
-def _tables(sample: Sample, *, passing: bool) -> Mapping[str, int]:
-    return {name: size for name, size in sample.tables.items() if (name in PASSING) is passing}
+def _bytes(size: Size) -> int:
+    return size.bytes
 
 
-def _lines(axes: Axes, title: str, samples: Sequence[Sample], sizes: Callable[[Sample], Mapping[str, int]]) -> None:
-    largest = sorted(sizes(samples[-1]).items(), key=lambda item: -item[1])[:_MOST_LINES]
+def _rows(size: Size) -> int:
+    return size.rows
+
+
+def _tables(sample: Sample, measure: Callable[[Size], int], *, passing: bool) -> Mapping[str, int]:
+    """Tables of a name count together."""
+    sizes: Counter[str] = Counter()
+    for name, size in sample.tables.items():
+        if is_passing(name) is passing:
+            sizes[name.partition(".")[2]] += measure(size)
+    return sizes
+
+
+def _log(sample: Sample) -> Mapping[str, int]:
+    return {"write-ahead log": sample.wal, "not confirmed by the relay": sample.behind, "stream": sample.stream}
+
+
+def _lines(
+    axes: Axes, title: str, samples: Sequence[Sample], values: Callable[[Sample], Mapping[str, int]], scale: float
+) -> None:
+    largest = sorted(values(samples[-1]).items(), key=lambda item: -item[1])[:_MOST_LINES]
+    minutes = [each.seconds / 60 for each in samples]
     for name, _ in largest:
-        axes.plot(
-            [each.orders for each in samples], [sizes(each).get(name, 0) / (1 << 20) for each in samples], label=name
-        )
-    axes.set(title=title, xlabel="orders", ylabel="MiB")
+        axes.plot(minutes, [values(each).get(name, 0) * scale for each in samples], label=name)
+    axes.set(title=title, xlabel="minutes")
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="xx-small")

@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import asyncpg
 
 from shared.adapters.nats.connection import NatsAddress, NatsConnection, connect
 from shared.adapters.nats.reader import read
-from shared.adapters.nats.stream import stream_bounds
+from shared.adapters.nats.stream import max_age, stream_bounds
 from shared.adapters.postgres.rows import RowMapping
 from shared.adapters.postgres.tables import FRAMEWORK_TABLES
 from shared.eventsourcing.aggregate import Entity
@@ -29,6 +30,8 @@ _EVENTS = """
 select aggregate, id, version, type, data::text, metadata::text, occurred_at from events
 order by aggregate collate "C", id collate "C", version
 """
+# A row is published after it was made: one that is as old as what the stream drops may be gone from there.
+_OUTBOX = "select id, subject, headers from outbox where created_at > clock_timestamp() - $1::interval order by id"
 _SNAPSHOTS = "select aggregate, id, version, tag, state::text from snapshots"
 _SET_ASIDE = """
 select seq, partition, key, source, message_id, row_id, headers, data,
@@ -40,9 +43,10 @@ from set_aside order by seq
 class PostgresServiceState:
     """See `state.ServiceState`: one transaction, so that all of it is of one moment."""
 
-    def __init__(self, name: str, connection: "asyncpg.Connection[Any]") -> None:
+    def __init__(self, name: str, connection: "asyncpg.Connection[Any]", stream_age: timedelta) -> None:
         self.connection = connection
         self._name = name
+        self._stream_age = stream_age
         self._tables = {**FRAMEWORK_TABLES, **model_of(name).tables}
 
     async def events(self) -> AsyncIterator[StoredEvent]:
@@ -71,7 +75,7 @@ class PostgresServiceState:
 
     async def outbox(self) -> AsyncIterator[Sent]:
         """See `state.ServiceState`."""
-        async for id_, subject, headers in self._read("select id, subject, headers from outbox order by id"):
+        async for id_, subject, headers in self._read(_OUTBOX, self._stream_age):
             yield Sent(f"{self._name}-{id_}", from_json(dict[str, str], headers)["ce-id"], subject)
 
     async def set_aside(self) -> AsyncIterator[SetAside]:
@@ -104,8 +108,8 @@ class PostgresServiceState:
         )
         return {message_id for (message_id,) in rows}
 
-    def _read(self, query: str) -> Any:
-        return self.connection.cursor(query, prefetch=_AT_ONCE)
+    def _read(self, query: str, *arguments: object) -> Any:
+        return self.connection.cursor(query, *arguments, prefetch=_AT_ONCE)
 
 
 class RunningSystemState:
@@ -146,6 +150,7 @@ async def running_state(databases: Iterable[Database], nats: NatsAddress) -> Asy
     """The state of a running system as it is now. Raises OSError, PostgresError and BrokerUnavailable."""
     async with AsyncExitStack() as stack:
         connection = await stack.enter_async_context(connect(nats))
+        stream_age = await max_age(connection.jetstream)
         services = {}
         for database in databases:
             driver = await asyncpg.connect(
@@ -153,7 +158,7 @@ async def running_state(databases: Iterable[Database], nats: NatsAddress) -> Asy
             )
             stack.push_async_callback(driver.close)
             await stack.enter_async_context(driver.transaction(isolation="repeatable_read", readonly=True))
-            services[database.service.name] = PostgresServiceState(database.service.name, driver)
+            services[database.service.name] = PostgresServiceState(database.service.name, driver, stream_age)
         yield RunningSystemState(services, connection)
 
 

@@ -34,7 +34,7 @@ class ServiceState(Protocol):
         """A whole table by id."""
 
     def outbox(self) -> AsyncIterator[Sent]:
-        """What has been sent, as far as it is kept."""
+        """What has been sent, as far as it is kept there and in the stream."""
 
     def set_aside(self) -> AsyncIterator[SetAside]:
         """What waits."""
