@@ -137,7 +137,7 @@ class UnitOfWork:
         a DomainError when a part has been flushed, as that can't be dropped alone; any other error takes the whole
         transaction with it anyway.
         """
-        self._seal()
+        self.seal()
         outermost = self._attempts == 0
         in_hand = [repository.in_hand() for repository in self._repositories] if outermost else []
         mark = len(self._journal)
@@ -145,7 +145,7 @@ class UnitOfWork:
         with handling(cause or current_cause()):
             try:
                 yield
-                self._seal()
+                self.seal()
                 if any(message.is_too_large for message in self._journal.messages_since(mark)):
                     raise MessageTooLarge
             except BaseException as error:
@@ -159,6 +159,11 @@ class UnitOfWork:
                 if outermost:
                     for repository, before in zip(self._repositories, in_hand, strict=True):
                         repository.release(before)
+
+    def seal(self) -> None:
+        """Journals what has happened to aggregates and rows so far: what follows goes out after it."""
+        for repository in self._repositories:
+            repository.seal()
 
     def send(self, envelope: Envelope) -> None:
         """A message that goes out when all this is committed."""
@@ -174,7 +179,7 @@ class UnitOfWork:
 
     async def flush(self) -> None:
         """Writes what has come about so far, a statement a kind. Queries that must see it call this first."""
-        self._seal()
+        self.seal()
         if entries := self._journal.unwritten():
             await self._write(entries)
         await self.transaction.flush()
@@ -226,10 +231,6 @@ class UnitOfWork:
                 snapshots[entry.stored.aggregate, entry.stored.id] = entry.snapshot()
         stored: list[StoredEvent] = [entry.stored for entry in recorded]
         await self.transaction.events.append(stored, list(snapshots.values()))
-
-    def _seal(self) -> None:
-        for repository in self._repositories:
-            repository.seal()
 
     def _take_back_to(self, mark: int) -> None:
         self._journal.back_to(mark)

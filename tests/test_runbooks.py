@@ -364,8 +364,8 @@ async def test_a_database_that_is_restored_from_a_backup(ftgo: Ftgo, tmp_path: P
             ftgo.shell(swap)
             placed = [(await api.approved_order(consumer, restaurant))[0] for _ in range(10)]
             assert (await api.refused("order", "GET", f"/api/orders/{lost[0]}"))[0] == 404
-            unknown = "select distinct key from set_aside where error = 'order not found' and parked_at is not null"
-            await becomes(lambda: len(ftgo.sql("ordering", unknown)) == len(lost))
+            unknown = "select distinct key from set_aside where error = 'saga not found' and parked_at is not null"
+            await becomes(lambda: {key for (key,) in ftgo.sql("ordering", unknown)} == {*lost, cancelled})
 
             look, drop, rebuild = runbook.blocks("See what is missing")
             shown = ftgo.shell(look)

@@ -74,7 +74,6 @@ async def test_a_saga_through_four_services_is_one_trace(infra: Infra) -> None:
 
             expected = {
                 "POST /api/orders",
-                "order.OrderCreated process",
                 "consumer.ValidateOrderByConsumer process",
                 "kitchen.CreateTicket process",
                 "kitchen.CreateTicketReply process",

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from order.application.ports import OrderUnitOfWork
 from order.application.sagas.cancel_order import CancelOrderSaga
+from order.application.sagas.create_order import CreateOrderSaga
 from order.application.sagas.revise_order import ReviseOrderSaga
 from order.domain.order import Order
 from shared.core.ids import new_id
@@ -42,6 +43,14 @@ async def create_order(command: CreateOrder, uow: OrderUnitOfWork) -> OrderPlace
     restaurant = await uow.restaurants.get(command.restaurant_id)
     order = await uow.orders.add(Order(id=new_id()))
     order.create(command.consumer_id, restaurant, command.quantities, command.deliver_at, command.deliver_to)
+    saga = CreateOrderSaga(
+        order_id=order.order_id,
+        consumer_id=order.consumer_id,
+        restaurant_id=command.restaurant_id,
+        line_items=order.line_items,
+        order_total=order.total,
+    )
+    await uow.sagas.start(saga)
     return OrderPlaced(id=order.order_id)
 
 

@@ -9,7 +9,6 @@ import pytest
 from order.application import commands, queries, reactions
 from order.application.commands import CancelOrder, CreateOrder, OrderPlaced, OrderStatus, ReviseOrder
 from order.application.ports import OrderUnitOfWork
-from order.contracts import OrderCreated
 from order.domain.errors import (
     MenuItemNotFound,
     OrderNotFound,
@@ -37,7 +36,6 @@ from restaurant.contracts import RestaurantCreated, RestaurantMenuRevised
 from shared.adapters.memory import MemoryDatabase
 from shared.core.clock import utc_now
 from shared.core.context import Cause
-from shared.core.errors import Conflict
 from shared.core.messages import Message, Reply
 from shared.core.policy import Policy
 from shared.core.values import MenuItem, MenuItemId, Money, OrderId, RestaurantId
@@ -98,7 +96,7 @@ async def test_an_order_is_placed_at_the_prices_of_the_menu() -> None:
     assert (view.state, view.order_total, view.line_items) == (OrderState.APPROVAL_PENDING, TOTAL, LINE_ITEMS)
     assert (view.consumer_id, view.restaurant_id) == (CONSUMER, RESTAURANT)
     assert (view.ticket_id, view.rejection) == (None, "")
-    assert service.sent() == [OrderCreated.type_name]
+    assert service.sent() == ["order.OrderCreated", "consumer.ValidateOrderByConsumer"]
 
 
 async def test_each_order_is_another() -> None:
@@ -171,19 +169,6 @@ async def test_the_first_step_is_done_at_once(command: Message, status: str, sen
     assert service.sent() == sends
     with pytest.raises(OrderStateDoesNotAllowAction):
         await service.handle(command, by="another request")
-
-
-async def test_the_saga_of_an_order_starts_once() -> None:
-    service = await service_with(OrderState.APPROVAL_PENDING)
-    event = OrderCreated(
-        order_id=ORDER, consumer_id=CONSUMER, restaurant_id=RESTAURANT, restaurant_name="Ajanta",
-        line_items=LINE_ITEMS, order_total=TOTAL, deliver_at=DELIVER_AT, deliver_to=DELIVER_TO,
-    )  # fmt: skip
-    await service.handle(event, by="the event")
-    assert service.sent() == ["consumer.ValidateOrderByConsumer"]
-    with pytest.raises(Conflict):
-        await service.handle(event, by="the event")
-    assert service.sent() == ["consumer.ValidateOrderByConsumer"]
 
 
 async def test_what_clients_see_of_an_order() -> None:

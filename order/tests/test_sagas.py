@@ -24,14 +24,13 @@ from order.application.sagas.create_order import CreateOrderSaga
 from order.application.sagas.revise_order import ReviseOrderSaga
 from order.domain.errors import MenuItemNotFound, OrderStateDoesNotAllowAction
 from order.domain.order import Order, OrderState
-from order.tests.given import CONSUMER, CURRY, LINE_ITEMS, NAAN, ORDER, RESTAURANT, TICKET, TOTAL, an_order, stored
+from order.tests.given import CONSUMER, CURRY, LINE_ITEMS, NAAN, ORDER, RESTAURANT, TICKET, TOTAL, stored
 from shared.adapters.memory import MemoryDatabase
 from shared.core.messages import AnyCommand, Done
 from shared.core.policy import Policy
 from shared.core.values import MenuItemId, Money
 from shared.saga.saga import Saga
 from shared.saga.testing import SagaTest
-from shared.testing.system import MemorySystem
 
 Story = SagaTest[OrderUnitOfWork]
 S = OrderState
@@ -246,17 +245,3 @@ def test_a_request_that_is_repeated_starts_one_saga(saga: Saga, begins_with: Any
     with pytest.raises(OrderStateDoesNotAllowAction):
         told.start(saga, by="request")
     told.expect_nothing().reply(Done())
-
-
-# --- what starts them
-
-
-async def test_an_order_that_a_restored_backup_has_never_heard_of_is_not_run_again() -> None:
-    (created,) = an_order(OrderState.APPROVAL_PENDING).take_recorded()
-    async with MemorySystem(["order"]) as system:
-        await system.tell(created)
-        await system.settle(Policy().grace)
-        database = system.services["order"].database
-        (waiting,) = database.waiting.values()
-        assert (waiting.error, waiting.parked_at is None) == ("order not found", False)
-        assert database.outbox == []

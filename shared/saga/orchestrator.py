@@ -42,6 +42,7 @@ class Sagas:
         Raises the DomainError of a first step that is local: then nothing has begun. A second start of the same is a
         Conflict when it is written: the inbox keeps such messages out, so looking first would only cost.
         """
+        self._uow.seal()  # or its first command would go out before the event that it follows from
         start = saga.machine.start()
         now = self._uow.clock()
         instance = SagaInstance(
