@@ -224,13 +224,15 @@ class Nats:
     """A nats-server with JetStream on 127.0.0.1, its store and configuration in `folder`.
 
     With `passwords`, by the users' names, it lets in those users, each with its rights, and nobody else. `monitor_port`
-    opens its HTTP monitoring. `settings` are further lines of its configuration file.
+    opens its HTTP monitoring. `sync_interval` is how long JetStream may keep what it has acknowledged from the disk; by
+    default nats-server's two minutes. `settings` are further lines of its configuration file.
     """
 
     folder: Path
     port: int
     passwords: Mapping[str, str] | None = None
     monitor_port: int | None = None
+    sync_interval: str | None = None
     settings: str = ""
 
     @property
@@ -247,12 +249,13 @@ class Nats:
 
     def configuration(self, listen: str, store: Path) -> str:
         """Return the configuration file's text."""
+        syncing = "" if self.sync_interval is None else f", sync_interval: {self.sync_interval}"
         lines = [
             f'listen: "{listen}"',
             "server_name: ftgo",
             # A menu of 1 MiB, the most that the HTTP API takes, travels in an event with its headers.
             "max_payload: 4MB",
-            f'jetstream {{ store_dir: "{store}", max_memory_store: 64MB, max_file_store: 64GB }}',
+            f'jetstream {{ store_dir: "{store}", max_memory_store: 64MB, max_file_store: 64GB{syncing} }}',
         ]
         if self.passwords is not None:
             users = (user.configuration(f'"{self.passwords[user.name]}"') for user in nats_users())

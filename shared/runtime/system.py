@@ -113,6 +113,7 @@ class Arrangement:
     nats_ports: Mapping[str, int] = field(default_factory=dict)
     postgres_settings: Mapping[str, str | int] = field(default_factory=dict)
     nats_settings: str = ""
+    nats_sync_interval: str | None = None
 
     def replicas_of(self, program: str) -> Sequence[int]:
         """Return the numbers of a program's replicas."""
@@ -149,6 +150,7 @@ class System:
             self.folder / "nats",
             self.settings.nats_port + offset,
             self.secrets.nats,
+            sync_interval=self.arrangement.nats_sync_interval,
             settings=self.arrangement.nats_settings,
         )
 

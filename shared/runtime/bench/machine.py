@@ -53,7 +53,7 @@ async def surroundings(system: System) -> Surroundings:
         },
         settings={
             **postgres,
-            "JetStream sync_interval": _sync_interval(system),
+            "JetStream sync_interval": system.nats.sync_interval or "default (2 min)",
             "partitions": str(system.settings.partitions),
             "replicas": str(max(system.arrangement.replicas.values(), default=1)),
             "batch size": str(batch_size),
@@ -66,10 +66,6 @@ async def surroundings(system: System) -> Surroundings:
 def command_line() -> str:
     """The command that was given."""
     return " ".join(("./ftgo", *sys.argv[1:]))
-
-
-def _sync_interval(system: System) -> str:
-    return "as configured" if "sync_interval" in system.nats.settings else "default (2 min)"
 
 
 def _processor() -> str:

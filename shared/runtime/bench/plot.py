@@ -5,6 +5,8 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
+from shared.runtime.bench.compare import Both
+from shared.runtime.bench.figures import Spread
 from shared.runtime.bench.orders import Measured
 from shared.runtime.soak.plot import new_figure, write
 
@@ -30,6 +32,32 @@ def draw_orders(runs: Sequence[Measured], title: str, file: Path) -> None:
     for axes in (latency, cpu, batches):
         axes.legend(fontsize="xx-small")
     write(figure, file)
+
+
+def draw_compared(alternatives: Mapping[str, Both], title: str, file: Path) -> None:
+    """Draw throughput, latencies and CPU of each alternative, with the spread of the runs, as SVG."""
+    figure = new_figure(title)
+    throughput, closed_cpu, latency, open_cpu = figure.subplots(2, 2).flat
+    first = next(iter(alternatives.values()))
+    each = alternatives.items()
+    _bars(throughput, f"{first.closed.load}: orders/s", {name: both.closed.a_second for name, both in each})
+    _bars(closed_cpu, f"{first.closed.load}: CPU an order, ms", {name: both.closed.cpu for name, both in each})
+    seen = {name: both.open.latencies["saga"]["p50"] for name, both in each if both.open.latencies["saga"]}
+    _bars(latency, f"{first.open.load}: to Approved, p50, ms", seen)
+    latency.set_xscale("log")
+    _bars(open_cpu, f"{first.open.load}: CPU an order, ms", {name: both.open.cpu for name, both in each})
+    write(figure, file)
+
+
+def _bars(axes: Axes, title: str, spreads: Mapping[str, Spread]) -> None:
+    medians = [each.median for each in spreads.values()]
+    reach = [
+        [each.median - each.least for each in spreads.values()],
+        [each.most - each.median for each in spreads.values()],
+    ]
+    axes.barh(list(spreads), medians, xerr=reach, capsize=3)
+    axes.invert_yaxis()
+    axes.set(title=title)
 
 
 def _stacked(axes: Axes, names: Sequence[str], runs: Sequence[Mapping[str, float]]) -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,9 @@ def test_the_brokers_configuration_is_private(tmp_path: Path) -> None:
     Nats(tmp_path / "nats", free_port(), Secrets.of(tmp_path).nats).prepare()
     assert (tmp_path / "nats" / "nats.conf").stat().st_mode & 0o777 == 0o600
     assert os.access(tmp_path / "nats", os.W_OK)
+
+
+def test_jetstream_writes_to_disk_as_often_as_it_is_told(tmp_path: Path) -> None:
+    nats = Nats(tmp_path, free_port())
+    assert "sync_interval" not in nats.configuration("127.0.0.1:1", tmp_path)
+    assert "64GB, sync_interval: always }" in replace(nats, sync_interval="always").configuration("h:1", tmp_path)

@@ -1,0 +1,107 @@
+"""The system beside itself with one thing done differently: all of them run, and a load goes to one after another."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import asyncpg
+
+from shared.runtime.bench import table_relays
+from shared.runtime.bench.orders import Load, Measured, Summary, measure
+from shared.runtime.bench.running import Running, running
+from shared.runtime.system import Arrangement
+from shared.runtime.topology import SERVICES
+
+AS_IT_IS = "as it is"
+BATCH_OF_1 = "batches of 1"
+POLLING = "polling relay"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alternative:
+    """What is different from the system as it is. With `notify`, the outboxes tell when there is something in them."""
+
+    arrangement: Arrangement = field(default_factory=Arrangement)
+    notify: bool = False
+    keys: bool = True
+
+
+def _with_variables(**variables: str) -> Arrangement:
+    return Arrangement(variables=lambda _: variables)
+
+
+def _with_relay(kind: str) -> Arrangement:
+    return replace(_with_variables(**{table_relays.VARIABLE: kind}), runner=table_relays.MODULE)
+
+
+ALTERNATIVES: Mapping[str, Alternative] = {
+    AS_IT_IS: Alternative(),
+    BATCH_OF_1: Alternative(arrangement=_with_variables(FTGO_BATCH_SIZE="1")),
+    "listening relay": Alternative(arrangement=_with_relay("listening"), notify=True),
+    POLLING: Alternative(arrangement=_with_relay("polling")),
+    "synchronous_commit off": Alternative(arrangement=Arrangement(postgres_settings={"synchronous_commit": "off"})),
+    "sync_interval always": Alternative(arrangement=Arrangement(nats_sync_interval="always")),
+    "no idempotency keys": Alternative(keys=False),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """One run of a load on one of them."""
+
+    alternative: str
+    measured: Measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class Both:
+    """What all runs of both loads have shown of an alternative."""
+
+    closed: Summary
+    open: Summary
+
+
+def summarized(compared: Sequence[Compared]) -> dict[str, Both]:
+    """Return the summaries by alternative."""
+
+    def summary(name: str, *, closed: bool) -> Summary:
+        own = (each.measured for each in compared if each.alternative == name)
+        return Summary.of([each for each in own if (each.load.users is not None) is closed])
+
+    names = dict.fromkeys(each.alternative for each in compared)
+    return {name: Both(closed=summary(name, closed=True), open=summary(name, closed=False)) for name in names}
+
+
+@asynccontextmanager
+async def side_by_side(names: Iterable[str]) -> AsyncIterator[dict[str, Running]]:
+    """Run a system of each of these alternatives. Raises LaunchError."""
+    async with AsyncExitStack() as stack:
+        systems = {}
+        for name in names:
+            alternative = ALTERNATIVES[name]
+            systems[name] = await stack.enter_async_context(running(alternative.arrangement))
+            if alternative.notify:
+                await _let_outboxes_tell(systems[name])
+        yield systems
+
+
+async def _let_outboxes_tell(system: Running) -> None:
+    server = system.system.postgres.admin_url.rpartition("/")[0]
+    for service in SERVICES:
+        connection = await asyncpg.connect(f"{server}/{service.database}", timeout=10)
+        try:
+            await connection.execute(table_relays.NOTIFY)
+        finally:
+            await connection.close()
+
+
+async def compare(
+    systems: Mapping[str, Running], loads: Sequence[Load], runs: int, seed: int, warm_up: float, seconds: float
+) -> AsyncIterator[Compared]:
+    """Measure each load on each system, in turns. Raises LaunchError."""
+    for number in range(1, runs + 1):
+        for load in loads:
+            for name, system in systems.items():
+                own = replace(load, keys=ALTERNATIVES[name].keys)
+                measured = await measure(system, own, number, seed, warm_up, seconds)
+                yield Compared(alternative=name, measured=measured)
