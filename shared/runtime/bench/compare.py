@@ -13,7 +13,7 @@ from shared.runtime.system import Arrangement
 from shared.runtime.topology import SERVICES
 
 AS_IT_IS = "as it is"
-BATCH_OF_1 = "batches of 1"
+BATCHES_OF_1 = "batches of 1"
 POLLING = "polling relay"
 
 
@@ -36,7 +36,7 @@ def _with_relay(kind: str) -> Arrangement:
 
 ALTERNATIVES: Mapping[str, Alternative] = {
     AS_IT_IS: Alternative(),
-    BATCH_OF_1: Alternative(arrangement=_with_variables(FTGO_BATCH_SIZE="1")),
+    BATCHES_OF_1: Alternative(arrangement=_with_variables(FTGO_BATCH_SIZE="1")),
     "listening relay": Alternative(arrangement=_with_relay("listening"), notify=True),
     POLLING: Alternative(arrangement=_with_relay("polling")),
     "synchronous_commit off": Alternative(arrangement=Arrangement(postgres_settings={"synchronous_commit": "off"})),

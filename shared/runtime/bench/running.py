@@ -116,11 +116,12 @@ async def running(arrangement: Arrangement | None = None) -> AsyncIterator[Runni
             system = system_on_free_ports(folder, arrangement)
             supervisor = system.supervisor(client, Console(file=said, width=500))
             stack.push_async_callback(_end, supervisor)
-            async with asyncio.timeout(_START_SECONDS):
-                await supervisor.start()
+            try:
+                async with asyncio.timeout(_START_SECONDS):
+                    await supervisor.start()
+            except TimeoutError:
+                raise LaunchError(f"the system does not start within {_START_SECONDS:g} s") from None
             yield Running(system, supervisor, client)
-    except TimeoutError:
-        raise LaunchError(f"the system does not start within {_START_SECONDS:g} s: logs are in {folder}") from None
     except LaunchError as failure:
         raise LaunchError(f"{failure}; data and logs are in {folder}") from None
     remove_data(folder)
