@@ -18,7 +18,7 @@ KEPT = ROOT / "docs/benchmarks/ratios.json"
 LEAST_SHARE = 0.5
 """Of what was kept, to which a ratio may have fallen."""
 ROUNDS = 3
-"""A ratio that has fallen further is measured again: what the machine does besides hides differences, and makes none."""
+"""A ratio that has fallen further is measured again: what else the machine does hides differences, and makes none."""
 
 THROUGHPUT = "orders a second, batches of up to 50 to batches of 1"
 CPU = "CPU an order, batches of 1 to batches of up to 50"

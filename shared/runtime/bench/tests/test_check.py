@@ -22,7 +22,7 @@ def test_what_is_kept_is_what_is_measured(tmp_path: Path) -> None:
     assert all(ratio > 1 for ratio in kept.values())
     other = tmp_path / "ratios.json"
     other.write_text(json.dumps({**kept, "magic": 3}))
-    with pytest.raises(LaunchError, match="differ: magic$"):
+    with pytest.raises(LaunchError, match=r"differ: magic$"):
         check.kept_ratios(other)
     with pytest.raises(LaunchError, match="can't be read"):
         check.kept_ratios(tmp_path / "none.json")
