@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 
 from shared.runtime.bench.compare import Both
 from shared.runtime.bench.figures import Spread
+from shared.runtime.bench.growth import Grown
 from shared.runtime.bench.orders import Measured
 from shared.runtime.soak.plot import new_figure, write
 
@@ -46,6 +47,32 @@ def draw_compared(alternatives: Mapping[str, Both], title: str, file: Path) -> N
     _bars(latency, f"{first.open.load}: to Approved, p50, ms", seen)
     latency.set_xscale("log")
     _bars(open_cpu, f"{first.open.load}: CPU an order, ms", {name: both.open.cpu for name, both in each})
+    write(figure, file)
+
+
+def draw_growth(points: Sequence[Grown], title: str, file: Path) -> None:
+    """Draw throughput, latency, CPU and memory over the orders that there were before, as SVG."""
+    figure = new_figure(title)
+    throughput, latency, cpu, memory = figure.subplots(2, 2).flat
+    orders = [each.orders for each in points]
+    throughput.plot(orders, [each.measured.a_second for each in points], marker="o")
+    throughput.set(title="approved orders, each second")
+    for share in ("p50", "p99"):
+        latency.plot(
+            orders, [getattr(each.measured.end_to_end, share, None) for each in points], marker="o", label=share
+        )
+    latency.set(title="from the request to Approved", ylabel="ms")
+    parts = list(points[0].measured.cpu)
+    cpu.stackplot(orders, [[each.measured.cpu.get(part, 0.0) for each in points] for part in parts], labels=parts)
+    cpu.set(title="CPU for each order", ylabel="ms")
+    sizes = [sum(each.measured.memory.values()) / 1e6 for each in points]
+    memory.plot(orders, sizes, marker="o")
+    memory.set(title="memory of all processes (PSS)", ylabel="MB")
+    for axes in (throughput, latency, cpu, memory):
+        axes.set_xlabel("orders before")
+        axes.set_ylim(bottom=0)
+    for axes in (latency, cpu):
+        axes.legend(fontsize="xx-small")
     write(figure, file)
 
 

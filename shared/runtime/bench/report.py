@@ -86,7 +86,7 @@ def write_json(file: Path | None, where: "Surroundings", options: dict[str, Any]
     file.write_text(json.dumps(run, indent=1) + "\n")
 
 
-def numbers(text: str, option: str, *, whole: bool = False) -> list[float]:
+def numbers(text: str, option: str, *, whole: bool = False, most: float = 100_000) -> list[float]:
     """Return the numbers of a list such as `1,10,100`. LaunchError."""
     found = []
     for word in filter(None, (each.strip() for each in text.split(","))):
@@ -94,7 +94,8 @@ def numbers(text: str, option: str, *, whole: bool = False) -> list[float]:
             number = float(int(word) if whole else float(word))
         except ValueError:
             number = 0.0
-        if not 0 < number <= 100_000:
-            raise LaunchError(f"{option} is a list of {'whole ' if whole else ''}numbers above 0: not {word!r}")
+        if not 0 < number <= most:
+            what = "whole numbers" if whole else "numbers"
+            raise LaunchError(f"{option} is a list of {what} from above 0 to {most:,.0f}: not {word!r}")
         found.append(number)
     return found

@@ -56,7 +56,7 @@ def test_the_first_of_what_is_compared_is_the_system_as_it_is() -> None:
     assert ALTERNATIVES[AS_IT_IS] == Alternative()
 
 
-def run(load: Load, number: int, a_second: float) -> Measured:
+def run(load: Load, number: int, a_second: float, in_all: int = 0) -> Measured:
     """One run."""
     return Measured(
         load=load,
@@ -69,7 +69,7 @@ def run(load: Load, number: int, a_second: float) -> Measured:
         cpu={"order": 2.0},
         batches={},
         memory={},
-        in_all=0,
+        in_all=in_all,
         unended=0,
         failures={},
     )
