@@ -54,6 +54,7 @@ class MemoryDatabase:
         self.positions: dict[int, Mark] = {}
         self.checkpoints: dict[int, list[Mark]] = {}
         self.holders: dict[int, tuple[int, datetime]] = {}
+        self.let_go: dict[int, datetime] = {}
         self.alive: set[int] = set()
         self.sequence = count(1)
         self._one_at_a_time = asyncio.Lock()
@@ -71,6 +72,7 @@ class MemoryDatabase:
             self.positions,
             self.checkpoints,
             self.holders,
+            self.let_go,
             self.alive,
         ):
             kept.clear()
@@ -290,17 +292,30 @@ class _Positions:
         self._database = database
         self._undo = undo
 
-    async def take(self, partition: int, holder: int, lease: timedelta) -> bool:
+    async def take(self, partition: int, holder: int, lease: timedelta, *, patient: bool = False) -> bool:
         now = self._database.clock()
         present = self._database.holders.get(partition)
+        until = present[1] if present else self._database.let_go.get(partition)
+        if patient and (until is None or until > now):
+            return False
         if present and present[0] != holder and present[0] in self._database.alive and present[1] > now:
             return False
         _put(self._database.holders, partition, (holder, now + lease), self._undo)
         return True
 
     async def release(self, partition: int, holder: int) -> None:
-        if self._database.holders.get(partition, (None,))[0] == holder:
+        present = self._database.holders.get(partition)
+        if present and present[0] == holder:
+            _put(self._database.let_go, partition, present[1], self._undo)
             _remove(self._database.holders, partition, self._undo)
+
+    async def is_free(self, partition: int) -> bool:
+        holder, _ = self._database.holders.get(partition, (None, None))
+        return holder not in self._database.alive
+
+    async def present(self, silence: timedelta) -> Mapping[int, int | None]:
+        held = {holder: partition for partition, (holder, _) in self._database.holders.items()}
+        return {holder: held.get(holder) for holder in self._database.alive}
 
     async def get(self, partition: int) -> Mark | None:
         return self._database.positions.get(partition)

@@ -1,6 +1,6 @@
 """How far a subscription has come, kept where its effects are kept."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
@@ -10,8 +10,17 @@ from shared.messaging.broker import Mark
 class Positions(Protocol):
     """How far a service has come in each partition, and who may go on; in one transaction."""
 
-    async def take(self, partition: int, holder: int, lease: timedelta) -> bool:
-        """Makes `holder` the holder, if it is, if nobody else is, or if the one there is has stopped or died."""
+    async def take(self, partition: int, holder: int, lease: timedelta, *, patient: bool = False) -> bool:
+        """Makes `holder` the holder, if it is, if nobody else is, or if the one there is has stopped or died.
+
+        One that is patient leaves it to others until the lease has ended, even though nobody holds it any more.
+        """
+
+    async def is_free(self, partition: int) -> bool:
+        """Whether nobody holds it, or somebody who has died."""
+
+    async def present(self, silence: timedelta) -> Mapping[int, int | None]:
+        """The sessions that have been heard of within that time, by their holders' numbers, and what each holds."""
 
     async def release(self, partition: int, holder: int) -> None:
         """Lets go, for another to take at once."""

@@ -1,7 +1,6 @@
 """A subscription: takes a partition, reads the stream from its position, and begins anew when anything is lost."""
 
 import asyncio
-import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import timedelta
@@ -16,6 +15,8 @@ from shared.messaging.broker import Broker, Feed, LogReader, Mark
 from shared.messaging.dispatcher import Dispatcher
 from shared.messaging.envelope import Received
 from shared.messaging.partition import HeldPartition, Lease
+from shared.messaging.positions import Positions
+from shared.messaging.shares import held_by, new_holder, new_replica, share_of
 from shared.telemetry import metrics
 from shared.unit_of_work import Database, UnitOfWork, Units
 
@@ -59,7 +60,10 @@ class Subscription(Generic[U]):
         batch_size: int,
         most_parked: int = 10_000,
         idle: timedelta = IDLE,
+        partitions: int = 1,
+        replica: int | None = None,
     ) -> None:
+        """Of as many partitions as there are; `replica` is the number that all subscriptions of a process have."""
         self._partition = partition
         self._routes = routes
         self._sessions = sessions
@@ -72,6 +76,9 @@ class Subscription(Generic[U]):
         self._most_parked = most_parked
         self._idle = idle
         self._backoff = Backoff(longest=lease.total_seconds())
+        self._partitions = partitions
+        self._replica = new_replica() if replica is None else replica
+        self._gives_back = False
         self._stop = asyncio.Event()
         self._interruptible: asyncio.Task[None] | None = None
         self.unavailable: str | None = _NOT_CONNECTED
@@ -100,7 +107,8 @@ class Subscription(Generic[U]):
             await task
 
     async def _hold(self) -> None:
-        holder = secrets.randbits(62)
+        holder = new_holder(self._replica)
+        self._gives_back = False
         lease = Lease(self._partition, holder, self._lease)
         async with self._sessions.session(holder) as database, self._broker.connect() as connection:
             units = self._units(database)
@@ -109,20 +117,40 @@ class Subscription(Generic[U]):
                 return
             held = HeldPartition(lease, units, self._dispatcher, self._clock, self._most_parked)
             try:
-                while not self._stop.is_set():
+                while not (self._stop.is_set() or self._gives_back):
                     await self._read(connection, units, held)
             finally:
-                if self._stop.is_set():
+                if self._stop.is_set() or self._gives_back:
                     async with units.begin() as uow:
                         await uow.transaction.positions.release(self._partition, holder)
 
     async def _take(self, units: Units[U], lease: Lease) -> None:
         while not self._stop.is_set():
             async with units.begin() as uow:
-                if await uow.transaction.positions.take(self._partition, lease.holder, self._lease):
+                positions = uow.transaction.positions
+                patient = self._partitions > 1 and await self._should_leave_it(positions)
+                if await positions.take(self._partition, lease.holder, self._lease, patient=patient):
                     return
             self.unavailable = None  # a replica that stands by is well
             await self._unless_stopped(min(self._lease.total_seconds() / 5, _LONGEST_STAND_BY))
+
+    async def _should_leave_it(self, positions: Positions) -> bool:
+        """Whether the partition is free, and this process holds as many as are for it."""
+        if not await positions.is_free(self._partition):
+            return False
+        present = await positions.present(self._lease)
+        return len(held_by(self._replica, present)) >= share_of(self._replica, self._partitions, present)
+
+    async def _compare_shares(self, units: Units[U]) -> None:
+        """Decides to give the partition back when it's one of those that are beyond the share of this process."""
+        if self._partitions == 1:
+            return
+        async with units.begin() as uow:
+            present = await uow.transaction.positions.present(self._lease)
+        share = share_of(self._replica, self._partitions, present)
+        if self._partition in held_by(self._replica, present)[share:]:
+            log.info("subscription gives a partition back", partition=self._partition, share=share)
+            self._gives_back = True
 
     async def _read(self, connection: LogReader, units: Units[U], held: HeldPartition[U]) -> None:
         """Reads on from the position until there has been nothing to read for long."""
@@ -134,8 +162,8 @@ class Subscription(Generic[U]):
             if self.unavailable is not None:
                 log.info("subscription reads", partition=self._partition, position=position)
             self.unavailable = None
-            idle_since = self._clock()
-            while not self._stop.is_set() and self._clock() - idle_since < self._idle:
+            idle_since = compared_at = self._clock()
+            while not (self._stop.is_set() or self._gives_back) and self._clock() - idle_since < self._idle:
                 if held.crowded:
                     await self._wait_for_room(held)
                     idle_since = self._clock()
@@ -144,6 +172,9 @@ class Subscription(Generic[U]):
                     metrics.BATCH_SIZE.observe(len(batch))
                     await self._handle(batch, held)
                 await held.work_due()
+                if self._clock() - compared_at >= self._lease / 3:
+                    await self._compare_shares(units)
+                    compared_at = self._clock()
                 self._backoff.reset()
 
     async def _wait_for_room(self, held: HeldPartition[U]) -> None:

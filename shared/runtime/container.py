@@ -24,6 +24,7 @@ from shared.messaging.broker import Broker
 from shared.messaging.commands import Commands
 from shared.messaging.dispatcher import Dispatcher
 from shared.messaging.handlers import Handlers
+from shared.messaging.shares import new_replica
 from shared.messaging.subscription import IDLE, Subscription
 from shared.runtime.event_loop import new_event_loop
 from shared.runtime.housekeeping import Housekeeping, Retention
@@ -103,6 +104,7 @@ def _subscriptions(
     dispatcher: Dispatcher[UnitOfWork],
     clock: Clock,
 ) -> list[Subscription[UnitOfWork]]:
+    replica = new_replica()
     return [
         Subscription(
             partition,
@@ -116,6 +118,8 @@ def _subscriptions(
             batch_size=settings.batch_size,
             most_parked=settings.most_parked,
             idle=min(IDLE, timedelta(seconds=settings.stream_max_age_seconds / 4)),
+            partitions=settings.partitions,
+            replica=replica,
         )
         for partition in range(settings.partitions if routes else 0)
     ]

@@ -508,6 +508,33 @@ class DatabaseSuite:
             async with two.transaction() as tx:
                 assert await tx.positions.take(0, 2, HOUR)
 
+    async def test_who_is_patient_leaves_a_free_partition_to_others_until_the_lease_has_ended(
+        self, databases: Databases
+    ) -> None:
+        async with databases() as database, database.session(1) as one, database.session(2) as two:
+            for lease in (HOUR, timedelta(0)):
+                async with one.transaction() as tx:
+                    assert await tx.positions.take(0, 1, lease)
+                async with two.transaction() as tx:
+                    assert not await tx.positions.is_free(0)
+                async with one.transaction() as tx:
+                    await tx.positions.release(0, 1)
+                async with two.transaction() as tx:
+                    assert await tx.positions.is_free(0)
+                    assert await tx.positions.take(0, 2, HOUR, patient=True) is (lease != HOUR)
+            async with one.transaction() as tx:
+                assert not await tx.positions.take(1, 1, HOUR, patient=True), "nobody has had it"
+
+    async def test_those_present_are_seen_with_what_they_hold(self, databases: Databases) -> None:
+        async with databases() as database, database.session(1) as one:
+            async with database.session(2):
+                async with one.transaction() as tx:
+                    assert await tx.positions.take(5, 1, HOUR)
+                async with one.transaction() as tx:
+                    assert await tx.positions.present(HOUR) == {1: 5, 2: None}
+            async with one.transaction() as tx:
+                assert await tx.positions.present(HOUR) == {1: 5}
+
     async def test_the_position_stays_when_only_the_lease_is_renewed(self, databases: Databases) -> None:
         mark = Mark(7, "r7", NOON)
         async with databases() as database, database.session(1) as one:

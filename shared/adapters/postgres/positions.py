@@ -1,6 +1,6 @@
 """Positions and leases in PostgreSQL. Times are the server's: clocks of replicas may differ."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from shared.adapters.postgres.statements import Statements
@@ -9,7 +9,18 @@ from shared.messaging.broker import Mark
 
 _TAKE = """
 update subscriptions set holder = $2, lease_until = clock_timestamp() + $3
-where partition = $1 and (holder is null or holder = $2 or lease_until < clock_timestamp() or holder = $4)
+where partition = $1 and (
+    lease_until < clock_timestamp() or (not $5 and (holder is null or holder = $2 or holder = $4))
+)
+"""
+# A process that stands still keeps its locks, but its sessions say nothing more.
+_PRESENT = """
+with heard as (
+    select (classid::bigint << 32) + objid::bigint as id from pg_locks join pg_stat_activity using (pid)
+    where locktype = 'advisory' and granted and datname = current_database() and usename = current_user
+        and database = datid and state_change > clock_timestamp() - $1::interval
+)
+select id, partition from heard left join subscriptions on holder = id
 """
 _ADVANCE = """
 update subscriptions set
@@ -25,20 +36,36 @@ class PostgresPositions:
     def __init__(self, statements: Statements) -> None:
         self._statements = statements
 
-    async def take(self, partition: int, holder: int, lease: timedelta) -> bool:
+    async def take(self, partition: int, holder: int, lease: timedelta, *, patient: bool = False) -> bool:
         """See `positions.Positions`. A holder has died if the lock that its session held on its id can be had."""
         await self._statements.execute(
             "insert into subscriptions (partition) values ($1) on conflict do nothing", partition
         )
-        present = await self._statements.fetchval("select holder from subscriptions where partition = $1", partition)
-        dead = None
-        if present not in (None, holder) and await self._statements.fetchval(
-            "select pg_try_advisory_lock($1)", present
-        ):
-            await self._statements.execute("select pg_advisory_unlock($1)", present)
-            dead = present
-        status: str = await self._statements.execute(_TAKE, partition, holder, lease, dead)
+        present = await self._holder(partition)
+        dead = present if present not in (None, holder) and await self._has_died(present) else None
+        status: str = await self._statements.execute(_TAKE, partition, holder, lease, dead, patient)
         return status == "UPDATE 1"
+
+    async def is_free(self, partition: int) -> bool:
+        """See `positions.Positions`."""
+        present = await self._holder(partition)
+        return present is None or await self._has_died(present)
+
+    async def present(self, silence: timedelta) -> Mapping[int, int | None]:
+        """See `positions.Positions`. A session shows itself by the lock on its holder's number."""
+        return {row["id"]: row["partition"] for row in await self._statements.fetch(_PRESENT, silence)}
+
+    async def _holder(self, partition: int) -> int | None:
+        holder: int | None = await self._statements.fetchval(
+            "select holder from subscriptions where partition = $1", partition
+        )
+        return holder
+
+    async def _has_died(self, holder: int | None) -> bool:
+        if not await self._statements.fetchval("select pg_try_advisory_lock($1)", holder):
+            return False
+        await self._statements.execute("select pg_advisory_unlock($1)", holder)
+        return True
 
     async def release(self, partition: int, holder: int) -> None:
         """See `positions.Positions`."""

@@ -50,6 +50,11 @@ class Connection:
         status, length = read_head(await self._reader.readuntil(_END_OF_HEAD))
         return status, await self._reader.readexactly(length)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the service has ended it: it does, when nothing was asked for a while."""
+        return self._reader.at_eof()
+
     def close(self) -> None:
         """End the connection."""
         self._writer.close()
@@ -64,7 +69,7 @@ class Connections:
 
     async def ask(self, prepared: bytes) -> tuple[int, bytes]:
         """Send a request on a connection that nobody uses. Raises OSError, TimeoutError among them, and EOFError."""
-        connection = self._free.pop() if self._free else await Connection.to(self._url)
+        connection = self._take() or await Connection.to(self._url)
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 answer = await connection.ask(prepared)
@@ -73,6 +78,14 @@ class Connections:
             raise
         self._free.append(connection)
         return answer
+
+    def _take(self) -> Connection | None:
+        while self._free:
+            connection = self._free.pop()
+            if not connection.is_closed:
+                return connection
+            connection.close()
+        return None
 
     def close(self) -> None:
         """End them all."""

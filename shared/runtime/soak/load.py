@@ -64,6 +64,8 @@ class Deliveries:
 
     async def _deliver(self, order: dict[str, Any]) -> None:
         ticket, delivery = f"/api/tickets/{order['ticket_id']}", f"/api/deliveries/{order['order_id']}"
+        # That the order is Approved can be seen a moment before the kitchen's own commit is visible there.
+        await self._seen("kitchen", ticket, "status", "AwaitingAcceptance")
         await self._api.post("kitchen", f"{ticket}/accept", {"ready_by": _in(minutes=20)})
         for action in ("preparing", "ready"):
             await self._api.post("kitchen", f"{ticket}/{action}")
