@@ -20,7 +20,6 @@ _MOST_A_SECOND = 500
 """Orders in a closed loop, as far as they decide how many consumers there are."""
 _ORDERS_OF_EACH = 10
 _RESTAURANTS = 100
-_LONGEST_ANSWER = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +118,6 @@ async def measure(running: Running, load: Load, number: int, seed: int, warm_up:
         cwd=ROOT,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        limit=_LONGEST_ANSWER,
     )
     assert generator.stdin is not None
     assert generator.stdout is not None
@@ -131,8 +129,10 @@ async def measure(running: Running, load: Load, number: int, seed: int, warm_up:
         await _expect(generator.stdout, MEASURED)
         after = await running.look()
         memory = running.memory()
-        outcome = Outcome(**json.loads(await _line(generator.stdout)))
-        await generator.wait()
+        told = await generator.stdout.read()
+        if await generator.wait():
+            raise LaunchError(f"the load generator has failed, with exit status {generator.returncode}: see above")
+        outcome = Outcome(**json.loads(told))
     finally:
         if generator.returncode is None:
             generator.kill()
@@ -160,9 +160,3 @@ async def measure(running: Running, load: Load, number: int, seed: int, warm_up:
 async def _expect(output: asyncio.StreamReader, line: bytes) -> None:
     if await output.readline() != line:
         raise LaunchError("the load generator has failed: see above")
-
-
-async def _line(output: asyncio.StreamReader) -> bytes:
-    if not (line := await output.readline()):
-        raise LaunchError("the load generator has failed: see above")
-    return line
