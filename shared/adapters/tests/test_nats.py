@@ -6,12 +6,10 @@ from collections.abc import Callable
 import nats
 import pytest
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.errors import ConnectionClosedError
 
 from shared.adapters.nats import publisher, reader
 from shared.adapters.nats.broker import NatsBroker
-from shared.adapters.nats.connection import NatsAddress, connect
+from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.nats.stream import STREAM, StreamLimits
 from shared.messaging.broker import Bounds, Broker, BrokerUnavailable, PartitionsDiffer, Publication, subject_of
 from shared.messaging.envelope import MAX_DATA, ROW_ID_HEADER
@@ -117,7 +115,21 @@ async def test_a_line_break_can_not_forge_a_header(new_nats: NewNats) -> None:
     async with broker_at(new_nats().url).connect() as log, log.read(0, after=0, filters=[CREATED]) as feed:
         assert await log.publish([forged]) == [1]
         [received] = await feed.take(1, 5)
-    assert received.headers == {ROW_ID_HEADER: "order-1", "ce-id": "1  ce-type: x", "ce-a": ""}
+    assert received.headers == {ROW_ID_HEADER: "order-1", "ce-id": "1  ce-type: x", "ce-a": " "}
+
+
+async def test_headers_that_others_have_written_are_read_as_they_mean_them(new_nats: NewNats) -> None:
+    url = new_nats().url
+    headers = b"NATS/1.0\r\nce-id:x\r\nce-a:\t b \r\nce-umlaut: \xe4\r\n\r\n"
+    async with broker_at(url).connect() as log, log.read(0, after=0, filters=[CREATED]) as feed:
+        _, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        subject = subject_of(0, CREATED)
+        writer.write(f'CONNECT {{"headers":true}}\r\nHPUB {subject} {len(headers)} {len(headers) + 2}\r\n'.encode())
+        writer.write(headers + b"{}\r\n")
+        await writer.drain()
+        [received] = await feed.take(1, 5)
+        writer.close()
+    assert received.headers == {"ce-id": "x", "ce-a": "b", "ce-umlaut": "\ufffd"}
 
 
 async def test_the_largest_message_that_may_be_written_is_taken(new_nats: NewNats) -> None:
@@ -186,22 +198,6 @@ async def test_a_lost_connection_ends_publishing_and_reading(new_nats: NewNats) 
     async with broker_at(server.url).connect() as log, log.read(0, after=1, filters=[CREATED]) as feed:
         await log.publish(publications([2]))
         assert rows(await take_exactly(feed, 1)) == [2]
-
-
-async def test_a_request_ends_with_the_connection_that_its_answer_would_come_on(new_nats: NewNats) -> None:
-    server = new_nats()
-    asked = asyncio.Event()
-
-    async def say_nothing(_: Msg) -> None:
-        asked.set()
-
-    async with connect(NatsAddress(server.url)) as connection:
-        await connection.client.subscribe("question", cb=say_nothing)
-        asking = asyncio.create_task(connection.client.request("question", timeout=3600))
-        await asked.wait()
-        server.server.kill()
-        with pytest.raises(ConnectionClosedError):
-            await asking
 
 
 async def test_a_server_that_does_not_answer_is_noticed(new_nats: NewNats, monkeypatch: pytest.MonkeyPatch) -> None:
