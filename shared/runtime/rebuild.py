@@ -8,6 +8,7 @@ come twice, from an owner's store and from the stream, and the subscription may 
 
 import argparse
 import asyncio
+import gc
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -298,6 +299,7 @@ def main(container: ServiceContainer, arguments: Sequence[str] | None = None) ->
         for error in invalid.errors():
             log.error("FTGO_%s: %s", "_".join(map(str, error["loc"])).upper(), error["msg"])
         return 2
+    gc.freeze()  # what was imported is many times what a batch makes, and stays
     log.info("%s is built anew; until that is done, it answers from what it has.", name)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
