@@ -182,6 +182,11 @@ class System:
         host = everywhere.get(self.settings.host, self.settings.host)
         return f"http://{host}:{port}"
 
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where each service is, or its first replica."""
+        return {each.name: self.url(self.port(each)) for each in SERVICES}
+
     def parts_of(self, program: str) -> list[str]:
         """Return the names of a program's replicas."""
         return [part_name(program, replica) for replica in self.arrangement.replicas_of(program)]

@@ -4,22 +4,25 @@ import asyncio
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 from shared.runtime.bench.cpu import each_took
 from shared.runtime.bench.figures import Latency, Spread
 from shared.runtime.bench.plan import MEASURED, MEASURING, Outcome, Plan
 from shared.runtime.bench.running import Running, batch_sizes
 from shared.runtime.process import LaunchError
-from shared.runtime.system import ROOT
+from shared.runtime.system import ROOT, System
+
+T = TypeVar("T")
 
 GENERATOR = "generator"
 _MOST_A_SECOND = 500
 """Orders in a closed loop, as far as they decide how many consumers there are."""
 _ORDERS_OF_EACH = 10
 _RESTAURANTS = 100
+_LONGEST_ANSWER = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,50 +96,9 @@ def _spreads(latencies: Sequence[Latency]) -> dict[str, Spread]:
 
 async def measure(running: Running, load: Load, number: int, seed: int, warm_up: float, seconds: float) -> Measured:
     """Run a load once. LaunchError when the generator fails, or a part of the system ends meanwhile."""
-    expected = (load.rate or _MOST_A_SECOND) * (warm_up + seconds)
-    system = running.system
-    plan = Plan(
-        urls=running.urls,
-        nats_url=system.nats_address.url,
-        nats_user=system.nats_address.user or "",
-        nats_password=system.nats_address.password or "",
-        users=load.users,
-        rate=load.rate,
-        mix=load.mix,
-        reads=load.reads,
-        keys=load.keys,
-        warm_up=warm_up,
-        seconds=seconds,
-        seed=f"{seed} {number}",
-        consumers=math.ceil(expected / _ORDERS_OF_EACH),
-        restaurants=_RESTAURANTS,
-    )
-    generator = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "shared.runtime.bench.generator",
-        cwd=ROOT,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert generator.stdin is not None
-    assert generator.stdout is not None
-    try:
-        generator.stdin.write(json.dumps(asdict(plan)).encode())
-        generator.stdin.close()
-        await _expect(generator.stdout, MEASURING)
-        before = await running.look()
-        await _expect(generator.stdout, MEASURED)
-        after = await running.look()
-        memory = running.memory()
-        told = await generator.stdout.read()
-        if await generator.wait():
-            raise LaunchError(f"the load generator has failed, with exit status {generator.returncode}: see above")
-        outcome = Outcome(**json.loads(told))
-    finally:
-        if generator.returncode is None:
-            generator.kill()
-            await generator.wait()
+    plan = plan_of(running.system, load, f"{seed} {number}", warm_up, seconds)
+    before, after, outcome = await play(plan, running.look)
+    memory = running.memory()
     if before.restarts != after.restarts or before.cpu.keys() != after.cpu.keys():
         raise LaunchError("a part of the system ended while it was measured")
     count = sum(outcome.ended.values())
@@ -157,6 +119,62 @@ async def measure(running: Running, load: Load, number: int, seed: int, warm_up:
     )
 
 
+def plan_of(system: System, load: Load, seed: str, warm_up: float, seconds: float) -> Plan:
+    """Return what the generator is told."""
+    expected = (load.rate or _MOST_A_SECOND) * (warm_up + seconds)
+    return Plan(
+        urls=system.urls,
+        nats_url=system.nats_address.url,
+        nats_user=system.nats_address.user or "",
+        nats_password=system.nats_address.password or "",
+        users=load.users,
+        rate=load.rate,
+        mix=load.mix,
+        reads=load.reads,
+        keys=load.keys,
+        warm_up=warm_up,
+        seconds=seconds,
+        seed=seed,
+        consumers=math.ceil(expected / _ORDERS_OF_EACH),
+        restaurants=_RESTAURANTS,
+    )
+
+
+async def play(plan: Plan, look: Callable[[], Awaitable[T]]) -> tuple[T, T, Outcome]:
+    """Run the generator, and look when it begins to measure and when it has done so. LaunchError when it fails."""
+    generator = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "shared.runtime.bench.generator",
+        cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=_LONGEST_ANSWER,
+    )
+    assert generator.stdin is not None
+    assert generator.stdout is not None
+    try:
+        generator.stdin.write(json.dumps(asdict(plan)).encode())
+        generator.stdin.close()
+        await _expect(generator.stdout, MEASURING)
+        before = await look()
+        await _expect(generator.stdout, MEASURED)
+        after = await look()
+        outcome = Outcome(**json.loads(await _line(generator.stdout)))
+        await generator.wait()
+    finally:
+        if generator.returncode is None:
+            generator.kill()
+            await generator.wait()
+    return before, after, outcome
+
+
 async def _expect(output: asyncio.StreamReader, line: bytes) -> None:
     if await output.readline() != line:
         raise LaunchError("the load generator has failed: see above")
+
+
+async def _line(output: asyncio.StreamReader) -> bytes:
+    if not (line := await output.readline()):
+        raise LaunchError("the load generator has failed: see above")
+    return line

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 
@@ -10,6 +11,9 @@ from shared.runtime.bench.figures import Spread
 from shared.runtime.bench.growth import Grown
 from shared.runtime.bench.orders import Measured
 from shared.runtime.soak.plot import new_figure, write
+
+if TYPE_CHECKING:  # they load what services are made of
+    from shared.runtime.bench import history, store
 
 
 def draw_orders(runs: Sequence[Measured], title: str, file: Path) -> None:
@@ -72,6 +76,48 @@ def draw_growth(points: Sequence[Grown], title: str, file: Path) -> None:
         axes.set_xlabel("orders before")
         axes.set_ylim(bottom=0)
     for axes in (latency, cpu):
+        axes.legend(fontsize="xx-small")
+    write(figure, file)
+
+
+def draw_history(runs: "Sequence[history.Measured]", title: str, file: Path) -> None:
+    """Draw how long pages take by filter, one run each, as SVG."""
+    figure = new_figure(title)
+    for axes, way in zip(figure.subplots(2, 1).flat, ("search", "HTTP"), strict=True):
+        own = [each for each in runs if each.way == way]
+        names = [f"{each.filter} #{each.number}" for each in own]
+        for page in ("first", "far"):
+            for share in ("p50", "p99"):
+                values = [getattr(getattr(each, page), share, None) for each in own]
+                label = f"{'first' if page == 'first' else '100th'} page, {share}"
+                axes.plot(names, values, marker="o", linestyle="none", label=label)
+        axes.set(title=f"one page, {way}", ylabel="ms")
+        axes.set_ylim(bottom=0)
+        axes.tick_params(axis="x", labelrotation=20)
+        axes.legend(fontsize="xx-small")
+    write(figure, file)
+
+
+def draw_store(runs: "Sequence[store.Measured]", title: str, file: Path) -> None:
+    """Draw how long orders take to load by their length, and what a rebuild costs, one run each, as SVG."""
+    figure = new_figure(title)
+    loading, rebuilding = figure.subplots(1, 2).flat
+    for run in runs:
+        events = [each.events for each in run.loaded]
+        for way, latencies in {
+            "by snapshot": [each.with_snapshot for each in run.loaded],
+            "without": [each.without for each in run.loaded],
+        }.items():
+            p50 = [getattr(each, "p50", None) for each in latencies]
+            loading.plot(events, p50, marker="o", label=f"{way} #{run.number}")
+    loading.set(title="loading an order, p50", xlabel="events", ylabel="ms", xscale="log", yscale="log")
+    _stacked(
+        rebuilding,
+        [f"{each.rebuilt.a_second:,.0f}/s #{each.number}" for each in runs],
+        [each.rebuilt.cpu for each in runs],
+    )
+    rebuilding.set(title="rebuilding the read model: CPU for each event", ylabel="µs")
+    for axes in (loading, rebuilding):
         axes.legend(fontsize="xx-small")
     write(figure, file)
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
 
-import asyncpg
-
 from order.contracts import OrderCreated
 from shared.adapters.nats.broker import NatsBroker, NatsBrokerConnection
 from shared.adapters.nats.connection import NatsAddress
@@ -137,7 +135,7 @@ async def _latencies(running: Running, envelopes: list[Envelope], rate: float) -
 
     try:
         async with _broker(running) as broker, _reading(broker, envelopes[0].route) as feed:
-            receiving = asyncio.create_task(_receive(feed, len(envelopes)))
+            receiving = asyncio.create_task(_receive(feed, {envelope.id for envelope in envelopes}))
             async with asyncio.TaskGroup() as group:
                 waiting = iter(envelopes)
                 async for _ in at_rate(rate, len(envelopes) / rate, _clock):
@@ -148,11 +146,11 @@ async def _latencies(running: Running, envelopes: list[Envelope], rate: float) -
     return commits, [received[envelope.id] - committed[envelope.id] for envelope in envelopes]
 
 
-async def _receive(feed: Feed, count: int) -> dict[str, float]:
-    """When each of so many messages has come, by id. Raises TimeoutError."""
+async def _receive(feed: Feed, awaited: set[str]) -> dict[str, float]:
+    """When each of these messages has come, by id. Raises TimeoutError."""
     received: dict[str, float] = {}
-    while len(received) < count:
-        messages = await feed.take(count, PATIENCE)
+    while not awaited <= received.keys():
+        messages = await feed.take(len(awaited), PATIENCE)
         now = _clock()
         if not messages:
             raise TimeoutError
@@ -165,7 +163,7 @@ async def _drain(running: Running, backlog: int) -> tuple[int, float, dict[str, 
     await running.supervisor.take_down(RELAY)
     commits = max(1, backlog // ROWS_A_COMMIT)
     count = commits * ROWS_A_COMMIT
-    async with _admin(running) as connection:
+    async with running.admin("order") as connection:
         like = await connection.fetchval("select max(id) from outbox")
         await connection.execute(_BACKLOG.format(commits=commits, rows=ROWS_A_COMMIT, like=like))
     async with _broker(running) as broker:
@@ -201,13 +199,3 @@ async def _broker(running: Running) -> AsyncIterator[NatsBrokerConnection]:
 async def _reading(broker: NatsBrokerConnection, route: str) -> AsyncIterator[Feed]:
     async with broker.read(0, after=(await broker.bounds()).last, filters=[route]) as feed:
         yield feed
-
-
-@asynccontextmanager
-async def _admin(running: Running) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
-    server = running.system.postgres.admin_url.rpartition("/")[0]
-    connection = await asyncpg.connect(f"{server}/{BY_NAME['order'].database}", timeout=10)
-    try:
-        yield connection
-    finally:
-        await connection.close()

@@ -3,11 +3,12 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
@@ -44,11 +45,6 @@ class Running:
     supervisor: Supervisor
     client: httpx.AsyncClient
 
-    @property
-    def urls(self) -> dict[str, str]:
-        """Where each service is."""
-        return {each.name: self.system.url(self.system.port(each)) for each in SERVICES}
-
     def pids(self) -> dict[str, int]:
         """The process of each part."""
         children = self.supervisor.children.items()
@@ -61,6 +57,16 @@ class Running:
     def memory(self) -> dict[str, int]:
         """The proportional set size of each part, in bytes."""
         return {name: memory_of(pid) for name, pid in self.pids().items()}
+
+    @asynccontextmanager
+    async def admin(self, service: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+        """A connection to a service's database that may do everything."""
+        server = self.system.postgres.admin_url.rpartition("/")[0]
+        connection = await asyncpg.connect(f"{server}/{BY_NAME[service].database}", timeout=10)
+        try:
+            yield connection
+        finally:
+            await connection.close()
 
     async def verify(self) -> None:
         """Wait until nothing is under way, and check the invariants. LaunchError when something does not hold."""
@@ -108,8 +114,7 @@ def batch_sizes(before: Look, after: Look) -> dict[str, float]:
 @asynccontextmanager
 async def running(arrangement: Arrangement | None = None) -> AsyncIterator[Running]:
     """Run a system of its own. Its data is removed, unless something fails. Raises LaunchError."""
-    folder = _new_folder()
-    try:
+    with temporary_folder() as folder:
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(local_client())
             said = stack.enter_context((folder / "supervisor.log").open("w"))
@@ -122,16 +127,19 @@ async def running(arrangement: Arrangement | None = None) -> AsyncIterator[Runni
             except TimeoutError:
                 raise LaunchError(f"the system does not start within {_START_SECONDS:g} s") from None
             yield Running(system, supervisor, client)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Give a folder for a system of its own. It is removed, unless something fails: then LaunchErrors name it."""
+    folder = Path(tempfile.mkdtemp(prefix="ftgo-bench-"))
+    folder.chmod(0o711)  # PostgreSQL's own user passes through, where we are root
+    try:
+        yield folder
     except LaunchError as failure:
         raise LaunchError(f"{failure}; data and logs are in {folder}") from None
     remove_data(folder)
     shutil.rmtree(folder)
-
-
-def _new_folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="ftgo-bench-"))
-    folder.chmod(0o711)  # PostgreSQL's own user passes through, where we are root
-    return folder
 
 
 async def _end(supervisor: Supervisor) -> None:

@@ -121,7 +121,7 @@ async def _observed(system: "Running", orders: int, users: int, every: float) ->
     async with AsyncExitStack() as stack:
         clients = {
             name: await stack.enter_async_context(httpx.AsyncClient(base_url=url, trust_env=False, timeout=30))
-            for name, url in system.urls.items()
+            for name, url in system.system.urls.items()
         }
         look = await stack.enter_async_context(looking(system))
         generator = Generator(_plan(system, orders, users))
@@ -159,7 +159,7 @@ def _plan(system: "Running", orders: int, users: int) -> "Plan":
 
     nats = system.system.nats_address
     return Plan(
-        urls=system.urls,
+        urls=system.system.urls,
         nats_url=nats.url,
         nats_user=nats.user or "",
         nats_password=nats.password or "",
