@@ -178,11 +178,15 @@ class UnitOfWork:
         self._journal.append(change)
 
     async def flush(self) -> None:
-        """Writes what has come about so far, a statement a kind. Queries that must see it call this first."""
+        """Writes what has come about so far. Queries that must see it call this first."""
+        await self.hand_over()
+        await self.transaction.flush()
+
+    async def hand_over(self) -> None:
+        """Gives what has come about so far to the stores, each all of its kind."""
         self.seal()
         if entries := self._journal.unwritten():
             await self._write(entries)
-        await self.transaction.flush()
 
     async def _write(self, entries: Sequence[Entry]) -> None:
         recorded = [entry for entry in entries if isinstance(entry, EventRecorded)]
@@ -253,11 +257,11 @@ class Units(Generic[U]):
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[U]:
-        """A unit of work that is flushed and committed when the block ends, and rolled back when it raises."""
+        """A unit of work that is written and committed when the block ends, and rolled back when it raises."""
         async with self._database.transaction() as transaction:
             unit_of_work = self._make(transaction)
             yield unit_of_work
-            await unit_of_work.flush()
+            await unit_of_work.hand_over()
         if self._on_commit is not None:
             self._on_commit(unit_of_work.events())
 

@@ -73,12 +73,14 @@ class PostgresLines:
     """See `ports.Lines`."""
 
     def __init__(self, transaction: PostgresTransaction) -> None:
+        self._transaction = transaction
         self._connection = transaction.connection
         self._locked = False
 
     async def lock(self) -> None:
         """See `ports.Lines`. What is asked after it sees all that was committed before it."""
         if not self._locked:
+            await self._transaction.hold_locks()
             await self._connection.execute(_LOCK)
             self._locked = True
 

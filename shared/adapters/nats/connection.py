@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError, Error
 from nats.js.manager import JetStreamManager
 
@@ -52,8 +53,24 @@ class NatsAddress:
 class PlainClient(Client):
     """nats-py's client without its care for headers, which takes longer than all else that is done for a message.
 
-    Ours have some fourteen of them, with names that are known, and are written and read by ourselves.
+    Ours have some fourteen of them, with names that are known, and are written and read by ourselves. It also gives
+    requests up when the connection is lost: nats-py lets them wait for their time-out.
     """
+
+    def __init__(self, lost: asyncio.Future[str]) -> None:
+        super().__init__()
+        self._lost = lost
+
+    async def request(self, *arguments: Any, **options: Any) -> Msg:
+        """See `Client`. Raises ConnectionClosedError as soon as no answer can come any more."""
+        asking = asyncio.ensure_future(super().request(*arguments, **options))
+        try:
+            await asyncio.wait((asking, self._lost), return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                raise ConnectionClosedError
+            return asking.result()
+        finally:
+            asking.cancel()
 
     async def send(self, frames: bytes) -> None:
         """Send frames of the protocol, after what was sent before. Raises ConnectionClosedError."""
@@ -84,9 +101,9 @@ class NatsConnection:
 async def connect(address: NatsAddress) -> AsyncIterator[NatsConnection]:
     """Connect once. Never reconnects: nats-py's buffered reconnect breaks the order of pipelined messages."""
     tls = address.tls()
-    client = PlainClient()
     user = address.user or ANYBODY
     lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    client = PlainClient(lost)
 
     async def closed() -> None:
         if not lost.done():

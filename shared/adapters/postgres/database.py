@@ -2,7 +2,8 @@
 
 SQLAlchemy owns the connections, and runs the queries that read well in it. What every message needs (events, inbox,
 outbox, positions, rows) goes through asyncpg on the same connection and in the same transaction, which costs a half to
-a quarter. The engine is in autocommit mode, so that the transaction is asyncpg's alone.
+a quarter. The engine is in autocommit mode, so that the transaction is asyncpg's alone. It begins where locks must be
+held or something is written before the end; each query sees what is committed by then, as within a transaction.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -136,11 +137,12 @@ class PostgresTransaction:
         self,
         connection: AsyncConnection,
         driver: "asyncpg.Connection[Any]",
+        statements: Statements,
         mappings: Mapping[type[Entity], RowMapping[Any]],
     ) -> None:
         self.connection = connection
         self.driver = driver
-        self._statements = Statements(driver)
+        self._statements = statements
         self._mappings = mappings
         self.events = PostgresEvents(self._statements)
         self.inbox = PostgresInbox(self._statements)
@@ -158,16 +160,23 @@ class PostgresTransaction:
         """See `unit_of_work.Transaction`."""
         await self._statements.send()
 
+    async def hold_locks(self) -> None:
+        """Locks that are taken from now on are held until the end."""
+        await self._statements.begin()
+
 
 @asynccontextmanager
 async def _begun(
     connection: AsyncConnection, mappings: Mapping[type[Entity], RowMapping[Any]]
 ) -> AsyncIterator[PostgresTransaction]:
     driver = await _driver(connection)
-    async with driver.transaction():
-        transaction = PostgresTransaction(connection, driver, mappings)
-        yield transaction
-        await transaction.flush()
+    statements = Statements(driver)
+    try:
+        yield PostgresTransaction(connection, driver, statements, mappings)
+        await statements.commit()
+    except BaseException:
+        await statements.rollback()
+        raise
 
 
 def _milliseconds(seconds: float) -> str:

@@ -182,6 +182,7 @@ class PostgresWaitingRoom:
 
     async def hold_parked(self, message_id: str) -> SetAside | None:
         """See `set_aside.WaitingRoom`."""
+        await self._statements.begin()
         row = await self._statements.fetchrow(
             f"select {_COLUMNS} from set_aside where message_id = $1 and parked_at is not null for update", message_id
         )

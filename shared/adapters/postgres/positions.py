@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from shared.adapters.postgres.statements import Statements
+from shared.adapters.postgres.statements import Expected, Statements
 from shared.core.errors import LeaseLost
 from shared.messaging.broker import Mark
 
@@ -83,13 +83,9 @@ class PostgresPositions:
     async def advance(self, partition: int, holder: int, mark: Mark | None, lease: timedelta) -> None:
         """See `positions.Positions`."""
         position, row_id, at = (mark.position, mark.row_id, mark.at) if mark else (None, None, None)
-
-        def check(written: int) -> None:
-            if not written:
-                raise LeaseLost(f"partition {partition} is held by another replica")
-
+        expected = Expected(1, lambda _: LeaseLost(f"partition {partition} is held by another replica"))
         await self._statements.write(
-            "subscriptions", _ADVANCE, partition, holder, position, row_id, at, lease, check=check
+            "subscriptions", _ADVANCE, partition, holder, position, row_id, at, lease, expected=expected
         )
 
     async def add_checkpoint(self, partition: int, mark: Mark) -> None:

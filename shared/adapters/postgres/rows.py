@@ -9,7 +9,7 @@ from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 
-from shared.adapters.postgres.statements import Statements
+from shared.adapters.postgres.statements import Expected, Statements
 from shared.core.errors import Conflict
 from shared.eventsourcing.aggregate import Entity
 from shared.serialization import Json, from_json, to_json
@@ -87,16 +87,15 @@ class PostgresRows(Generic[R]):
     async def update(self, rows: Sequence[tuple[R, int]]) -> None:
         """See `store.RowStore`."""
 
-        def check(written: int) -> None:
-            if written != len(rows):
-                raise Conflict(f"{len(rows) - written} of {len(rows)} rows are not at the version that was read")
+        def outdated(written: int) -> Conflict:
+            return Conflict(f"{len(rows) - written} of {len(rows)} rows are not at the version that was read")
 
         await self._statements.write(
             self._mapping.table,
             self._mapping.update_statement,
             *self._mapping.to_arrays([row for row, _ in rows]),
             [replaces for _, replaces in rows],
-            check=check,
+            expected=Expected(len(rows), outdated),
         )
 
 

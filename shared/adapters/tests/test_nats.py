@@ -6,10 +6,12 @@ from collections.abc import Callable
 import nats
 import pytest
 from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import ConnectionClosedError
 
 from shared.adapters.nats import publisher, reader
 from shared.adapters.nats.broker import NatsBroker
-from shared.adapters.nats.connection import NatsAddress
+from shared.adapters.nats.connection import NatsAddress, connect
 from shared.adapters.nats.stream import STREAM, StreamLimits
 from shared.messaging.broker import Bounds, Broker, BrokerUnavailable, PartitionsDiffer, Publication, subject_of
 from shared.messaging.envelope import MAX_DATA, ROW_ID_HEADER
@@ -198,6 +200,22 @@ async def test_a_lost_connection_ends_publishing_and_reading(new_nats: NewNats) 
     async with broker_at(server.url).connect() as log, log.read(0, after=1, filters=[CREATED]) as feed:
         await log.publish(publications([2]))
         assert rows(await take_exactly(feed, 1)) == [2]
+
+
+async def test_a_request_ends_with_the_connection_that_its_answer_would_come_on(new_nats: NewNats) -> None:
+    server = new_nats()
+    asked = asyncio.Event()
+
+    async def say_nothing(_: Msg) -> None:
+        asked.set()
+
+    async with connect(NatsAddress(server.url)) as connection:
+        await connection.client.subscribe("question", cb=say_nothing)
+        asking = asyncio.create_task(connection.client.request("question", timeout=3600))
+        await asked.wait()
+        server.server.kill()
+        with pytest.raises(ConnectionClosedError):
+            await asking
 
 
 async def test_a_server_that_does_not_answer_is_noticed(new_nats: NewNats, monkeypatch: pytest.MonkeyPatch) -> None:

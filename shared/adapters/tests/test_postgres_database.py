@@ -157,6 +157,21 @@ async def test_pooled_connections_that_have_died_are_replaced(infra: Infra, prov
                 assert await tx.inbox.find(["a"]) == {}
 
 
+async def test_a_transaction_begins_only_when_something_is_written_before_its_end(provisioned: Database) -> None:
+    async with opened(provisioned) as database:
+        async with database.transaction() as tx:
+            await tx.inbox.find(["a"])
+            await tx.inbox.add([Claim(message_id="a", row_id="r")])
+            assert not tx.driver.is_in_transaction()
+            await tx.flush()
+            assert tx.driver.is_in_transaction()
+            await tx.inbox.add([Claim(message_id="b", row_id="r")])
+        async with database.transaction() as tx:
+            await tx.inbox.add([Claim(message_id="c", row_id="r")])
+        async with database.transaction() as tx:
+            assert {*await tx.inbox.find(["a", "b", "c"])} == {"a", "b", "c"}
+
+
 async def test_a_connection_that_is_left_in_a_transaction_is_not_used_again(
     provisioned: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,7 +180,7 @@ async def test_a_connection_that_is_left_in_a_transaction_is_not_used_again(
 
     async with opened(provisioned, pool_size=1) as database:
         with monkeypatch.context() as during, pytest.raises(asyncio.CancelledError):
-            during.setattr(Transaction, "__aexit__", cancelled_once_more)
+            during.setattr(Transaction, "commit", cancelled_once_more)
             async with database.transaction() as tx:
                 await tx.inbox.add([Claim(message_id="a", row_id="r")])
                 await tx.flush()

@@ -291,8 +291,8 @@ class Generator:
 
 def say(line: bytes) -> None:
     """Tell whoever started us, at once."""
-    sys.stdout.buffer.write(line)
-    sys.stdout.buffer.flush()
+    with open(sys.stdout.fileno(), "wb", closefd=False) as output:
+        output.write(line)  # all of it: with PYTHONUNBUFFERED, `sys.stdout.buffer` writes what a pipe takes just then
 
 
 def main() -> None:

@@ -22,7 +22,6 @@ _MOST_A_SECOND = 500
 """Orders in a closed loop, as far as they decide how many consumers there are."""
 _ORDERS_OF_EACH = 10
 _RESTAURANTS = 100
-_LONGEST_ANSWER = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +148,6 @@ async def play(plan: Plan, look: Callable[[], Awaitable[T]]) -> tuple[T, T, Outc
         cwd=ROOT,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        limit=_LONGEST_ANSWER,
     )
     assert generator.stdin is not None
     assert generator.stdout is not None
@@ -160,8 +158,10 @@ async def play(plan: Plan, look: Callable[[], Awaitable[T]]) -> tuple[T, T, Outc
         before = await look()
         await _expect(generator.stdout, MEASURED)
         after = await look()
-        outcome = Outcome(**json.loads(await _line(generator.stdout)))
-        await generator.wait()
+        told = await generator.stdout.read()
+        if await generator.wait():
+            raise LaunchError(f"the load generator has failed, with exit status {generator.returncode}: see above")
+        outcome = Outcome(**json.loads(told))
     finally:
         if generator.returncode is None:
             generator.kill()
@@ -172,9 +172,3 @@ async def play(plan: Plan, look: Callable[[], Awaitable[T]]) -> tuple[T, T, Outc
 async def _expect(output: asyncio.StreamReader, line: bytes) -> None:
     if await output.readline() != line:
         raise LaunchError("the load generator has failed: see above")
-
-
-async def _line(output: asyncio.StreamReader) -> bytes:
-    if not (line := await output.readline()):
-        raise LaunchError("the load generator has failed: see above")
-    return line

@@ -92,6 +92,8 @@ class _Database(_Wrapped):
         async with self._wrapped.transaction() as wrapped:
             transaction = _Transaction(wrapped, self._reached)
             yield transaction
+            if transaction.has_sent or transaction.points:
+                await transaction.flush()  # or it would be sent with the commit, and could not end in between
             if transaction.has_sent:
                 self._reached(WRITING)
         if transaction.has_sent:
@@ -119,7 +121,8 @@ class _Transaction(_Wrapped):
 
     async def flush(self) -> None:
         await self._wrapped.flush()
-        for point in self.points:
+        points, self.points = self.points, set()
+        for point in points:
             self._reached(point)
 
 

@@ -4,9 +4,12 @@ import asyncio
 import os
 import subprocess
 import sys
+from array import array
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
+from fcntl import ioctl
 from pathlib import Path
+from termios import FIONREAD
 from typing import Any
 
 import psutil
@@ -190,6 +193,23 @@ def test_a_connection_is_used_again_and_a_broken_one_is_not() -> None:
     assert [body for _, body in seen] == [b"one", b"two", b"break", b"three"]
     ports = [port for port, _ in seen]
     assert ports[0] == ports[1] == ports[2] != ports[3]
+
+
+def test_what_the_generator_says_arrives_whole_even_if_one_listens_late() -> None:
+    code = (
+        "import asyncio\n"
+        "from shared.runtime.bench.generator import say\n"
+        "from shared.runtime.event_loop import new_event_loop\n"
+        "with asyncio.Runner(loop_factory=new_event_loop) as runner: runner.run(asyncio.sleep(0))\n"
+        "say(b'x' * 500_000)\n"
+    )
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment) as child:
+        assert child.stdout is not None
+        waiting = array("i", [0])
+        while waiting[0] < 1 << 16:  # as much as a pipe holds
+            ioctl(child.stdout, FIONREAD, waiting)
+        assert len(child.stdout.read()) == 500_000
 
 
 class Published:
