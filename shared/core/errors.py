@@ -70,5 +70,9 @@ class Conflict(TechnicalFault):
     """Another transaction changed what this one had read. Trying again at once is right."""
 
 
+class TookTooLong(TechnicalFault):
+    """A transaction was ended because it went on for too long: what was to be done in it may be too much, or wait."""
+
+
 class LeaseLost(TechnicalFault):
     """Another replica holds the partition now: this one may commit nothing for it."""

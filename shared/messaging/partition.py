@@ -16,7 +16,7 @@ import structlog
 
 from shared.core.clock import Clock
 from shared.core.context import Cause
-from shared.core.errors import Conflict
+from shared.core.errors import Conflict, TookTooLong
 from shared.core.ids import new_id
 from shared.messaging.broker import Mark
 from shared.messaging.dispatcher import Dispatcher, failed_by_itself
@@ -33,6 +33,7 @@ CONFLICT_TRIES = 4
 
 _CHECKPOINT_EVERY = timedelta(seconds=1)
 _DUE_AT_ONCE = 100
+_OVERTIMES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,42 @@ class Lease:
     duration: timedelta
 
 
+class Overtime:
+    """Remembers who, alone, took longer than a transaction may: it ends the connection, and with it the lease.
+
+    Once that can be the surroundings. Twice in a row it counts as a failure of its own.
+    """
+
+    def __init__(self) -> None:
+        self._id = ""
+        self._times = 0
+        self._error: TookTooLong | None = None
+
+    def note(self, id_: str, error: TookTooLong) -> None:
+        """It took too long once more."""
+        self._times = self._times + 1 if id_ == self._id else 1
+        self._id = id_
+        self._error = error
+
+    def of(self, id_: str) -> TookTooLong | None:
+        """Returns, once, why it is not to be tried again now, if it has taken too long twice."""
+        if id_ != self._id or self._times < _OVERTIMES:
+            return None
+        self._times = 0
+        return self._error
+
+
 class HeldPartition(Generic[U]):
     """What is done with a partition while its lease is ours. One thing at a time."""
 
     def __init__(
-        self, lease: Lease, units: Units[U], dispatcher: Dispatcher[U], clock: Clock, most_parked: int = 10_000
+        self,
+        lease: Lease,
+        units: Units[U],
+        dispatcher: Dispatcher[U],
+        clock: Clock,
+        most_parked: int = 10_000,
+        overtime: "Overtime | None" = None,
     ) -> None:
         self._lease = lease
         self._units = units
@@ -56,6 +88,7 @@ class HeldPartition(Generic[U]):
         self._clock = clock
         self._renewed_at = self._looked_at = clock()
         self._most_parked = most_parked
+        self._overtime = overtime or Overtime()
         self._checkpoint_at: datetime | None = None
         self.crowded = False
         """So many messages wait for an operator that no more should be read: the stream has room for them."""
@@ -67,14 +100,17 @@ class HeldPartition(Generic[U]):
 
         Raises TechnicalFault when the surroundings fail: nothing was done then.
         """
-        try:
-            await self._patiently(lambda: self._together(batch))
-        except Exception as error:
-            if not (failed_by_itself(error) or isinstance(error, Conflict)):
-                raise
-            log.info("batch failed: its messages are handled one by one", size=len(batch), error=repr(error))
-            for received in batch:
-                await self._alone(received)
+        if len(batch) > 1:
+            try:
+                await self._patiently(lambda: self._together(batch))
+            except Exception as error:
+                if not _is_own(error):
+                    raise
+                log.info("batch failed: its messages are handled one by one", size=len(batch), error=repr(error))
+            else:
+                return
+        for received in batch:
+            await self._alone(received)
 
     async def work_due(self) -> None:
         """Retries set-aside messages and wakes sagas that are due; renews the lease when it has not been for long."""
@@ -121,11 +157,8 @@ class HeldPartition(Generic[U]):
         self._expect(uow.next_due())
 
     async def _alone(self, received: Received) -> None:
-        try:
-            await self._patiently(lambda: self._together([received]))
-        except Exception as error:
-            if not (failed_by_itself(error) or isinstance(error, Conflict)):
-                raise
+        error = await self._failure_of(received.row_id, lambda: self._together([received]))
+        if error is not None:
             async with self._units.begin() as uow:
                 await self._dispatcher.settle_failure(uow, received, error, self._lease.partition)
                 await self._fence(uow, _mark_of(received))
@@ -137,11 +170,8 @@ class HeldPartition(Generic[U]):
                 await self._dispatcher.retry(uow, waiting)
                 await self._fence(uow, None)
 
-        try:
-            await self._patiently(once)
-        except Exception as error:
-            if not (failed_by_itself(error) or isinstance(error, Conflict)):
-                raise
+        error = await self._failure_of(waiting.received.row_id, once)
+        if error is not None:
             async with self._units.begin() as uow:
                 self._dispatcher.settle_retry(uow, waiting, error)
                 await self._fence(uow, None)
@@ -154,14 +184,26 @@ class HeldPartition(Generic[U]):
                     await uow.sagas.wake(saga_id)
                 await self._fence(uow, None)
 
-        try:
-            await self._patiently(once)
-        except Exception as error:
-            if not (failed_by_itself(error) or isinstance(error, Conflict)):
-                raise
+        error = await self._failure_of(saga_id, once)
+        if error is not None:
             async with self._units.begin() as uow:
                 await uow.sagas.put_off(saga_id, error)
                 await self._fence(uow, None)
+
+    async def _failure_of(self, id_: str, work: Callable[[], Awaitable[None]]) -> Exception | None:
+        """Does what one message or saga is about, and returns its own failure. Raises faults of the surroundings."""
+        if (overtime := self._overtime.of(id_)) is not None:
+            return overtime
+        try:
+            await self._patiently(work)
+        except TookTooLong as error:
+            self._overtime.note(id_, error)
+            raise
+        except Exception as error:
+            if not _is_own(error):
+                raise
+            return error
+        return None
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """Tries again at once, a few times, what another transaction got in the way of."""
@@ -196,6 +238,11 @@ class HeldPartition(Generic[U]):
     def _expect(self, due: datetime | None) -> None:
         if due is not None and (self.next_due is None or due < self.next_due):
             self.next_due = due
+
+
+def _is_own(error: BaseException) -> bool:
+    """Whether it is the work's own failure, not its surroundings'."""
+    return failed_by_itself(error) or isinstance(error, Conflict)
 
 
 def _mark_of(received: Received) -> Mark:

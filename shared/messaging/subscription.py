@@ -14,7 +14,7 @@ from shared.core.errors import TechnicalFault
 from shared.messaging.broker import Broker, Feed, LogReader, Mark
 from shared.messaging.dispatcher import Dispatcher
 from shared.messaging.envelope import Received
-from shared.messaging.partition import HeldPartition, Lease
+from shared.messaging.partition import HeldPartition, Lease, Overtime
 from shared.messaging.positions import Positions
 from shared.messaging.shares import held_by, new_holder, new_replica, share_of
 from shared.telemetry import metrics
@@ -79,6 +79,7 @@ class Subscription(Generic[U]):
         self._partitions = partitions
         self._replica = new_replica() if replica is None else replica
         self._gives_back = False
+        self._overtime = Overtime()
         self._stop = asyncio.Event()
         self._interruptible: asyncio.Task[None] | None = None
         self.unavailable: str | None = _NOT_CONNECTED
@@ -115,7 +116,7 @@ class Subscription(Generic[U]):
             await self._take(units, lease)
             if self._stop.is_set():
                 return
-            held = HeldPartition(lease, units, self._dispatcher, self._clock, self._most_parked)
+            held = HeldPartition(lease, units, self._dispatcher, self._clock, self._most_parked, self._overtime)
             try:
                 while not (self._stop.is_set() or self._gives_back):
                     await self._read(connection, units, held)

@@ -18,6 +18,7 @@ from shared.adapters.memory import MemoryDatabase
 from shared.adapters.memory_broker import MemoryBroker
 from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.nats.stream import STREAM, StreamLimits
+from shared.adapters.postgres import database as postgres_database
 from shared.adapters.postgres.database import PostgresDatabase
 from shared.core.backoff import Backoff
 from shared.core.clock import utc_now
@@ -49,9 +50,15 @@ class Replica:
     """One process of the service, as far as its subscription goes."""
 
     def __init__(
-        self, sessions: Any, broker: Broker, heard: Behaviour, lease: timedelta = LEASE, **options: Any
+        self,
+        sessions: Any,
+        broker: Broker,
+        heard: Behaviour,
+        lease: timedelta = LEASE,
+        policy: Policy = Policy(),  # noqa: B008 - it can't be changed
+        **options: Any,
     ) -> None:
-        dispatcher = Dispatcher[WalletUnitOfWork](handlers(heard=heard), Policy(), utc_now)
+        dispatcher = Dispatcher[WalletUnitOfWork](handlers(heard=heard), policy, utc_now)
         units = wallet_units(sessions, utc_now, Policy())
         self.subscription = Subscription(
             0, [HEARD], sessions=sessions, broker=broker, units=units.on, dispatcher=dispatcher, clock=utc_now,
@@ -479,10 +486,10 @@ class World:
         self.broker = KeptBroker(NatsAddress(nats.url), 1, LIMITS)
         self._stack = AsyncExitStack()
 
-    async def replica(self, heard: Behaviour = note, lease: timedelta = LEASE) -> Replica:
+    async def replica(self, heard: Behaviour = note, lease: timedelta = LEASE, **options: Any) -> Replica:
         database = PostgresDatabase(self.database.url, TABLES, idle_seconds=lease.total_seconds())
         self._stack.push_async_callback(database.close)
-        replica = Replica(database, self.broker, heard, lease)
+        replica = Replica(database, self.broker, heard, lease, **options)
         self._stack.push_async_callback(replica.die)
         return replica
 
@@ -650,6 +657,36 @@ async def test_a_batch_with_poison_in_it_leaves_the_poison_behind(provisioned: D
         waiting = await world.sql("select array_agg(message_id order by seq) from set_aside")
         assert sorted(waiting) == ["g", "m3", "m4"]
         assert await world.sql("select message_id from set_aside where parked_at is not null") == "g"
+
+
+async def test_what_always_takes_longer_than_a_transaction_may_is_parked_and_holds_nobody_up(
+    provisioned: Database, new_nats: NewNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_database, "TRANSACTION_SECONDS", 0.3)
+
+    async def endless(event: Heard, uow: WalletUnitOfWork) -> None:
+        if event.wallet_id == "slow":
+            await uow.transaction.driver.execute("select pg_sleep(60)")  # type: ignore[attr-defined]
+        await note(event, uow)
+
+    policy = Policy(attempts=2, retry=timedelta(milliseconds=10))
+    slow = received(Heard(wallet_id=WalletId("slow"), text="1"), "slow")
+    async with World(provisioned, new_nats()) as world:
+        await publish(
+            world.broker,
+            *(heard(n) for n in range(1, 20)),
+            Publication(row_id="slow", subject=subject_of(0, HEARD), headers=slow.headers, data=slow.data),
+            *(heard(n) for n in range(20, 40)),
+        )
+        replica = await world.replica(endless, policy=policy)
+        await heard_all(replica, range(1, 40))
+
+        async def is_parked() -> bool:
+            return bool(await world.sql("select message_id from set_aside where parked_at is not null") == "slow")
+
+        await eventually(is_parked)
+        await publish(world.broker, heard(40))
+        await heard_all(replica, range(1, 41))
 
 
 async def test_an_api_and_a_subscription_that_change_the_same_lose_nothing(

@@ -30,6 +30,9 @@ R = TypeVar("R", bound=Entity)
 TRANSACTION_SECONDS = 10.0
 """How long a transaction can be open. The relay counts on this when it looks for rows to publish again."""
 
+_ANSWER_SECONDS = TRANSACTION_SECONDS + 2
+"""How long an answer can take: for longer than PostgreSQL needs to say that it has ended the transaction for that."""
+
 _PLAN_ONCE = "set plan_cache_mode = force_generic_plan; set enable_seqscan = off"
 """A subscription's statements all look up by key, so they need no plan of their own each time, which would cost as much
 as running it. One made while a table is small must not be to read it whole."""
@@ -56,7 +59,7 @@ class PostgresDatabase:
             pool_reset_on_return=None,
             connect_args={
                 "timeout": TRANSACTION_SECONDS,
-                "command_timeout": TRANSACTION_SECONDS,
+                "command_timeout": _ANSWER_SECONDS,
                 "server_settings": {
                     "application_name": application_name,
                     # A stopped process must not block its successor for longer than its lease.

@@ -8,11 +8,15 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from shared.core.errors import Conflict, TechnicalFault
+from shared.core.errors import Conflict, TechnicalFault, TookTooLong
 
 
 class DatabaseUnavailable(TechnicalFault):
     """PostgreSQL can't be reached, refuses for lack of something, or ended the transaction."""
+
+
+class Overtime(DatabaseUnavailable, TookTooLong):
+    """PostgreSQL ended the transaction for its duration."""
 
 
 _CONFLICTS = (
@@ -36,6 +40,8 @@ _SURROUNDINGS = (
     asyncpg.ObjectNotInPrerequisiteStateError,  # 55: it takes no connections at present
     asyncpg.InternalClientError,
 )
+_OVERTIME = frozenset({"25P04", "57014"})
+"""What PostgreSQL says of a transaction, or a statement, that it has ended for its duration."""
 _STORAGE = "md.c"
 """The source of PostgreSQL that writes and extends tables' files."""
 
@@ -57,8 +63,14 @@ def _translated(error: BaseException) -> BaseException:
         return Conflict(str(error))
     if isinstance(error, _SURROUNDINGS) or _is_of_a_file(error):
         reason = _reason(error)
-        return DatabaseUnavailable(f"PostgreSQL: {reason}" if str(reason) else f"PostgreSQL: {type(reason).__name__}")
+        fault = Overtime if _is_for_its_duration(reason) else DatabaseUnavailable
+        return fault(f"PostgreSQL: {reason}" if str(reason) else f"PostgreSQL: {type(reason).__name__}")
     return error
+
+
+def _is_for_its_duration(error: BaseException) -> bool:
+    """Whether the transaction was ended for that; the connection with it, and the cause is what was said last."""
+    return any(getattr(each, "sqlstate", None) in _OVERTIME for each in (error, error.__cause__))
 
 
 def _is_of_a_file(error: BaseException) -> bool:
