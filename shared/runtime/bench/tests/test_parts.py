@@ -60,13 +60,13 @@ async def the_store_is_measured(system: Running, monkeypatch: pytest.MonkeyPatch
 
 
 async def the_relay_is_measured(system: Running) -> None:
-    measured = await relay.measure(system, 1, seed=1, rate=50, seconds=0.2, backlog=500)
+    measured = await relay.measure(system, 1, seed=1, rate=50, seconds=0.2, backlog=5000)
     assert counts(measured.commit, measured.to_subscriber) == [10, 10]
-    assert (measured.drained, measured.headers) == (500, 14)
+    assert (measured.drained, measured.headers) == (5000, 14)
     assert measured.a_second > 0
     async with system.admin("order") as connection:
         backlog = "select count(*) from outbox where headers = (select headers from outbox order by id desc limit 1)"
-        assert await connection.fetchval(backlog) == 501
+        assert await connection.fetchval(backlog) == 5001
 
 
 async def empty(system: Running) -> None:
