@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 import asyncpg
 
 from shared.runtime.bench import table_relays
+from shared.runtime.bench.one_process import OneProcess
 from shared.runtime.bench.orders import Load, Measured, Summary, measure
 from shared.runtime.bench.running import Running, running
-from shared.runtime.system import Arrangement
+from shared.runtime.system import Arrangement, System
 from shared.runtime.topology import SERVICES
 
 AS_IT_IS = "as it is"
@@ -22,6 +23,7 @@ class Alternative:
     """What is different from the system as it is. With `notify`, the outboxes tell when there is something in them."""
 
     arrangement: Arrangement = field(default_factory=Arrangement)
+    kind: type[System] = System
     notify: bool = False
     keys: bool = True
 
@@ -39,6 +41,7 @@ ALTERNATIVES: Mapping[str, Alternative] = {
     BATCHES_OF_1: Alternative(arrangement=_with_variables(FTGO_BATCH_SIZE="1")),
     "listening relay": Alternative(arrangement=_with_relay("listening"), notify=True),
     POLLING: Alternative(arrangement=_with_relay("polling")),
+    "one process": Alternative(kind=OneProcess),
     "synchronous_commit off": Alternative(arrangement=Arrangement(postgres_settings={"synchronous_commit": "off"})),
     "sync_interval always": Alternative(arrangement=Arrangement(nats_sync_interval="always")),
     "no idempotency keys": Alternative(keys=False),
@@ -79,7 +82,7 @@ async def side_by_side(names: Iterable[str]) -> AsyncIterator[dict[str, Running]
         systems = {}
         for name in names:
             alternative = ALTERNATIVES[name]
-            systems[name] = await stack.enter_async_context(running(alternative.arrangement))
+            systems[name] = await stack.enter_async_context(running(alternative.arrangement, alternative.kind))
             if alternative.notify:
                 await _let_outboxes_tell(systems[name])
         yield systems

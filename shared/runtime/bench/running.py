@@ -112,13 +112,13 @@ def batch_sizes(before: Look, after: Look) -> dict[str, float]:
 
 
 @asynccontextmanager
-async def running(arrangement: Arrangement | None = None) -> AsyncIterator[Running]:
+async def running(arrangement: Arrangement | None = None, kind: type[System] = System) -> AsyncIterator[Running]:
     """Run a system of its own. Its data is removed, unless something fails. Raises LaunchError."""
     with temporary_folder() as folder:
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(local_client())
             said = stack.enter_context((folder / "supervisor.log").open("w"))
-            system = system_on_free_ports(folder, arrangement)
+            system = kind(system_on_free_ports(folder, arrangement).settings, arrangement)
             supervisor = system.supervisor(client, Console(file=said, width=500))
             stack.push_async_callback(_end, supervisor)
             try:

@@ -11,12 +11,14 @@ from typer.testing import CliRunner
 from cdc.tests.support import OPTIONS, GatedBroker, RunningRelay, eventually, opened, published
 from shared.runtime.bench import table_relays
 from shared.runtime.bench.compare import ALTERNATIVES, AS_IT_IS, Alternative, Compared, summarized
+from shared.runtime.bench.one_process import PART, OneProcess
 from shared.runtime.bench.orders import Load, Measured
+from shared.runtime.bench.running import running
 from shared.runtime.bench.table_relays import ListeningRelay, PollingRelay
 from shared.runtime.cli import app
 from shared.runtime.process import LaunchError
 from shared.runtime.provision import Database
-from shared.runtime.topology import ServiceInfo
+from shared.runtime.topology import SERVICES, ServiceInfo
 from shared.testing.schema import make_framework_tables
 
 
@@ -49,6 +51,14 @@ async def test_a_table_relay_publishes_what_is_there_and_what_comes_and_then_del
             await eventually(is_empty)
         finally:
             await relay.crash()
+
+
+async def test_one_process_is_ready_when_all_that_is_in_it_is() -> None:
+    async with running(kind=OneProcess) as system:
+        assert [*system.pids()] == ["postgres", "nats", PART]
+        for service in SERVICES:
+            answer = await system.client.get(system.system.url(system.system.port(service)) + "/readyz")
+            assert answer.json() == {"status": "ready"}, service.name
 
 
 def test_the_first_of_what_is_compared_is_the_system_as_it_is() -> None:
