@@ -4,8 +4,6 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-import asyncpg
-
 from shared.runtime.bench import table_relays
 from shared.runtime.bench.one_process import OneProcess
 from shared.runtime.bench.orders import Load, Measured, Summary, measure
@@ -89,13 +87,9 @@ async def side_by_side(names: Iterable[str]) -> AsyncIterator[dict[str, Running]
 
 
 async def _let_outboxes_tell(system: Running) -> None:
-    server = system.system.postgres.admin_url.rpartition("/")[0]
     for service in SERVICES:
-        connection = await asyncpg.connect(f"{server}/{service.database}", timeout=10)
-        try:
+        async with system.admin(service.name) as connection:
             await connection.execute(table_relays.NOTIFY)
-        finally:
-            await connection.close()
 
 
 async def compare(

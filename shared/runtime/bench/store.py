@@ -97,9 +97,7 @@ async def measure(running: Running, runs: int, sizes: Sequence[int], orders: int
     """Rebuild the read model of so many orders, and then append and load with nothing else going on, so many times."""
     events = await fill(running, orders)
     rebuilt = [await rebuild(running, events) for _ in range(runs)]
-    for program in (RELAY, *(service.name for service in SERVICES)):
-        await running.supervisor.take_down(program)
-    async with _orders(running) as store:
+    async with orders_alone(running) as store:
         return [
             Measured(
                 number=number,
@@ -185,7 +183,10 @@ def _happen(order: Order) -> None:
 
 
 @asynccontextmanager
-async def _orders(running: Running) -> AsyncIterator[Orders]:
+async def orders_alone(running: Running) -> AsyncIterator[Orders]:
+    """Take services and relay away, and give the order service's units of work."""
+    for program in (RELAY, *(service.name for service in SERVICES)):
+        await running.supervisor.take_down(program)
     database = PostgresDatabase(running.system.database(BY_NAME["order"]).url, TABLES)
     policy = Policy()
     try:
