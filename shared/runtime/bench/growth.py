@@ -14,7 +14,7 @@ ARRANGEMENT = Arrangement(variables=lambda _: {"FTGO_STREAM_MAX_BYTES": str(60 <
 _FIRST_RATE = 500.0
 """Orders a second, until it is known how many there are."""
 _LONGEST_FILL = 60.0
-_SHORTEST_FILL = 1.0
+_SHORTEST_FILL = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)

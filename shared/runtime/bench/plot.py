@@ -49,7 +49,7 @@ def draw_compared(alternatives: Mapping[str, Both], title: str, file: Path) -> N
     _bars(closed_cpu, f"{first.closed.load}: CPU an order, ms", {name: both.closed.cpu for name, both in each})
     seen = {name: both.open.latencies["saga"]["p50"] for name, both in each if both.open.latencies["saga"]}
     _bars(latency, f"{first.open.load}: to Approved, p50, ms", seen)
-    latency.set_xscale("log")
+    latency.set(xscale="log", xlim=(1, None))
     _bars(open_cpu, f"{first.open.load}: CPU an order, ms", {name: both.open.cpu for name, both in each})
     write(figure, file)
 
