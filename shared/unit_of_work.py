@@ -216,6 +216,10 @@ class UnitOfWork:
         """Every command and reply sent in it."""
         return [entry for entry in self._journal.entries() if isinstance(entry, Envelope)]
 
+    def sets_aside(self) -> bool:
+        """Whether a message waits because of it."""
+        return any(isinstance(entry, PutAside) for entry in self._journal.entries())
+
     def next_due(self) -> datetime | None:
         """When the first message or saga that waits because of it is due."""
         due = [entry.message.retry_at for entry in self._journal.entries() if isinstance(entry, PutAside | PutBack)]

@@ -230,6 +230,9 @@ class _WaitingRoom:
                 case TakenUp(message):
                     _remove(self._waiting, message.seq, self._undo)
 
+    async def is_empty(self) -> bool:
+        return not self._waiting
+
     async def is_crowded(self, number: int) -> bool:
         parked = {message.line for message in self._waiting.values() if message.parked_at is not None}
         return sum(message.line in parked for message in self._waiting.values()) >= number

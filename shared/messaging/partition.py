@@ -94,6 +94,9 @@ class HeldPartition(Generic[U]):
         """So many messages wait for an operator that no more should be read: the stream has room for them."""
         self.next_due: datetime | None = clock()
         """When a set-aside message or a saga is due; None if none waits."""
+        self._smooth = False
+        """Nothing is set aside, which only the holder of a partition does, and since the last look nothing has come
+        twice: so neither is looked for."""
 
     async def handle(self, batch: Sequence[Received]) -> None:
         """Handles a batch and moves the position behind it, in one transaction, or else one by one.
@@ -147,14 +150,15 @@ class HeldPartition(Generic[U]):
             if self._lease.partition == 0:
                 due.append(await uow.transaction.saga_timers.next_due())
             self.crowded = await uow.transaction.waiting_room.is_crowded(self._most_parked)
+            self._smooth = await uow.transaction.waiting_room.is_empty()
         self.next_due = min((at for at in due if at is not None), default=None)
         self._looked_at = self._clock()
 
     async def _together(self, batch: Sequence[Received]) -> None:
         async with self._units.begin() as uow:
-            await self._dispatcher.handle(uow, batch, self._lease.partition)
+            await self._dispatcher.handle(uow, batch, self._lease.partition, smooth=self._smooth)
             await self._fence(uow, _mark_of(batch[-1]))
-        self._expect(uow.next_due())
+        self._expect(uow)
 
     async def _alone(self, received: Received) -> None:
         error = await self._failure_of(received.row_id, lambda: self._together([received]))
@@ -162,7 +166,7 @@ class HeldPartition(Generic[U]):
             async with self._units.begin() as uow:
                 await self._dispatcher.settle_failure(uow, received, error, self._lease.partition)
                 await self._fence(uow, _mark_of(received))
-            self._expect(uow.next_due())
+            self._expect(uow)
 
     async def _retry(self, waiting: SetAside) -> None:
         async def once() -> None:
@@ -212,6 +216,7 @@ class HeldPartition(Generic[U]):
                 return await work()
             except Conflict as error:
                 log.debug("conflict: tried again", error=str(error))
+                self._smooth = False
                 await asyncio.sleep(random.uniform(0, 0.002 * 2**tried))  # noqa: S311 - spreads contenders
         return await work()
 
@@ -235,9 +240,11 @@ class HeldPartition(Generic[U]):
         async with self._units.begin() as uow:
             return await uow.transaction.saga_timers.due(now, _DUE_AT_ONCE)
 
-    def _expect(self, due: datetime | None) -> None:
+    def _expect(self, uow: U) -> None:
+        due = uow.next_due()
         if due is not None and (self.next_due is None or due < self.next_due):
             self.next_due = due
+        self._smooth = self._smooth and not uow.sets_aside()
 
 
 def _is_own(error: BaseException) -> bool:

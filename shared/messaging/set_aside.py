@@ -94,6 +94,9 @@ class WaitingRoom(Protocol):
     async def write(self, changes: Sequence[SetAsideChange]) -> None:
         """Carries the changes out in order."""
 
+    async def is_empty(self) -> bool:
+        """Whether no message waits."""
+
     async def is_crowded(self, number: int) -> bool:
         """Whether so many messages are parked, or wait behind those."""
 

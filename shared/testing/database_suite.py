@@ -414,7 +414,9 @@ class DatabaseSuite:
         second = replace(waiting("b1", "b"), parked_at=NOON, error="no such column: 100%")
         async with databases() as database:
             async with database.transaction() as tx:
+                assert await tx.waiting_room.is_empty()
                 await tx.waiting_room.write([PutAside(first), PutAside(second), PutAside(waiting("c1", "c"))])
+                assert not await tx.waiting_room.is_empty()
 
             async def found(limit: int = 10, **wanted: str) -> list[str]:
                 async with database.transaction() as tx:

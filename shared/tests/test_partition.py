@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from shared.adapters import memory
 from shared.core.errors import LeaseLost
 from shared.core.messages import Done
 from shared.core.policy import Policy
@@ -161,3 +162,57 @@ async def test_a_partition_knows_when_what_it_did_itself_is_due() -> None:
     assert service.partition.next_due == service.clock.now + service.policy.step_timeout
     await service.handle(deposit("c2", "nobody"))
     assert service.partition.next_due == service.clock.now + service.policy.retry / 25
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What batches are looked up in before they are handled."""
+    looked: list[str] = []
+
+    def noting(cls: type, name: str) -> None:
+        original = getattr(cls, name)
+
+        async def noted(self: Any, *arguments: Any) -> Any:
+            looked.append(name)
+            return await original(self, *arguments)
+
+        monkeypatch.setattr(cls, name, noted)
+
+    noting(memory._Inbox, "find")
+    noting(memory._WaitingRoom, "blocked")
+    return looked
+
+
+async def test_what_is_new_is_not_looked_up_while_all_goes_well(looks: list[str]) -> None:
+    service = WalletService()
+    await service.open("w")
+    await service.handle(deposit("c1"))
+    assert looks == ["find", "blocked"]
+    await service.work_due()
+    await service.handle(deposit("c2"))
+    assert looks == ["find", "blocked"]
+    assert await service.balance("w") == 2
+
+
+async def test_what_comes_twice_while_all_goes_well_has_its_effect_once(looks: list[str]) -> None:
+    service = WalletService()
+    await service.open("w")
+    await service.work_due()
+    await service.handle(deposit("c1"))
+    await service.handle(deposit("c1"), deposit("c2"))
+    assert looks == ["find", "blocked"]
+    assert await service.balance("w") == 2
+    await service.handle(deposit("c3"))
+    assert looks == ["find", "blocked"] * 2, "where one has come twice more may: until the next look they are looked up"
+    await service.work_due(LEASE)
+    await service.handle(deposit("c4"))
+    assert looks == ["find", "blocked"] * 2
+
+
+async def test_what_follows_a_message_that_waits_is_held_back_at_once(looks: list[str]) -> None:
+    service = WalletService()
+    await service.work_due()
+    await service.handle(deposit("c1"))
+    assert looks == []
+    await service.handle(deposit("c2"))
+    assert (looks, service.waiting()) == (["find", "blocked"], ["c1", "c2"])

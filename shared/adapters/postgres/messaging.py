@@ -166,6 +166,11 @@ class PostgresWaitingRoom:
                 case TakenUp():
                     await self._statements.execute("delete from set_aside where seq = $1", message.seq)
 
+    async def is_empty(self) -> bool:
+        """See `set_aside.WaitingRoom`."""
+        empty: bool = await self._statements.fetchval("select not exists (select from set_aside)")
+        return empty
+
     async def is_crowded(self, number: int) -> bool:
         """See `set_aside.WaitingRoom`."""
         crowded: bool = await self._statements.fetchval(
