@@ -25,6 +25,7 @@ from shared.adapters.nats.keeper import Keeper
 from shared.adapters.nats.stream import StreamLimits
 from shared.outbox.relay import Relay, RelayOptions
 from shared.outbox.replay import Replays
+from shared.runtime import collector
 from shared.runtime.event_loop import new_event_loop
 from shared.runtime.nats_users import readable_routes
 from shared.runtime.settings import RelaySettings, Settings, what_is_wrong
@@ -190,6 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         listening(settings.host, settings.port) as listener,
         asyncio.Runner(loop_factory=new_event_loop) as runner,
     ):
+        collector.spare()
         relays, replays = tuple(container.relays().values()), tuple(container.replays().values())
         keeper, app = container.keeper(), container.app()
         return runner.run(serve(keeper, relays, replays, app, listener, settings.shutdown_seconds))

@@ -26,6 +26,7 @@ from shared.messaging.dispatcher import Dispatcher
 from shared.messaging.handlers import Handlers
 from shared.messaging.shares import new_replica
 from shared.messaging.subscription import IDLE, Subscription
+from shared.runtime import collector
 from shared.runtime.event_loop import new_event_loop
 from shared.runtime.housekeeping import Housekeeping, Retention
 from shared.runtime.migrations import migrate
@@ -221,6 +222,7 @@ def run(container: ServiceContainer) -> None:
                 listener = stack.enter_context(listening(settings.admin_host, settings.admin_port))
                 admin = Server(container.admin_app(), lifespan=False), listener
             runner = stack.enter_context(asyncio.Runner(loop_factory=new_event_loop))
+            collector.spare()
             runner.run(serve(api, admin, container.service(), container.gate(), drain_seconds, shutdown_seconds))
     finally:
         if traces is not None:

@@ -61,7 +61,7 @@ class ServiceSettings(PoolSettings):
     migrations_url: PostgresDsn = Field(description="The same database, as the role that owns the tables.")
     max_requests: int = Field(1500, ge=1, description="HTTP requests at once; what is beyond is answered 503.")
 
-    batch_size: int = Field(50, ge=1, description="Messages, or HTTP commands, that share one transaction at most.")
+    batch_size: int = Field(200, ge=1, description="Messages, or HTTP commands, that share one transaction at most.")
     lease_seconds: float = Field(4.0, gt=0, description="How long a stopped holder keeps a partition.")
     grace_seconds: float = Field(5.0, ge=0, description="How long a message waits for what it names to become known.")
     retry_seconds: float = Field(0.5, gt=0, description="Pause before a failed message is tried again; it doubles.")
