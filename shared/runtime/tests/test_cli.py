@@ -146,7 +146,7 @@ def test_config_shows_settings_and_hides_secrets(ftgo: Ftgo) -> None:
         FTGO_ROLE_PASSWORDS='{"a": "hidden6"}',
     )
     rows = {line.split()[0]: line for line in done.stdout.splitlines() if line.startswith(" FTGO_")}
-    assert rows["FTGO_BATCH_SIZE"].split()[1:3] == ["50", "7"]
+    assert rows["FTGO_BATCH_SIZE"].split()[1:3] == ["200", "7"]
     assert "postgresql://admin:********@localhost" in rows["FTGO_ADMIN_URL"]
     assert "hidden" not in done.stdout
 
