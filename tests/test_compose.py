@@ -49,6 +49,11 @@ def test_postgresql_has_connections_for_all_programs() -> None:
     assert shortage(needed({}, 1, PoolSettings()), there) is None
 
 
+def test_all_count_the_same_partitions() -> None:
+    programs = set(OF_OURS) - {"provision"}
+    assert {CONTAINERS[name]["environment"].get("FTGO_PARTITIONS") for name in programs} == {"${FTGO_PARTITIONS:-1}"}
+
+
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
 def test_a_service_is_what_the_topology_says(service: ServiceInfo) -> None:
     container = CONTAINERS[service.name]
