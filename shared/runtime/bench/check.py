@@ -21,8 +21,8 @@ LEAST_SHARE = 0.5
 ROUNDS = 3
 """A ratio that has fallen further is measured again: what else the machine does hides differences, and makes none."""
 
-THROUGHPUT = "orders a second, batches of up to 50 to batches of 1"
-CPU = "CPU an order, batches of 1 to batches of up to 50"
+THROUGHPUT = "orders a second, batches to single messages"
+CPU = "CPU an order, single messages to batches"
 LATENCY = "time to Approved, relay that polls to relay that follows the log"
 SNAPSHOTS = "loading an order of 1,000 events, all of them to its snapshot"
 

@@ -37,6 +37,7 @@ def _with_relay(kind: str) -> Arrangement:
 ALTERNATIVES: Mapping[str, Alternative] = {
     AS_IT_IS: Alternative(),
     BATCHES_OF_1: Alternative(arrangement=_with_variables(FTGO_BATCH_SIZE="1")),
+    "batches of 50": Alternative(arrangement=_with_variables(FTGO_BATCH_SIZE="50")),
     "listening relay": Alternative(arrangement=_with_relay("listening"), notify=True),
     POLLING: Alternative(arrangement=_with_relay("polling")),
     "one process": Alternative(kind=OneProcess),

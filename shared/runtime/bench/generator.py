@@ -9,10 +9,11 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -252,12 +253,12 @@ class Generator:
             self._plan.restaurants,
         )
         consumers = await self._make("consumer", "/api/consumers", {"name": "C"}, self._plan.consumers)
-        disabled = await self._make("consumer", "/api/consumers", {"name": "D"}, max(1, self._plan.consumers // 10))
+        refused = max(1, self._plan.consumers // 10) if self._plan.mix else 0
+        disabled = await self._make("consumer", "/api/consumers", {"name": "D"}, refused)
         for service in ("order", "kitchen"):
-            await self._known(service, "restaurants", restaurants)
-        await self._known("accounting", "accounts", consumers + disabled)
-        for id_ in disabled:
-            await self._ask("accounting", "PUT", f"/api/accounts/{id_}/disable")
+            await _for_each(restaurants, partial(self._known, service, "restaurants"))
+        await _for_each(consumers + disabled, partial(self._known, "accounting", "accounts"))
+        await _for_each(disabled, lambda id_: self._ask("accounting", "PUT", f"/api/accounts/{id_}/disable"))
         self._bodies = [self._order(id_, restaurants) for id_ in consumers]
         self._refused_bodies = [self._order(id_, restaurants) for id_ in disabled]
 
@@ -270,13 +271,12 @@ class Generator:
             ids += [json.loads(answer)["id"] for answer in await asyncio.gather(*posts)]
         return ids
 
-    async def _known(self, service: str, what: str, ids: list[str]) -> None:
-        """Wait until a service has heard of all of them. Raises TimeoutError."""
+    async def _known(self, service: str, what: str, id_: str) -> None:
+        """Wait until a service has heard of something. Raises TimeoutError."""
+        look = request("GET", f"/api/{what}/{id_}")
         async with asyncio.timeout(PATIENCE):
-            for id_ in ids:
-                look = request("GET", f"/api/{what}/{id_}")
-                while (await self._services[service].ask(look))[0] == 404:  # noqa: ASYNC110 - seen by looking only
-                    await asyncio.sleep(_PAUSE)
+            while (await self._services[service].ask(look))[0] == 404:  # noqa: ASYNC110 - seen by looking only
+                await asyncio.sleep(_PAUSE)
 
     def _order(self, consumer: str, restaurants: list[str]) -> bytes:
         body = {
@@ -287,6 +287,12 @@ class Generator:
             "line_items": {"a": 2},
         }
         return json.dumps(body).encode()
+
+
+async def _for_each(ids: Sequence[str], work: Callable[[str], Awaitable[object]]) -> None:
+    """Do it for all of them, for so many at once."""
+    for begin in range(0, len(ids), _AT_ONCE):
+        await asyncio.gather(*map(work, ids[begin : begin + _AT_ONCE]))
 
 
 def say(line: bytes) -> None:
