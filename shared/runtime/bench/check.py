@@ -27,10 +27,10 @@ LATENCY = "time to Approved, relay that polls to relay that follows the log"
 SNAPSHOTS = "loading an order of 1,000 events, all of them to its snapshot"
 
 _EVENTS = 1000
-_MANY = Load(users=20)
+_MANY = Load(users=40)
 _FEW = Load(rate=10)
-_WARM_UP = 1.0
-_SECONDS = 2.5
+_WARM_UP = 1.5
+_SECONDS = 3.0
 
 Systems = Mapping[str, Running]
 
