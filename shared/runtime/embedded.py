@@ -36,7 +36,9 @@ SHARED_FOLDER = Path("/var/lib/ftgo")
 # A physical replica is a copy of all databases: nobody's role may make one, though relays' roles have REPLICATION.
 # Logical replication, which relays do, is a connection to a database, and falls under the second line.
 ACCESS = """\
+local replication all reject
 host replication all all reject
+local all all scram-sha-256
 host all all 127.0.0.1/32 scram-sha-256
 """
 
@@ -60,6 +62,16 @@ class Postgres:
         """The superuser's address of the database `postgres`."""
         return f"postgresql://{ADMIN_ROLE}:{quote(self.password, safe='')}@127.0.0.1:{self.port}/postgres"
 
+    @property
+    def socket_url(self) -> str:
+        """The same through a Unix socket, which costs both sides a quarter less for each message than TCP."""
+        return self.admin_url.replace("127.0.0.1", quote(str(self.socket_folder), safe=""))
+
+    @property
+    def socket_folder(self) -> Path:
+        """Where the Unix socket is."""
+        return socket_folder(self.folder)
+
     def prepare(self) -> None:
         """Make the data folder where there is none, and write its configuration. LaunchError when that can't be."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -68,6 +80,7 @@ class Postgres:
             self._make_data(user)
         self._check_version()
         self._end_predecessor()
+        self._make_socket_folder(user)
         settings = "".join(f"{name} = '{value}'\n" for name, value in self.configuration().items())
         for name, text in (("postgresql.conf", settings), ("pg_hba.conf", ACCESS)):
             file = self.folder / name
@@ -109,7 +122,7 @@ class Postgres:
         return {
             "listen_addresses": "127.0.0.1",
             "port": self.port,
-            "unix_socket_directories": "",
+            "unix_socket_directories": str(self.socket_folder),
             "password_encryption": "scram-sha-256",
             "wal_level": "logical",
             "max_connections": 200,
@@ -183,6 +196,17 @@ class Postgres:
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
             raise LaunchError(f"initdb failed in {folder}: {lines[-1]}")
+
+    def _make_socket_folder(self, user: pwd.struct_passwd | None) -> None:
+        """Whose folder it is decides whom its users talk to, and anybody may make folders there."""
+        owner = os.geteuid() if user is None else user.pw_uid
+        try:
+            self.socket_folder.mkdir(mode=0o700)
+            os.chown(self.socket_folder, owner, -1)
+        except FileExistsError:
+            found = self.socket_folder.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or stat.S_IMODE(found.st_mode) != 0o700:
+                raise LaunchError(f"{self.socket_folder} is not ours: remove it, or set TMPDIR") from None
 
     def _check_version(self) -> None:
         try:
@@ -283,6 +307,12 @@ class Nats:
                 return connection.recv(4) == b"INFO"
         except OSError:
             return False
+
+
+def socket_folder(data: Path) -> Path:
+    """Where the server of a data folder has its Unix socket: not in there, as that path may be too long for one."""
+    own = hashlib.sha256(bytes(data.absolute())).hexdigest()[:8]
+    return Path(tempfile.gettempdir()) / f"ftgo-{os.geteuid()}-{own}"
 
 
 def server_user() -> pwd.struct_passwd | None:

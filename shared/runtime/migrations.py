@@ -5,6 +5,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 
+from shared.adapters.postgres.addresses import engine_url
 from shared.runtime.topology import ServiceInfo
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -19,5 +20,5 @@ def migrate(service: ServiceInfo, url: str) -> None:
     config.set_main_option("script_location", str(_ROOT / "shared/adapters/postgres/alembic"))
     config.set_main_option("version_locations", str(_ROOT / service.name / "migrations"))
     config.set_main_option("path_separator", "os")
-    config.attributes["url"] = url.replace("postgresql://", "postgresql+psycopg2://", 1)
+    config.attributes["url"] = engine_url(url, "psycopg2")
     command.upgrade(config, "head")

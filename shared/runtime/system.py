@@ -23,7 +23,7 @@ from rich.console import Console
 from shared.adapters.nats.connection import NatsAddress, connect
 from shared.adapters.nats.stream import stored_partitions
 from shared.runtime.connections import Connections, needed, shortage
-from shared.runtime.embedded import Nats, Postgres
+from shared.runtime.embedded import Nats, Postgres, socket_folder
 from shared.runtime.nats_users import ALL_RELAYS, OPERATOR, nats_users
 from shared.runtime.process import LaunchError, Program, require_free_port
 from shared.runtime.provision import ROLE_CONNECTIONS, Database, addresses, provision, roles_of
@@ -220,8 +220,9 @@ class System:
 
     def _reached(self, part: str, service: ServiceInfo) -> Database:
         """The addresses of a service's database, as a part is told them."""
-        server = replace(self.postgres, port=self.arrangement.postgres_ports.get(part, self.postgres.port))
-        return addresses(server.admin_url, service, self.secrets.roles)
+        port = self.arrangement.postgres_ports.get(part)
+        server_url = self.postgres.socket_url if port is None else replace(self.postgres, port=port).admin_url
+        return addresses(server_url, service, self.secrets.roles)
 
     def _program(self, part: str, nats_user: str, module: tuple[str, ...], **settings: str) -> Program:
         arrangement = self.arrangement
@@ -368,6 +369,7 @@ def remove_data(folder: Path) -> None:
 
 def _remove(folder: Path) -> None:
     data = folder / "postgres"
+    shutil.rmtree(socket_folder(data), ignore_errors=True)
     if data.is_symlink():  # where PostgreSQL's user can't reach the project, its data is elsewhere
         shutil.rmtree(data.resolve().parent, ignore_errors=True)
         data.unlink()

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -193,6 +194,7 @@ def running_infra() -> Iterator[Infra]:
         folder.chmod(0o711)  # PostgreSQL's own user passes through, where we are root
         postgres = described_postgres(folder)
         postgres.prepare()
+        stack.callback(shutil.rmtree, postgres.socket_folder, ignore_errors=True)
         nats = Nats(folder / "nats", free_port())
         server = Server(postgres.program(), postgres.ready, folder / "postgres.log")
         server.start()

@@ -14,6 +14,7 @@ import asyncpg
 from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from shared.adapters.postgres.addresses import engine_url
 from shared.adapters.postgres.errors import translated_errors
 from shared.adapters.postgres.events import PostgresEvents
 from shared.adapters.postgres.messaging import PostgresInbox, PostgresOutbox, PostgresRepairLog, PostgresWaitingRoom
@@ -51,7 +52,7 @@ class PostgresDatabase:
         application_name: str = "ftgo",
     ) -> None:
         self._engine = create_async_engine(
-            url.replace("postgresql://", "postgresql+asyncpg://", 1),
+            engine_url(url, "asyncpg"),
             isolation_level="AUTOCOMMIT",
             pool_size=pool_size,
             max_overflow=0,

@@ -7,8 +7,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import asyncpg
+import psycopg2
 import pytest
+from psycopg2.extras import PhysicalReplicationConnection
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
+from shared.adapters.postgres.addresses import engine_url
 from shared.runtime.embedded import Nats, Postgres
 from shared.runtime.process import LaunchError, free_port
 from shared.runtime.system import Secrets, remove_data
@@ -67,6 +73,33 @@ def test_a_server_left_behind_is_ended_first(postgres: Postgres, tmp_path: Path)
     postgres.prepare()
     left_behind.stop()
     running(postgres, tmp_path / "log").stop()
+
+
+async def test_its_socket_is_reached_by_all_drivers_and_asks_for_the_password(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    server = running(postgres, tmp_path / "log")
+    try:
+        engine = create_async_engine(engine_url(postgres.socket_url, "asyncpg"))
+        async with engine.connect() as connection:
+            assert await connection.scalar(text("select inet_client_addr() is null"))
+        await engine.dispose()
+        psycopg2.connect(postgres.socket_url).close()
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await asyncpg.connect(replace(postgres, password="wrong").socket_url)
+        with pytest.raises(psycopg2.OperationalError, match="rejects replication connection"):
+            psycopg2.connect(postgres.socket_url, connection_factory=PhysicalReplicationConnection)
+    finally:
+        server.stop()
+
+
+def test_a_socket_folder_of_somebody_else_is_refused(postgres: Postgres) -> None:
+    postgres.socket_folder.chmod(0o777)
+    try:
+        with pytest.raises(LaunchError, match="is not ours"):
+            postgres.prepare()
+    finally:
+        postgres.socket_folder.chmod(0o700)
 
 
 def test_another_password_than_the_datas_is_one_line(postgres: Postgres, tmp_path: Path) -> None:
