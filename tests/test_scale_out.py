@@ -2,13 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
 import pytest
+from rich.console import Console
 
+from shared.runtime.repartition import repartition
+from shared.runtime.supervisor import local_client
+from shared.runtime.system import OtherPartitions, System, SystemSettings, on_free_ports, remove_data
+from shared.runtime.topology import SERVICES
 from shared.testing.infra import Infra
 from shared.testing.processes import QUICK, RunningSystem, another_replica, running_system
 from tests.api import TOTAL, Api, TryAgain, until
@@ -88,3 +94,50 @@ async def _holds(system: RunningSystem, service: str, counts: list[int]) -> None
         await until(is_so, lambda: f"the partitions of {service} are held like this: {held}")
     finally:
         await connection.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """For a system of its own; its data may be elsewhere."""
+    yield tmp_path / "system"
+    remove_data(tmp_path / "system")
+
+
+@pytest.mark.time_limit(240)
+async def test_the_number_of_partitions_changes_when_all_is_handled(folder: Path) -> None:
+    """An order goes on in another partition than the one that it began in."""
+    console = Console(quiet=True)
+    orders: list[str] = []
+    consumer = restaurant = ""
+    for partitions in (1, 4, 2):
+        if orders:
+            await repartition(SystemSettings(data_dir=folder), partitions, 60, console)
+        async with _up(folder, partitions, console) as system, Api(_urls(system)) as api:
+            if not orders:
+                consumer, restaurant = await api.register_consumer(), await api.open_restaurant()
+            for order in orders:
+                await api.call("order", "PUT", f"/api/orders/{order}/revise", json={"revised_quantities": {"naan": 2}})
+            for order in orders:
+                await api.order_becomes(order, "Approved")
+            orders += [await api.place_order(consumer, restaurant) for _ in range(6)]
+            for order in orders:
+                await api.order_becomes(order, "Approved")
+    with pytest.raises(OtherPartitions, match="made with 2 partitions, not 4"):
+        async with _up(folder, 4, console):
+            pass
+
+
+@asynccontextmanager
+async def _up(folder: Path, partitions: int, console: Console) -> AsyncIterator[System]:
+    system = on_free_ports(SystemSettings(data_dir=folder, partitions=partitions))
+    async with local_client() as client:
+        supervisor = system.supervisor(client, console)
+        try:
+            await supervisor.start()
+            yield system
+        finally:
+            await supervisor.stop()
+
+
+def _urls(system: System) -> dict[str, str]:
+    return {service.name: system.url(system.port(service)) for service in SERVICES}

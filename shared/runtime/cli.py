@@ -182,6 +182,23 @@ def reset(yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False
 
 
 @app.command()
+def repartition(
+    partitions: Annotated[int, typer.Argument(help="How many partitions the stream is to have.", min=1, max=64)],
+    wait: Annotated[float, typer.Option(help="Seconds until everything must have been handled.", min=1)] = 60,
+) -> None:
+    """Change how many partitions the stream has, after everything in it has been handled. The system must not run.
+
+    It starts the system once more, on ports that no client knows, and waits until nothing is on its way and all holds
+    that ./ftgo verify checks. Otherwise, as with messages that are parked, nothing is changed.
+
+    Example: `./ftgo repartition 4`
+    """
+    from shared.runtime.repartition import repartition as change
+
+    asyncio.run(change(SystemSettings(), partitions, wait, console))
+
+
+@app.command()
 def config() -> None:
     """Print every setting: its environment variable, default, present value and meaning.
 

@@ -120,6 +120,17 @@ class Arrangement:
         return () if program in self.without else range(1, self.replicas.get(program, 1) + 1)
 
 
+class OtherPartitions(LaunchError):
+    """The stream was made with another count than is wanted. `stored` is the stream's."""
+
+    def __init__(self, stored: int, wanted: int) -> None:
+        super().__init__(
+            f"the stream was made with {stored} partitions, not {wanted}: start with --partitions {stored},"
+            f" or drain it and change that with ./ftgo repartition {wanted}"
+        )
+        self.stored = stored
+
+
 def part_name(program: str, replica: int) -> str:
     """Return what a replica is called."""
     return program if replica == 1 else f"{program}-{replica}"
@@ -318,24 +329,22 @@ class System:
         async with connect(self.nats_address) as connection:
             stored = await stored_partitions(connection.jetstream)
         if stored is not None and stored != self.settings.partitions:
-            raise LaunchError(
-                f"the stream was made with {stored} partitions, not {self.settings.partitions}: start with"
-                f" --partitions {stored}, or begin anew with ./ftgo reset"
-            )
+            raise OtherPartitions(stored, self.settings.partitions)
 
 
 def system_on_free_ports(folder: Path, arrangement: Arrangement | None = None) -> System:
     """Return a system for a temporary folder, beside whatever else runs. LaunchError when no ports are free."""
+    settings = SystemSettings(
+        data_dir=folder, host="127.0.0.1", port_offset=0, postgres_port=15432, nats_port=14222, partitions=1
+    )
+    return on_free_ports(settings, arrangement)
+
+
+def on_free_ports(settings: SystemSettings, arrangement: Arrangement | None = None) -> System:
+    """Return a system with these settings, but on ports that nobody knows. LaunchError when none are free."""
     for _ in range(50):
-        settings = SystemSettings(
-            data_dir=folder,
-            host="127.0.0.1",
-            port_offset=SystemRandom().choice(_FREE_OFFSETS),
-            postgres_port=15432,
-            nats_port=14222,
-            partitions=1,
-        )
-        system = System(settings, arrangement)
+        offset = SystemRandom().choice(_FREE_OFFSETS)
+        system = System(settings.model_copy(update={"host": "127.0.0.1", "port_offset": offset}), arrangement)
         try:
             for name, port in system.ports():
                 require_free_port(port, name)

@@ -65,6 +65,14 @@ async def stored_partitions(jetstream: JetStreamManager) -> int | None:
     return int((stream.config.metadata or {}).get(PARTITIONS_KEY, "0"))
 
 
+async def change_partitions(jetstream: JetStreamManager, partitions: int) -> None:
+    """Have the stream keep another count: nobody may read or publish meanwhile, nor may anything be left to read."""
+    with broker_faults():
+        stream = await jetstream.stream_info(STREAM)
+        metadata = {**(stream.config.metadata or {}), PARTITIONS_KEY: str(partitions)}
+        await jetstream.update_stream(stream.config, metadata=metadata)
+
+
 async def check_stream(jetstream: JetStreamManager, partitions: int) -> None:
     """Raises BrokerUnavailable when there is no stream yet, PartitionsDiffer when it is cut up in another way."""
     stored = await stored_partitions(jetstream)
@@ -73,7 +81,7 @@ async def check_stream(jetstream: JetStreamManager, partitions: int) -> None:
     if stored != partitions:
         raise PartitionsDiffer(
             f"the stream {STREAM} has {stored} partitions, this process is set to {partitions} (FTGO_PARTITIONS); "
-            "to change the count, drain and delete the stream first"
+            "to change the count, drain the stream: ./ftgo repartition"
         )
 
 

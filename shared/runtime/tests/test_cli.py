@@ -113,7 +113,7 @@ def test_another_count_of_partitions_than_the_stream_has_is_refused(ftgo: Ftgo) 
     asyncio.run(make_a_stream())
     first.send_signal(signal.SIGINT)
     assert first.wait(30) == 0
-    refusal = "ftgo: the stream was made with 3 partitions, not 2: start with --partitions 3, or begin anew"
+    refusal = "ftgo: the stream was made with 3 partitions, not 2: start with --partitions 3, or drain it"
     assert failure(ftgo("up", *WITHOUT_SERVICES, "--partitions", "2")).startswith(refusal)
     second = ftgo.up("--partitions", "3")
     second.send_signal(signal.SIGINT)
@@ -127,7 +127,9 @@ def test_reset_asks(ftgo: Ftgo) -> None:
     assert (ftgo.folder / "secrets.json").exists()
 
 
-@pytest.mark.parametrize("command", ["up", "status", "logs", "reset", "config", "service", "relay", "test", "chaos"])
+@pytest.mark.parametrize(
+    "command", ["up", "status", "logs", "reset", "repartition", "config", "service", "relay", "test", "chaos"]
+)
 def test_help_has_an_example(command: str) -> None:
     done = CliRunner().invoke(app, [command, "--help"], prog_name="./ftgo")
     assert done.exit_code == 0
