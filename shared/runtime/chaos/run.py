@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
@@ -106,7 +106,7 @@ async def _running(fault: Fault, folder: Path, options: Options) -> AsyncIterato
         client = await stack.enter_async_context(local_client())
         plain = Arrangement(replicas=replicas, variables=variables, runner=crash_points.MODULE)
         system = system_on_free_ports(folder, plain)
-        system = System(system.settings, await fault.arrange(system, stack))
+        system = System(system.settings, _over_tcp(system, await fault.arrange(system, stack)))
         said = stack.enter_context((folder / SUPERVISOR_LOG).open("w"))
         supervisor = system.supervisor(client, Console(file=said, width=500), longest_pause=1.0)
         stack.push_async_callback(_end, supervisor)
@@ -117,6 +117,13 @@ async def _running(fault: Fault, folder: Path, options: Options) -> AsyncIterato
             raise LaunchError(f"the system does not start within {3 * PATIENCE:g} s") from None
         api = Api(_AnyReplica(await _clients(system, stack)), lambda: asyncio.sleep(0.1))
         yield World(system, supervisor, client, Load(api, f"{options.seed} {fault.name}", options.rate))
+
+
+def _over_tcp(system: System, arrangement: Arrangement) -> Arrangement:
+    """All reach PostgreSQL by a port, not by its Unix socket: by its own port one sees whose a session is."""
+    parts = [part for program in (RELAY, *(each.name for each in SERVICES)) for part in system.parts_of(program)]
+    ports = dict.fromkeys(parts, system.postgres.port)
+    return replace(arrangement, postgres_ports={**ports, **arrangement.postgres_ports})
 
 
 async def _clients(system: System, stack: AsyncExitStack) -> dict[str, list[httpx.AsyncClient]]:
