@@ -476,6 +476,29 @@ async def test_an_idle_slot_advances(database: Database, nats: NatsServer) -> No
             await eventually(advanced)
 
 
+async def test_commits_that_are_none_of_its_business_do_not_wake_it(
+    database: Database, nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken = 0
+    read = replication.LogStream._read
+
+    def counted(stream: replication.LogStream) -> None:
+        nonlocal woken
+        woken += 1
+        read(stream)
+
+    monkeypatch.setattr(replication.LogStream, "_read", counted)
+    broker = nats_broker(nats.url)
+    async with opened(database) as outbox, running(database, broker) as relay:
+        await relay.publishing()
+        await published(broker, await outbox.add(1))
+        before = woken
+        for number in range(200):
+            await outbox.service.execute("insert into inbox values ($1, 'x')", str(number))
+        await published(broker, await outbox.add(1))
+        assert woken - before < 20
+
+
 async def test_nothing_is_confirmed_before_the_broker_has_it(
     database: Database, infra: Infra, monkeypatch: pytest.MonkeyPatch
 ) -> None:
