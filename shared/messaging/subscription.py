@@ -214,8 +214,11 @@ class Subscription(Generic[U]):
 
     async def _interrupted_by_stop(self, waiting: Coroutine[Any, Any, None]) -> None:
         """Waits, but not longer than until `stop`: what is interrupted is only ever a wait, never work."""
-        if self._stop.is_set():
+        task = asyncio.current_task()
+        if self._stop.is_set() or (task is not None and task.cancelling()):
             waiting.close()
+            if not self._stop.is_set():  # asyncio.wait_for, which nats-py uses, can swallow it before Python 3.12
+                raise asyncio.CancelledError
             return
         self._interruptible = asyncio.create_task(waiting)
         try:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -423,6 +423,35 @@ async def test_stop_ends_every_wait(situation: str) -> None:
     await replica.stop()
     assert replica.task.done()
     assert database.holders.get(0, (None,))[0] == (7 if situation == "standing by" else None)
+
+
+async def test_it_ends_when_it_is_cancelled_though_a_library_swallows_that() -> None:
+    asked = asyncio.Event()
+
+    class DeafBroker(MemoryBroker):
+        @asynccontextmanager
+        async def connect(self) -> AsyncIterator[Any]:
+            async with super().connect() as connection:
+                yield DeafConnection(connection)
+
+    class DeafConnection:
+        def __init__(self, connection: Any) -> None:
+            self._connection = connection
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._connection, name)
+
+        async def bounds(self) -> Any:
+            asked.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+            return await self._connection.bounds()
+
+    replica = Replica(MemoryDatabase(), DeafBroker(), note)
+    await asked.wait()
+    replica.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await replica.task
 
 
 async def test_a_bug_ends_it_instead_of_passing_unseen() -> None:
