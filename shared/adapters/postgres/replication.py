@@ -26,6 +26,10 @@ BUFFER_CHARACTERS = 8 << 20
 CONNECT_SECONDS = 5
 NETWORK_TIMEOUT_SECONDS = 30
 
+REPORT_SECONDS = 2
+"""A slot without rows of its own advances by what PostgreSQL answered to the report before: until then it holds back
+the log, of which a busy server writes 10 MB a second."""
+
 T = TypeVar("T")
 
 _FAR = 1 << 62
@@ -131,7 +135,7 @@ async def connect(url: str, wal_sender_timeout: float) -> AsyncIterator[Replicat
         raise
     try:
         # psycopg2 sends reports no more often than once a second.
-        yield ReplicationConnection(connection, max(1, int(wal_sender_timeout / 6)))
+        yield ReplicationConnection(connection, max(1, min(REPORT_SECONDS, int(wal_sender_timeout / 6))))
     finally:
         connection.close()
 

@@ -190,7 +190,7 @@ def _judged(samples: "Sequence[Sample]", settled: float) -> list[str]:
     if judged is None:
         return [f"it ended too soon to judge what grows: everything kept has gone by after {settled:g} s only"]
     found = trends(*judged)
-    flat = Table("", "at most, first half", "second half", "", box=None, header_style="dim")
+    flat = Table("", "at most (the log: median), first half", "second half", "", box=None, header_style="dim")
     for each in found:
         if max(each.first, each.second) >= 1 << 20 or not each.flat:
             flat.add_row(each.name, _mib(each.first), _mib(each.second), "" if each.flat else "[red]grows[/]")

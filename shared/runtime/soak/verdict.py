@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median_high
 
 from shared.runtime.soak.samples import Sample
 
@@ -21,7 +22,7 @@ they come. A segment of the log alone is 16 MiB."""
 
 @dataclass(frozen=True, kw_only=True)
 class Trend:
-    """The most that something took in the first half of what is judged, and in the second."""
+    """What something took in the first half of what is judged, and in the second: at most, or the log in the median."""
 
     name: str
     first: int
@@ -58,9 +59,9 @@ def halves(samples: Sequence[Sample], settled: float) -> tuple[Sequence[Sample],
 
 def trends(first: Sequence[Sample], second: Sequence[Sample]) -> list[Trend]:
     """Judge all that must not grow."""
-    most, then = (_most(each) for each in (first, second))
+    before, then = (_levels(each) for each in (first, second))
     return [
-        Trend(name=name, first=most.get((kind, name), 0), second=value, slack=_SLACK[kind])
+        Trend(name=name, first=before.get((kind, name), 0), second=value, slack=_SLACK[kind])
         for (kind, name), value in then.items()
     ]
 
@@ -84,12 +85,13 @@ def growth(first: Sequence[Sample], second: Sequence[Sample]) -> list[Growth]:
     )
 
 
-def _most(samples: Sequence[Sample]) -> dict[tuple[str, str], int]:
-    most: dict[tuple[str, str], int] = {}
+def _levels(samples: Sequence[Sample]) -> dict[tuple[str, str], int]:
+    """The most that each took. The log's median: checkpoints make it a sawtooth, whose highest tooth says little."""
+    taken: dict[tuple[str, str], list[int]] = {}
     for sample in samples:
         for key, value in _of(sample):
-            most[key] = max(most.get(key, 0), value)
-    return most
+            taken.setdefault(key, []).append(value)
+    return {key: median_high(values) if key[0] == "log" else max(values) for key, values in taken.items()}
 
 
 def _of(sample: Sample) -> Iterator[tuple[tuple[str, str], int]]:
