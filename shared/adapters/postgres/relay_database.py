@@ -232,5 +232,12 @@ def database_faults() -> Iterator[None]:
     """Raise what asyncpg raises as DatabaseUnavailable."""
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as fault:
+    # InternalClientError: the session was used between PostgreSQL's last word and the end of its connection.
+    except (
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
+        OSError,
+        TimeoutError,
+    ) as fault:
         raise DatabaseUnavailable((str(fault).splitlines() or [type(fault).__name__])[0]) from fault

@@ -1,8 +1,10 @@
 """What the relay does to its tables."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -11,6 +13,7 @@ from shared.adapters.postgres.relay_database import PURGE_ROWS, Checkpoint, Rela
 from shared.adapters.postgres.replication import DatabaseUnavailable
 from shared.runtime.provision import Database
 from shared.runtime.topology import ServiceInfo
+from shared.testing.infra import Infra
 from shared.testing.schema import make_framework_tables
 
 NOW = datetime.now(UTC)
@@ -119,3 +122,34 @@ async def test_a_wrong_password_is_waited_out(database: Database) -> None:
     with pytest.raises(DatabaseUnavailable, match="password"):
         async with open_database(database.relay_url.replace(":test@", ":wrong@")):
             pass
+
+
+async def test_a_session_is_lost_with_the_last_word_of_postgresql(database: Database, infra: Infra) -> None:
+    """The server's FATAL error arrives a moment before the end of the connection; here that never comes."""
+    server = urlsplit(database.relay_url)
+    said_all = asyncio.Event()
+
+    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(1 << 16):
+            sink.write(data)
+        said_all.set()
+
+    async def serve(from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        from_server, to_server = await asyncio.open_connection(server.hostname, server.port)
+        await asyncio.gather(pump(from_client, to_server), pump(from_server, to_client))
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        through_proxy = server._replace(netloc=f"{server.username}:{server.password}@127.0.0.1:{port}").geturl()
+        async with open_database(through_proxy) as relay:
+            await relay.now()
+            admin = await asyncpg.connect(infra.admin_url)
+            await admin.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", database.name
+            )
+            await admin.close()
+            await said_all.wait()
+            for _ in range(10):  # what has arrived is read before the next question
+                await asyncio.sleep(0)
+            with pytest.raises(DatabaseUnavailable):
+                await relay.now()
