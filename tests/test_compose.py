@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from shared.runtime.connections import Connections, needed, shortage
-from shared.runtime.embedded import POSTGRES_MAJOR, Nats
+from shared.runtime.embedded.installation import POSTGRES_MAJOR
+from shared.runtime.embedded.nats import Nats
 from shared.runtime.nats_users import ALL_RELAYS, OPERATOR, compose_variable, nats_users
 from shared.runtime.places import COMPOSE_PASSWORD
 from shared.runtime.settings import PoolSettings

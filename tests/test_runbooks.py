@@ -21,7 +21,7 @@ from psycopg2.extensions import parse_dsn
 
 from shared.adapters.nats.connection import connect
 from shared.core.ids import new_id
-from shared.runtime.embedded import binaries
+from shared.runtime.embedded.installation import binaries
 from shared.runtime.process import free_port
 from shared.runtime.supervisor import read_state
 from shared.runtime.system import ROOT, System, SystemSettings

@@ -80,7 +80,7 @@ class HeldPartition(Generic[U]):
         dispatcher: Dispatcher[U],
         clock: Clock,
         most_parked: int = 10_000,
-        overtime: "Overtime | None" = None,
+        overtime: Overtime | None = None,
     ) -> None:
         self._lease = lease
         self._units = units

@@ -23,7 +23,7 @@ from shared.runtime.chaos.command import chaos
 from shared.runtime.demo.command import demo
 from shared.runtime.documents.command import docs
 from shared.runtime.explain import explain
-from shared.runtime.process import LaunchError, Program, require_free_port
+from shared.runtime.process import LaunchError, Program, memory_of, require_free_port
 from shared.runtime.provision import ProvisionSettings
 from shared.runtime.repair.command import parked, sagas
 from shared.runtime.settings import RelaySettings, ServiceSettings
@@ -386,11 +386,10 @@ async def _reasons(parts: dict[str, Any]) -> dict[str, str]:
 def _memory(pid: int) -> str:
     """Return the proportional memory of a process and its children, in MB."""
     try:
-        process = psutil.Process(pid)
-        total = sum(each.memory_full_info().pss for each in (process, *process.children(recursive=True)))
+        size = memory_of(pid)
     except (psutil.Error, AttributeError):  # not ours to look at, or not Linux
         return ""
-    return f"{total / 1e6:.0f} MB"
+    return f"{size / 1e6:.0f} MB" if size else ""
 
 
 def _write_new(file: Path, position: int, width: int) -> int:

@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -109,3 +110,14 @@ def holder_of(port: int) -> str | None:
     except psutil.Error:
         pass
     return None
+
+
+def memory_of(pid: int) -> int:
+    """The proportional set size of a process and its children: what they share counts once."""
+    total = 0
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for each in (process, *process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                total += each.memory_full_info().pss
+    return total

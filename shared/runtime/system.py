@@ -23,7 +23,8 @@ from rich.console import Console
 from shared.adapters.nats.connection import NatsAddress, connect
 from shared.adapters.nats.stream import stored_partitions
 from shared.runtime.connections import Connections, needed, shortage
-from shared.runtime.embedded import Nats, Postgres, socket_folder
+from shared.runtime.embedded.nats import Nats
+from shared.runtime.embedded.postgres import Postgres, socket_folder
 from shared.runtime.nats_users import ALL_RELAYS, OPERATOR, nats_users
 from shared.runtime.process import LaunchError, Program, require_free_port
 from shared.runtime.provision import ROLE_CONNECTIONS, Database, addresses, provision, roles_of

@@ -20,7 +20,8 @@ from testcontainers.core.container import DockerContainer
 from testcontainers.core.docker_client import DockerClient
 from testcontainers.core.labels import LABEL_SESSION_ID, SESSION_ID
 
-from shared.runtime.embedded import ADMIN_ROLE, Nats, Postgres
+from shared.runtime.embedded.nats import Nats
+from shared.runtime.embedded.postgres import ADMIN_ROLE, Postgres
 from shared.runtime.process import free_port
 from shared.testing.infra import PASSWORD, Infra, NatsServer, described_postgres, wait_until
 

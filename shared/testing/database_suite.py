@@ -2,6 +2,7 @@
 `databases`: a function that opens a fresh, empty database which has a table for `Parcel`."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
@@ -153,7 +154,7 @@ def ids(messages: Any) -> list[str]:
     return [message.message_id for message in messages]
 
 
-class DatabaseSuite:
+class DatabaseSuite(ABC):
     """Each test gets an empty database. Transactions follow each other: memory runs one at a time."""
 
     async def test_events_come_back_as_they_were_stored_by_aggregate_and_in_order(self, databases: Databases) -> None:
@@ -663,6 +664,6 @@ class DatabaseSuite:
                 await tx.outbox.add([envelope("m4")])
             assert await self.outbox(database) == ["m3", "m1", "m2", "m0", "m4"]
 
+    @abstractmethod
     async def outbox(self, database: OpenDatabase) -> list[str]:
         """The ids of the messages in the outbox, in the order they are to be published in."""
-        raise NotImplementedError

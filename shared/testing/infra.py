@@ -19,7 +19,8 @@ import psutil
 import psycopg2
 from psycopg2 import sql
 
-from shared.runtime.embedded import Nats, Postgres
+from shared.runtime.embedded.nats import Nats
+from shared.runtime.embedded.postgres import Postgres
 from shared.runtime.process import Program, free_port, still_alive
 from shared.runtime.provision import Database, provision, roles_of
 from shared.runtime.topology import BY_NAME, ServiceInfo

@@ -152,11 +152,11 @@ def _header_block(row_id: str, headers: Mapping[str, str]) -> bytes:
     """The headers as they are sent, the row's id first; empty where one has a name that is none."""
     if not _are_names(tuple(headers)):
         return b""
-    lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
-    block = "".join((f"NATS/1.0\r\n{ROW_ID_HEADER}: {row_id}\r\n", *lines, "\r\n"))
-    if not block.count("\r") == block.count("\n") == len(lines) + 3:
-        return _header_block(row_id, {name: value.translate(_LINE_BREAKS) for name, value in headers.items()})
-    return block.encode()
+    values = {ROW_ID_HEADER: row_id, **headers}
+    text = "".join(values.values())
+    if "\r" in text or "\n" in text:
+        values = {name: value.translate(_LINE_BREAKS) for name, value in values.items()}
+    return "".join(("NATS/1.0\r\n", *(f"{name}: {value}\r\n" for name, value in values.items()), "\r\n")).encode()
 
 
 @lru_cache(maxsize=1024)

@@ -15,7 +15,7 @@ class DatabaseUnavailable(TechnicalFault):
     """PostgreSQL can't be reached, refuses for lack of something, or ended the transaction."""
 
 
-class Overtime(DatabaseUnavailable, TookTooLong):
+class TransactionTookTooLong(DatabaseUnavailable, TookTooLong):
     """PostgreSQL ended the transaction for its duration."""
 
 
@@ -63,7 +63,7 @@ def _translated(error: BaseException) -> BaseException:
         return Conflict(str(error))
     if isinstance(error, _SURROUNDINGS) or _is_of_a_file(error):
         reason = _reason(error)
-        fault = Overtime if _is_for_its_duration(reason) else DatabaseUnavailable
+        fault = TransactionTookTooLong if _is_for_its_duration(reason) else DatabaseUnavailable
         return fault(f"PostgreSQL: {reason}" if str(reason) else f"PostgreSQL: {type(reason).__name__}")
     return error
 

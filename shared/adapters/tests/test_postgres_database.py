@@ -15,7 +15,7 @@ from sqlalchemy import Boolean, Column, Integer, MetaData, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.adapters.postgres.database import PostgresDatabase
-from shared.adapters.postgres.errors import DatabaseUnavailable, Overtime, translated_errors
+from shared.adapters.postgres.errors import DatabaseUnavailable, TransactionTookTooLong, translated_errors
 from shared.adapters.postgres.rows import RowMapping
 from shared.adapters.postgres.tables import Timestamp
 from shared.core.errors import Conflict, TechnicalFault
@@ -355,7 +355,7 @@ async def test_what_takes_too_long_is_a_fault_of_the_surroundings(settings: str,
         async with database.session(1) as one:
             async with one.transaction() as tx:
                 await tx.driver.execute(settings)  # of the next transaction: the time of this one runs already
-            with pytest.raises(Overtime, match="timeout"):
+            with pytest.raises(TransactionTookTooLong, match="timeout"):
                 async with one.transaction() as tx:
                     await tx.driver.execute("select pg_sleep(30)")
         async with database.transaction() as tx:

@@ -10,7 +10,7 @@ from shared.runtime.bench.compare import Both
 from shared.runtime.bench.figures import Spread
 from shared.runtime.bench.growth import Grown
 from shared.runtime.bench.orders import Measured
-from shared.runtime.soak.plot import new_figure, write
+from shared.runtime.pictures import new_figure, write
 
 if TYPE_CHECKING:  # they load what services are made of
     from shared.runtime.bench import history, store

@@ -14,8 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from shared.runtime.bench.cpu import cpu_seconds
-from shared.runtime.process import LaunchError
-from shared.runtime.soak.samples import memory_of
+from shared.runtime.process import LaunchError, memory_of
 from shared.runtime.supervisor import Supervisor, local_client
 from shared.runtime.system import Arrangement, System, remove_data, system_on_free_ports
 from shared.runtime.topology import BY_NAME, SERVICES

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from shared.runtime.bench.machine import Surroundings, surroundings
 from shared.runtime.bench.orders import Load, plan_of, play
-from shared.runtime.process import LaunchError
-from shared.runtime.soak.samples import memory_of
+from shared.runtime.process import LaunchError, memory_of
 from shared.runtime.supervisor import read_state
 from shared.runtime.system import ROOT, System, system_on_free_ports
 

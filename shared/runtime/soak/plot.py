@@ -4,10 +4,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from shared.runtime.pictures import new_figure, write
 from shared.runtime.soak.samples import Sample, Size
 from shared.runtime.soak.verdict import is_passing
 
@@ -28,19 +27,6 @@ def draw(samples: Sequence[Sample], settled: float, title: str, file: Path) -> N
     for axes in (passing, rows, log, memory, state, orders):
         axes.axvline(settled / 60, color="grey", linewidth=0.8, linestyle=":")
     write(figure, file)
-
-
-def new_figure(title: str, height: float = 8) -> Figure:
-    """Return an empty picture with a title."""
-    figure = Figure(figsize=(11, height), layout="constrained")
-    figure.suptitle(title)
-    return figure
-
-
-def write(figure: Figure, file: Path) -> None:
-    """Write a picture as SVG; the same picture makes the same file."""
-    mpl.rcParams["svg.hashsalt"] = "ftgo"
-    figure.savefig(file, format="svg", metadata={"Date": None})
 
 
 def _bytes(size: Size) -> int:

@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import asyncpg
-import psutil
 
 from shared.adapters.nats.connection import connect
 from shared.adapters.nats.stream import STREAM
@@ -81,14 +80,3 @@ async def looking(running: "Running") -> AsyncIterator[Callable[[float, int], Aw
             )
 
         yield take
-
-
-def memory_of(pid: int) -> int:
-    """The proportional set size of a process and its children: what they share counts once."""
-    total = 0
-    with suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        for each in (process, *process.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess):
-                total += each.memory_full_info().pss
-    return total

@@ -15,7 +15,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from shared.adapters.postgres.addresses import engine_url
-from shared.runtime.embedded import Nats, Postgres
+from shared.runtime.embedded.nats import Nats
+from shared.runtime.embedded.postgres import Postgres
 from shared.runtime.process import LaunchError, free_port
 from shared.runtime.system import Secrets, remove_data
 from shared.testing.infra import Server

@@ -50,7 +50,6 @@ def growth(
     if plot is not None:
         from shared.runtime.bench.plot import draw_growth
 
-        plot.parent.mkdir(parents=True, exist_ok=True)
         draw_growth(points, f"{users} users, more and more orders; {in_short(where)}", plot)
     if complain([each.measured for each in points]):
         raise typer.Exit(1)

@@ -35,7 +35,6 @@ def history(
     if plot is not None:
         from shared.runtime.bench.plot import draw_history
 
-        plot.parent.mkdir(parents=True, exist_ok=True)
         draw_history(measured, f"Search among {orders:,} orders; {in_short(where)}", plot)
 
 

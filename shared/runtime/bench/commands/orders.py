@@ -73,7 +73,6 @@ def orders(
     if plot is not None:
         from shared.runtime.bench.plot import draw_orders
 
-        plot.parent.mkdir(parents=True, exist_ok=True)
         draw_orders(measured, f"{'Mixed sagas' if mix else 'Orders'}; {in_short(where)}", plot)
     if complain(measured):
         raise typer.Exit(1)

@@ -52,7 +52,6 @@ def store(
     if plot is not None:
         from shared.runtime.bench.plot import draw_store
 
-        plot.parent.mkdir(parents=True, exist_ok=True)
         draw_store(measured, f"Event store; {in_short(where)}", plot)
 
 

