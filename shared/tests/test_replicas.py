@@ -25,7 +25,7 @@ from shared.testing.infra import Infra
 from shared.testing.kept_broker import KeptBroker
 from shared.testing.schema import make_framework_tables
 from shared.tests.contracts import Heard, WalletId
-from shared.tests.test_subscription import HEARD, LIMITS, TABLES, eventually, note, publish
+from shared.tests.listening import HEARD, LIMITS, TABLES, eventually, note, publish
 from shared.tests.wallets import WalletUnitOfWork, handlers, received, wallet_units
 
 PARTITIONS = 4
