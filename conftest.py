@@ -1,3 +1,8 @@
 """Fixtures for all tests of the repository."""
 
+import pytest
+
 pytest_plugins = ["shared.testing.plugin"]
+
+# An assertion that fails shows its values also where tests share it.
+pytest.register_assert_rewrite("features", "shared.saga.testing", "shared.testing", "shared.tests", "tests")
