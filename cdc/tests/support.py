@@ -5,9 +5,11 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import datetime, timedelta
+from itertools import cycle
 from typing import TypeVar
 
 import asyncpg
+from prometheus_client import REGISTRY
 
 from shared.adapters.memory_broker import MemoryBroker, MemoryBrokerConnection
 from shared.adapters.nats.connection import NatsAddress
@@ -38,6 +40,10 @@ async def eventually(condition: Callable[[], Awaitable[T]]) -> T:
     while not (value := await condition()):
         await asyncio.sleep(0.02)
     return value
+
+
+def metric(name: str, database: Database) -> float:
+    return REGISTRY.get_sample_value(name, {"database": database.name}) or 0.0
 
 
 class Outbox:
@@ -114,6 +120,38 @@ class Outbox:
             )
 
         await eventually(free)
+
+
+class Writer:
+    """Commits some hundred rows a second, in transactions of one or more, until it is told to stop."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._stopping = False
+        self.committed: list[int] = []
+        self._task = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        async with self._outbox.another_connection() as connection:
+            for count in cycle((1, 1, 7, 1)):
+                if self._stopping:
+                    return
+                self.committed += await self._outbox.add(count, connection=connection)
+                await asyncio.sleep(0.005)
+
+    async def wrote(self, count: int) -> None:
+        """Wait until so many more rows have been committed."""
+        goal = len(self.committed) + count
+
+        async def reached() -> bool:
+            return len(self.committed) >= goal
+
+        await eventually(reached)
+
+    async def stop(self) -> list[int]:
+        self._stopping = True
+        await self._task
+        return self.committed
 
 
 @asynccontextmanager

@@ -5,19 +5,9 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from cdc.tests.support import (
-    OPTIONS,
-    GatedBroker,
-    eventually,
-    nats_broker,
-    opened,
-    published,
-    running,
-    stored,
-)
+from cdc.tests.support import OPTIONS, GatedBroker, eventually, metric, nats_broker, opened, published, running, stored
 from shared import outbox as outbox_package
 from shared.adapters.postgres import replication, schema
 from shared.messaging.envelope import partition_of
@@ -26,10 +16,6 @@ from shared.runtime.provision import Database
 from shared.runtime.topology import ServiceInfo
 from shared.testing.infra import Infra, NatsServer
 from shared.testing.schema import make_framework_tables
-
-
-def metric(name: str, database: Database) -> float:
-    return REGISTRY.get_sample_value(name, {"database": database.name}) or 0.0
 
 
 def test_the_publication_has_the_name_that_the_migrations_give_it() -> None:
