@@ -20,6 +20,7 @@ from cdc.tests.support import (
     opened,
     published,
     running,
+    stored,
 )
 from shared.adapters.postgres import replication
 from shared.adapters.postgres.pgoutput import parse_lsn
@@ -145,9 +146,11 @@ async def test_a_slot_whose_log_was_removed_is_made_again(database: Database, na
 
 async def test_an_idle_slot_advances(database: Database, nats: NatsServer) -> None:
     options = dataclasses.replace(OPTIONS, wal_sender_timeout=2)
-    async with opened(database) as outbox, running(database, nats_broker(nats.url), options) as relay:
+    broker = nats_broker(nats.url)
+    async with opened(database) as outbox, running(database, broker, options) as relay:
         await relay.publishing()
         for _ in range(2):
+            before = await outbox.confirmed()
             await outbox.service.execute(
                 "insert into inbox select gen_random_uuid(), 'x' from generate_series(1, 1000)"
             )
@@ -157,6 +160,8 @@ async def test_an_idle_slot_advances(database: Database, nats: NatsServer) -> No
                 return await outbox.confirmed() >= end
 
             await eventually(advanced)
+            assert before < end <= await outbox.confirmed()
+        assert await stored(broker) == [], "it was idle: there was nothing to publish"
 
 
 async def test_commits_that_are_none_of_its_business_do_not_wake_it(

@@ -41,11 +41,11 @@ class Replica:
     def __init__(self, database: PostgresDatabase, broker: KeptBroker) -> None:
         dispatcher = Dispatcher[WalletUnitOfWork](handlers(heard=note), Policy(), utc_now)
         units = wallet_units(database, utc_now, Policy())
-        number = new_replica()
+        self.number = new_replica()
         self._subscriptions = [
             Subscription(
                 partition, [HEARD], sessions=database, broker=broker, units=units.on, dispatcher=dispatcher,
-                clock=utc_now, lease=LEASE, batch_size=10, partitions=PARTITIONS, replica=number,
+                clock=utc_now, lease=LEASE, batch_size=10, partitions=PARTITIONS, replica=self.number,
             )
             for partition in range(PARTITIONS)
         ]  # fmt: skip
@@ -82,16 +82,18 @@ class Replicas:
         self._stack.push_async_callback(replica.die)
         self.running.append(replica)
 
-    async def shares(self) -> list[int]:
-        """How many partitions each replica holds that holds any, the fewest first."""
-        held = await self.sql.fetch("select count(*) from subscriptions where holder is not null group by holder >> 31")
-        return sorted(count for (count,) in held)
+    async def shares(self) -> dict[int, int]:
+        """How many partitions each replica holds that holds any, by its number."""
+        held = await self.sql.fetch(
+            "select holder >> 31, count(*) from subscriptions where holder is not null group by holder >> 31"
+        )
+        return dict(map(tuple, held))
 
     async def share(self, *counts: int) -> None:
-        """Wait until they hold so many each."""
+        """Wait until they hold so many each, the fewest first."""
 
         async def is_so() -> bool:
-            return await self.shares() == list(counts)
+            return sorted((await self.shares()).values()) == list(counts)
 
         await eventually(is_so)
 
@@ -135,6 +137,7 @@ async def test_replicas_share_the_partitions_and_take_over_those_of_who_goes(inf
         await replicas.share(2, 2)
         await replicas.running[1].stop()
         await replicas.share(4)
+        assert await replicas.shares() == {replicas.running[2].number: 4}
 
 
 @pytest.mark.parametrize("seed", range(3))

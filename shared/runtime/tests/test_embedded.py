@@ -71,8 +71,12 @@ def test_a_lock_file_that_names_another_program_is_forgotten(postgres: Postgres,
 
 def test_a_server_left_behind_is_ended_first(postgres: Postgres, tmp_path: Path) -> None:
     left_behind = running(postgres, tmp_path / "log")
-    postgres.prepare()
-    left_behind.stop()
+    try:
+        postgres.prepare()
+        assert not postgres.ready()
+        assert left_behind.wait() == 0, "in good order"
+    finally:
+        left_behind.stop()
     running(postgres, tmp_path / "log").stop()
 
 
