@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -105,6 +106,17 @@ def test_a_socket_folder_of_somebody_else_is_refused(postgres: Postgres) -> None
             postgres.prepare()
     finally:
         postgres.socket_folder.chmod(0o700)
+
+
+def test_a_temporary_folder_too_deep_for_a_socket_is_refused(
+    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("deep" * 20)
+    deep.mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)  # root's sockets are elsewhere
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with pytest.raises(LaunchError, match=rf"{deep}/\S+ is too long a path for a socket: set TMPDIR to a shorter one"):
+        postgres.prepare()
 
 
 def test_another_password_than_the_datas_is_one_line(postgres: Postgres, tmp_path: Path) -> None:
