@@ -2,33 +2,27 @@
 
 import asyncio
 import os
-import re
 import sys
 import time
-from collections import deque
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import psutil
 import typer
-from pydantic import SecretStr, ValidationError
-from pydantic_core import PydanticUndefined
-from pydantic_settings import BaseSettings, EnvSettingsSource, SecretsSettingsSource
+from pydantic import ValidationError
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from shared.runtime.bench.command import bench
 from shared.runtime.chaos.command import chaos
+from shared.runtime.config import config
 from shared.runtime.demo.command import demo
 from shared.runtime.documents.command import docs
 from shared.runtime.explain import explain
-from shared.runtime.process import LaunchError, Program, memory_of, require_free_port
-from shared.runtime.provision import ProvisionSettings
+from shared.runtime.logs import logs
+from shared.runtime.process import LaunchError, Program, require_free_port
 from shared.runtime.repair.command import parked, sagas
-from shared.runtime.settings import RelaySettings, ServiceSettings
 from shared.runtime.soak.command import soak
-from shared.runtime.supervisor import http_probe, local_client, read_state
+from shared.runtime.status import status
+from shared.runtime.supervisor import local_client, read_state
 from shared.runtime.system import (
     ADMIN_PORTS,
     MOST_REPLICAS,
@@ -103,67 +97,8 @@ def up(
     console.print("Everything has stopped.")
 
 
-@app.command()
-def status(
-    wait: Annotated[float, typer.Option(help="Wait up to this many seconds until all is ready.", min=0)] = 0,
-) -> None:
-    """Show what runs, where, and whether it's ready. The exit code is 0 only when all of it is.
-
-    Examples: `./ftgo status`   `./ftgo status --wait 60`
-    """
-    give_up = time.monotonic() + wait
-    while True:
-        state = read_state(SystemSettings().data_dir)
-        reasons = asyncio.run(_reasons(state["parts"])) if state else {}
-        ready = bool(reasons) and not any(reasons.values())
-        if ready or time.monotonic() >= give_up:
-            break
-        time.sleep(0.3)
-    if state is None:
-        raise LaunchError("nothing runs: ./ftgo up starts the system")
-    table = Table(box=None, header_style="dim")
-    for column in ("", "state", "where", "pid", "memory", "restarts"):
-        table.add_column(column, no_wrap=True)
-    for name, part in state["parts"].items():
-        shown = "[red]not ready[/]" if reasons[name] else "[green]ready[/]"
-        pid = part["pid"]
-        table.add_row(name, shown, part["url"], str(pid or ""), _memory(pid) if pid else "", str(part["restarts"]))
-    console.print(table)
-    if not ready:
-        for name, reason in reasons.items():
-            if reason:
-                console.print(f"[red]{name}:[/] {escape(reason)}", soft_wrap=True)
-        raise typer.Exit(1)
-
-
-@app.command()
-def logs(
-    service: Annotated[
-        str | None, typer.Argument(help="A service, a replica such as order-2, 'relay', 'nats' or 'postgres'; or all.")
-    ] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written from now on.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines to show.", min=0)] = 30,
-) -> None:
-    """Show the last lines of one program's log, or of all.
-
-    Examples: `./ftgo logs order`   `./ftgo logs --follow`
-    """
-    folder = SystemSettings().data_dir / "logs"
-    files = sorted(folder.glob("*.log")) if service is None else [folder / f"{service}.log"]
-    missing = [file for file in files if not file.exists()]
-    if missing or not files:
-        raise LaunchError(f"there is no log of {service or 'anything'} in {folder}")
-    width = max(len(file.stem) for file in files) if len(files) > 1 else 0
-    positions = {}
-    for file in files:
-        with file.open("rb") as opened:
-            for line in deque(opened, maxlen=lines):
-                _write_line(line, file.stem, width)
-            positions[file] = opened.tell()
-    while follow:
-        for file in files:
-            positions[file] = _write_new(file, positions[file], width)
-        time.sleep(0.2)
+app.command()(status)
+app.command()(logs)
 
 
 @app.command()
@@ -198,28 +133,7 @@ def repartition(
     asyncio.run(change(SystemSettings(), partitions, wait, console))
 
 
-@app.command()
-def config() -> None:
-    """Print every setting: its environment variable, default, present value and meaning.
-
-    Example: `./ftgo config`
-    """
-    shown: set[str] = set()
-    for title, model in (
-        ("up, status, logs, reset, demo", SystemSettings),
-        ("every service", ServiceSettings),
-        ("relay", RelaySettings),
-        ("python -m shared.runtime.provision", ProvisionSettings),
-    ):
-        table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim")
-        table.add_column("variable", no_wrap=True)
-        for column in ("default", "value", "meaning"):
-            table.add_column(column, overflow="fold")
-        for row in _settings_rows(model):
-            if row[0] not in shown or (model is RelaySettings and row[0] == "FTGO_PORT"):
-                table.add_row(*map(escape, row))
-                shown.add(row[0])
-        console.print(table, "")
+app.command()(config)
 
 
 @app.command()
@@ -362,79 +276,6 @@ def _print_places(system: System, seconds: float) -> None:
         soft_wrap=True,
     )
     console.print(f"[green]Ready[/] after {seconds:.1f} s. Ctrl-C stops everything.")
-
-
-async def _reasons(parts: dict[str, Any]) -> dict[str, str]:
-    """Return by name why each part isn't ready, "" when it is."""
-    async with local_client() as client:
-
-        async def reason(part: dict[str, Any]) -> str:
-            if part["pid"] is None:
-                return "not started yet"
-            if part["url"].startswith("http"):
-                return await http_probe(client, f"{part['url']}/readyz")()
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", part["port"])
-            except OSError:
-                return "it does not answer"
-            writer.close()
-            return ""
-
-        return dict(zip(parts, await asyncio.gather(*map(reason, parts.values())), strict=True))
-
-
-def _memory(pid: int) -> str:
-    """Return the proportional memory of a process and its children, in MB."""
-    try:
-        size = memory_of(pid)
-    except (psutil.Error, AttributeError):  # not ours to look at, or not Linux
-        return ""
-    return f"{size / 1e6:.0f} MB" if size else ""
-
-
-def _write_new(file: Path, position: int, width: int) -> int:
-    """Print the whole lines written since `position`, return the new position. A log that was cut starts at 0."""
-    with file.open("rb") as opened:
-        opened.seek(position if file.stat().st_size >= position else 0)
-        for line in opened:
-            if not line.endswith(b"\n"):
-                return opened.tell() - len(line)
-            _write_line(line, file.stem, width)
-        return opened.tell()
-
-
-def _write_line(line: bytes, name: str, width: int) -> None:
-    prefix = f"{name:<{width}}  " if width else ""
-    sys.stdout.write(prefix + line.decode(errors="replace"))
-    sys.stdout.flush()
-
-
-def _settings_rows(model: type[BaseSettings]) -> list[tuple[str, str, str, str]]:
-    """Return variable, default, present value and meaning of each setting; secrets are not shown."""
-    present = {**SecretsSettingsSource(model)(), **EnvSettingsSource(model)()}
-    rows = []
-    for name, setting in model.model_fields.items():
-        default = (
-            "(required)"
-            if setting.default is PydanticUndefined
-            else _shown(setting.get_default(call_default_factory=True))
-        )
-        if setting.default_factory is not None:
-            default = ""
-        value = ""
-        if name in present:
-            value = "********" if "Secret" in str(setting.annotation) else _shown(present[name])
-        rows.append((f"FTGO_{name.upper()}", default, value, setting.description or ""))
-    return rows
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, SecretStr):
-        return "********"
-    without_user = re.sub(r"(?<=://)([^:@/]*):[^/]*@", r"\1:********@", str(value))
-    return re.sub(r"(?<=[?&]password=)[^&]*", "********", without_user)
 
 
 def main() -> None:
