@@ -141,7 +141,7 @@ def ordering(**changes: Any) -> CreateOrder:
         (ReviseOrder(order_id=ORDER, revised_quantities={CURRY: 0, NAAN: 0}), OrderTotalBelowMinimum),
         (RestaurantMenuRevised(restaurant_id=RestaurantId(NOBODY), menu=MENU), RestaurantNotFound),
     ],
-    ids=str,
+    ids=lambda value: value.__name__ if isinstance(value, type) else type(value).__name__,
 )
 async def test_what_is_refused_leaves_nothing(command: Message, error: type[Exception]) -> None:
     service = await service_with(OrderState.APPROVED)

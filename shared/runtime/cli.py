@@ -203,11 +203,14 @@ app.add_typer(sagas, name="sagas")
 
 @app.command(context_settings=PASSES_ON)
 def test(context: typer.Context) -> None:
-    """Run the tests; everything that follows goes to pytest.
+    """Run the tests; everything that follows goes to pytest. All of them run in several processes, a selection in one.
 
     Examples: `./ftgo test`   `./ftgo test order/tests -k revise`   `./ftgo test features --real`
     """
-    _become((sys.executable, "-m", "pytest", *context.args), dict(os.environ))
+    selects = any(not argument.startswith("-") for argument in context.args)
+    # A file's tests stay together, as they may share a system. Most of the time they wait, so two are good on one core.
+    spread = () if selects else ("--numprocesses", str(min(4, max(2, os.cpu_count() or 2))), "--dist", "loadfile")
+    _become((sys.executable, "-m", "pytest", *spread, *context.args), dict(os.environ))
 
 
 @app.command(context_settings=PASSES_ON)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from random import SystemRandom
 from typing import Any
 
 import psutil
@@ -19,6 +20,10 @@ import psutil
 # Loaded before any fork: between fork and exec a child must not import or allocate more than it has to.
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG = 1
+
+_OWN_PORTS = range(26_000, 32_768)
+"""Below those that the kernel gives to outgoing connections: of these, one could take the port of a server that is down
+for a moment."""
 
 
 class LaunchError(Exception):
@@ -86,10 +91,11 @@ def _is_alive(process: psutil.Process) -> bool:
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """Return a TCP port of 127.0.0.1 that nobody listens on at this moment. LaunchError when there is none."""
+    for port in SystemRandom().sample(_OWN_PORTS, len(_OWN_PORTS)):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise LaunchError("there are no free ports")
 
 
 def require_free_port(port: int, purpose: str, host: str = "127.0.0.1") -> None:
