@@ -115,7 +115,7 @@ async def connect(address: NatsAddress) -> AsyncIterator[NatsConnection]:
             log.error("NATS refuses", user=user, reason=str(error))
 
     try:
-        with broker_faults():
+        with broker_faults(), unswallowed_cancellation():
             async with asyncio.timeout(CONNECT_SECONDS):
                 await client.connect(
                     address.url,
@@ -135,7 +135,7 @@ async def connect(address: NatsAddress) -> AsyncIterator[NatsConnection]:
         yield NatsConnection(user, client, client.jsm(timeout=REQUEST_SECONDS), lost)
     finally:
         # Closing flushes what is pending first, which a server that no longer reads could hold up for ever.
-        with broker_faults_ignored():
+        with broker_faults_ignored(), unswallowed_cancellation():
             async with asyncio.timeout(CLOSE_SECONDS):
                 await client.close()
 
@@ -156,3 +156,18 @@ def broker_faults_ignored() -> Iterator[None]:
         yield
     except (Error, OSError, TimeoutError):
         return
+
+
+@contextmanager
+def unswallowed_cancellation() -> Iterator[None]:
+    """Raise a cancellation at the end that came meanwhile and was swallowed.
+
+    asyncio.wait_for, which nats-py uses, does so before Python 3.12 when what it waits for is done at the same moment,
+    and nats-py itself does when it flushes.
+    """
+    task = asyncio.current_task()
+    assert task is not None, "only a task can wait"
+    before = task.cancelling()
+    yield
+    if task.cancelling() > before:
+        raise asyncio.CancelledError

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import nats
 import pytest
@@ -11,7 +13,7 @@ from nats.errors import ConnectionClosedError
 
 from shared.adapters.nats import publisher, reader
 from shared.adapters.nats.broker import NatsBroker
-from shared.adapters.nats.connection import NatsAddress, connect
+from shared.adapters.nats.connection import NatsAddress, PlainClient, connect
 from shared.adapters.nats.stream import STREAM, StreamLimits
 from shared.messaging.broker import Bounds, Broker, BrokerUnavailable, PartitionsDiffer, Publication, subject_of
 from shared.messaging.envelope import MAX_DATA, ROW_ID_HEADER
@@ -216,6 +218,31 @@ async def test_a_request_ends_with_the_connection_that_its_answer_would_come_on(
         server.server.kill()
         with pytest.raises(ConnectionClosedError):
             await asking
+
+
+@pytest.mark.parametrize("call", ["connect", "close"])
+async def test_a_cancellation_is_none_the_less_for_being_swallowed(
+    call: str, nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, original = asyncio.Event(), getattr(PlainClient, call)
+
+    async def deaf(client: PlainClient, *arguments: Any, **options: Any) -> None:
+        begun.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await original(client, *arguments, **options)
+
+    monkeypatch.setattr(PlainClient, call, deaf)
+
+    async def use() -> None:
+        async with connect(NatsAddress(nats_url)):
+            pass
+
+    using = asyncio.create_task(use())
+    await begun.wait()
+    using.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await using
 
 
 async def test_a_server_that_does_not_answer_is_noticed(new_nats: NewNats, monkeypatch: pytest.MonkeyPatch) -> None:
