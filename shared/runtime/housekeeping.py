@@ -22,8 +22,9 @@ _GAUGES = text("""
 select
     (select count(*) from set_aside
         where (key, source) in (select key, source from set_aside where parked_at is not null)),
-    (select count(*) from sagas where stuck),
-    (select coalesce(extract(epoch from now() - min(started_at)), 0) from sagas where due_at is not null or stuck)
+    (select count(*) from sagas where phase not in ('completed', 'undone') and stuck),
+    (select coalesce(extract(epoch from now() - min(started_at)), 0) from sagas
+        where phase not in ('completed', 'undone') and (due_at is not null or stuck))
 """)
 # Older checkpoints are further apart: each second of the last ten minutes, then each minute.
 _THIN_CHECKPOINTS = text("""
@@ -36,12 +37,14 @@ delete from subscription_checkpoints old using numbered
 where (old.partition, old.position) = (numbered.partition, numbered.position) and in_minute > 1
 """)
 _FORGET_CHECKPOINTS = text("delete from subscription_checkpoints where at < now() - cast(:kept as interval)")
-# What still waits must be known when it is sent again, however long it has waited.
+# What still waits must be known when it is sent again, however long it has waited. Of the others the oldest are looked
+# at, by their ids, so that it costs the same whether there is much to delete or nothing.
 _FORGET_MESSAGES = text("""
-delete from inbox where message_id in (
-    select message_id from inbox
-    where handled_at < now() - cast(:kept as interval) and message_id not in (select message_id from set_aside)
-    order by handled_at limit :at_once)
+with oldest as (
+    select message_id, handled_at from inbox where message_id not in (select message_id from set_aside)
+    order by message_id limit :at_once)
+delete from inbox using oldest
+where inbox.message_id = oldest.message_id and oldest.handled_at < now() - cast(:kept as interval)
 """)
 _FORGET_KEYS = text("""
 delete from idempotency_keys where id in (
@@ -51,7 +54,7 @@ delete from idempotency_keys where id in (
 _FORGET_SAGAS = text("""
 delete from sagas where id in (
     select id from sagas where phase in ('completed', 'undone') and updated_at < now() - cast(:kept as interval)
-    order by updated_at limit :at_once)
+    and started_at < now() - cast(:kept as interval) order by started_at limit :at_once)
 """)
 
 

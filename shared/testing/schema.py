@@ -16,5 +16,6 @@ def make_framework_tables(database: Database) -> None:
             schema.upgrade_1(database.service)
             schema.upgrade_2(database.service)
             schema.upgrade_3(database.service)
+            schema.upgrade_4(database.service)
     finally:
         engine.dispose()

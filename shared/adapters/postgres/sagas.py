@@ -9,8 +9,10 @@ from shared.adapters.postgres.statements import Statements
 from shared.eventsourcing.aggregate import Entity
 from shared.saga.instance import SagaFilter, SagaInstance
 
-_UNFINISHED = """
-where (due_at is not null or stuck)
+_UNFINISHED = "phase not in ('completed', 'undone')"
+"""As the index on them says it: there are few at any time."""
+_WANTED = f"""
+where {_UNFINISHED} and (due_at is not null or stuck)
   and ($1::text is null or id = $1)
   and ($2::boolean is null or stuck = $2)
   and ($3::text is null or type = $3)
@@ -29,20 +31,21 @@ class PostgresSagaTimers:
     async def due(self, now: datetime, limit: int) -> Sequence[tuple[str, str]]:
         """See `instance.SagaTimers`."""
         rows = await self._statements.fetch(
-            "select id, correlation_id from sagas where due_at <= $1 order by due_at limit $2", now, limit
+            f"select id, correlation_id from sagas where {_UNFINISHED} and due_at <= $1 order by due_at limit $2",
+            now,
+            limit,
         )
         return [(id_, correlation_id) for id_, correlation_id in rows]
 
     async def next_due(self) -> datetime | None:
         """See `instance.SagaTimers`."""
-        query = "select min(due_at) from sagas where due_at is not null"
-        due: datetime | None = await self._statements.fetchval(query)
+        due: datetime | None = await self._statements.fetchval(f"select min(due_at) from sagas where {_UNFINISHED}")
         return due
 
     async def unfinished(self, wanted: SagaFilter, limit: int) -> Sequence[SagaInstance]:
         """See `instance.SagaTimers`."""
         rows = await self._statements.fetch(
-            f"{self._mapping.select} {_UNFINISHED}",
+            f"{self._mapping.select} {_WANTED}",
             wanted.id,
             wanted.stuck,
             wanted.type,

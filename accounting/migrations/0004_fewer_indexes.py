@@ -1,0 +1,11 @@
+"""A saga that goes on, and a message that is handled, have fewer indexes to write."""
+
+from shared.adapters.postgres import schema
+from shared.runtime.topology import BY_NAME
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    schema.upgrade_4(BY_NAME["accounting"])
