@@ -62,8 +62,8 @@ def upgrade_3(service: "ServiceInfo") -> None:
 def upgrade_4(service: "ServiceInfo") -> None:
     """Fewer indexes to write. Each record of the log is read by the relays of all services on the server.
 
-    No index has a column that changes while a saga goes on: with room in its page, a change touches the row alone (HOT).
-    And ids of messages sort by time, so the inbox's oldest are found by its key.
+    No index has a column that changes while a saga goes on: with room in its page, a change touches the row alone
+    (HOT). And ids of messages sort by time, so the inbox's oldest are found by its key.
     """
     op.execute("drop index inbox_handled_at, sagas_due, sagas_stuck, sagas_finished")
     op.execute("create index sagas_unfinished on sagas (started_at) where phase not in ('completed', 'undone')")
