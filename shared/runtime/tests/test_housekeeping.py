@@ -73,7 +73,8 @@ async def test_sagas_are_forgotten_long_after_their_end_and_never_before_it(prov
     async with kept_house(provisioned) as (house, connection):
         await connection.execute("""
             insert into sagas
-                select id, 1, 't', 'k', '{}', 0, phase, null, '', 0, 0, due_at, stuck, '', '', now(), updated_at
+                select id, 1, 't', 'k', '{}', 0, phase, null, '', 0, 0, due_at, stuck, '', '',
+                    now() - interval '18 days', updated_at
                 from (values
                     ('just done', 'completed', null::timestamptz, false, now() - interval '15 days'),
                     ('long done', 'completed', null, false, now() - interval '17 days'),
