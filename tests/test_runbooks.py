@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import psycopg2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -22,9 +21,8 @@ from psycopg2.extensions import parse_dsn
 from shared.adapters.nats.connection import connect
 from shared.core.ids import new_id
 from shared.runtime.embedded.installation import binaries
-from shared.runtime.process import free_port
 from shared.runtime.supervisor import read_state
-from shared.runtime.system import ROOT, System, SystemSettings
+from shared.runtime.system import ROOT, SystemSettings, on_free_ports, remove_data
 from shared.runtime.topology import BY_NAME, SERVICES
 from shared.testing.infra import wait_until
 from tests.api import Api, until
@@ -63,8 +61,7 @@ class Ftgo:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        offset = _free_offset()
-        self.system = System(SystemSettings(data_dir=folder, port_offset=offset))
+        self.system = on_free_ports(SystemSettings(data_dir=folder))
         admin = parse_dsn(self.system.postgres.admin_url)
         login = {"PGHOST": "host", "PGPORT": "port", "PGUSER": "user", "PGPASSWORD": "password"}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FTGO_", "PG"))}
@@ -74,7 +71,7 @@ class Ftgo:
             **{name: admin[key] for name, key in login.items()},
             "PATH": f"{binaries()}{os.pathsep}{inherited['PATH']}",
             "FTGO_DATA_DIR": str(folder),
-            "FTGO_PORT_OFFSET": str(offset),
+            "FTGO_PORT_OFFSET": str(self.system.settings.port_offset),
             "COLUMNS": "250",
         }
         self._up: subprocess.Popen[bytes] | None = None
@@ -152,15 +149,6 @@ class Ftgo:
         return id_
 
 
-def _free_offset() -> int:
-    """Where nobody listens on the ports that the parts have by default."""
-    taken = {each.laddr.port for each in psutil.net_connections("tcp")}
-    services = (port for each in SERVICES for port in (each.port, each.port + 50))
-    ports = [15432, 14222, 8090, *services]
-    start = 10_000 + free_port() % 20_000
-    return next(offset for offset in range(start, 40_000, 211) if not taken & {port + offset for port in ports})
-
-
 @pytest.fixture(scope="module")
 def ftgo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ftgo]:
     """The whole system, ready."""
@@ -170,6 +158,7 @@ def ftgo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ftgo]:
         yield running
     finally:
         running.down()
+        remove_data(running.folder)  # which may be elsewhere
 
 
 @contextmanager

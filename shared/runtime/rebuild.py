@@ -216,6 +216,7 @@ class Rebuild:
             since = (await stream.bounds()).last
             mark = await stream.message_at(since)
         stored = await self._replay(projection)
+        await tables.index()
         async with self._broker.connect() as stream:
             if await stream.message_at(since) != mark:
                 raise RebuildFailed("what came in since it began is no longer all in the stream: begin anew")

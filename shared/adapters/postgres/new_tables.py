@@ -19,6 +19,10 @@ _RIGHTS = """
 select privilege_type, grantee::regrole::text
 from pg_class, aclexplode(relacl) where pg_class.oid = $1::regclass and grantee <> relowner
 """
+_PLAIN_INDEXES = """
+select indexrelid::regclass::text, pg_get_indexdef(indexrelid)
+from pg_index where indrelid = $1::regclass and not indisunique
+"""
 # Indexes of the two tables that are alike but for their names; of several alike it does not matter which is which.
 _INDEX_NAMES = """
 with named as (
@@ -49,9 +53,10 @@ class NewTables:
         self._session = session
         self._names = names
         self._schema: object = None
+        self._indexes: list[str] = []
 
     async def make(self) -> None:
-        """Make them like those in use: columns, indexes, storage parameters and rights."""
+        """Make them like those in use: columns, keys, storage parameters and rights."""
         self._schema = await self._schema_version()
         await self.remove()
         async with self._session.transaction():
@@ -64,6 +69,15 @@ class NewTables:
                     await self._session.execute(f"alter table {new} set ({option})")
                 for privilege, role in await self._session.fetch(_RIGHTS, name):
                     await self._session.execute(f"grant {privilege} on {new} to {role}")
+                for index, definition in await self._session.fetch(_PLAIN_INDEXES, new):
+                    await self._session.execute(f"drop index {index}")
+                    self._indexes.append(definition)
+
+    async def index(self) -> None:
+        """Make the other indexes. On what is there that takes far less than to keep them while it is written."""
+        while self._indexes:
+            await self._session.execute(self._indexes[-1])
+            self._indexes.pop()
 
     async def analyze(self) -> None:
         """Tell the planner what is in them, so that the first queries are as fast as those before."""

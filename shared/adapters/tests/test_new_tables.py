@@ -58,9 +58,18 @@ async def test_they_are_defined_as_those_were(database: Database) -> None:
         assert len(before) == 5
         for _ in range(2):
             async with new_tables(database.migrations_url, ["orders"]) as tables:
+                await tables.index()
                 await tables.analyze()
                 await tables.swap(nothing_more)
             assert await definition(owner) == before
+
+
+async def test_only_the_keys_are_kept_while_they_are_filled(database: Database) -> None:
+    unique = "select indisunique from pg_index where indrelid = 'orders_rebuilt'::regclass order by 1"
+    async with connected(database.migrations_url) as owner, new_tables(database.migrations_url, ["orders"]) as tables:
+        assert [kept for (kept,) in await owner.fetch(unique)] == [True]
+        await tables.index()
+        assert [kept for (kept,) in await owner.fetch(unique)] == [False, False, False, True]
 
 
 async def test_a_session_with_prepared_statements_goes_on(database: Database) -> None:
@@ -71,6 +80,7 @@ async def test_a_session_with_prepared_statements_goes_on(database: Database) ->
         for _ in range(10):  # until the server keeps a generic plan, which names the table by its number
             assert [row["id"] for row in await look.fetch("ada")] == ["old"]
         async with new_tables(database.migrations_url, ["orders"]) as tables:
+            await tables.index()
             await owner.execute(ROW.format("orders_rebuilt"), "new")
             await tables.swap(nothing_more)
         assert [row["id"] for row in await look.fetch("ada")] == ["new"]
@@ -89,6 +99,7 @@ async def test_a_transaction_of_the_subscription_comes_before_or_after(database:
             await owner.execute(ROW.format("orders_rebuilt"), "caught up")
 
         async with new_tables(database.migrations_url, ["orders"]) as tables:
+            await tables.index()
             async with service.transaction():
                 await service.fetch("select from orders")
                 swapping = asyncio.create_task(tables.swap(note))
@@ -105,6 +116,7 @@ async def test_a_swap_that_takes_too_long_changes_nothing(database: Database, mo
     async with connected(database.migrations_url) as owner, connected(database.url) as service:
         before = await definition(owner)
         async with new_tables(database.migrations_url, ["orders"]) as tables:
+            await tables.index()
             async with service.transaction():
                 await service.fetch("select from orders")
                 with pytest.raises(Conflict):
@@ -130,6 +142,7 @@ async def test_after_a_fault_nothing_is_left(database: Database) -> None:
 
         with pytest.raises(ZeroDivisionError):
             async with new_tables(database.migrations_url, ["orders"]) as tables:
+                await tables.index()
                 await tables.swap(fails)
         assert await definition(owner) == before
 
@@ -137,6 +150,7 @@ async def test_after_a_fault_nothing_is_left(database: Database) -> None:
 async def test_what_was_migrated_meanwhile_is_not_undone(database: Database) -> None:
     async with connected(database.migrations_url) as owner:
         async with new_tables(database.migrations_url, ["orders"]) as tables:
+            await tables.index()
             await owner.execute("alter table orders add column more text")
             await owner.execute("update alembic_version set version_num = '9999'")
             with pytest.raises(SchemaChanged):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from shared.runtime.nats_users import OPERATOR
 from shared.runtime.process import free_port
 from shared.runtime.settings import ServiceSettings
 from shared.runtime.supervisor import read_state
-from shared.runtime.system import RELAY, ROOT
+from shared.runtime.system import RELAY, ROOT, remove_data
 from shared.runtime.topology import SERVICES
 from shared.testing.infra import wait_until
 
@@ -64,8 +65,10 @@ class Ftgo:
 
 
 @pytest.fixture
-def ftgo(tmp_path: Path) -> Ftgo:
-    return Ftgo(tmp_path / "data")
+def ftgo(tmp_path: Path) -> Iterator[Ftgo]:
+    """With no data yet; what it makes may be elsewhere."""
+    yield Ftgo(tmp_path / "data")
+    remove_data(tmp_path / "data")
 
 
 def failure(done: subprocess.CompletedProcess[str]) -> str:
