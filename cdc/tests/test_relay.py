@@ -227,6 +227,7 @@ async def test_lag_is_reported(database: Database, monkeypatch: pytest.MonkeyPat
             return metric("relay_lag_bytes", database) > 0
 
         await eventually(lag)
+        assert metric("relay_lag_seconds", database) == 0, "nothing of it is for the relay to publish"
 
 
 def _count(owner: object, method: str, times: int) -> Callable[[], Awaitable[bool]]:

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.adapters.postgres.errors import translated_errors
+from shared.adapters.postgres.sagas import UNFINISHED
 from shared.core.errors import TechnicalFault
 from shared.telemetry import metrics
 
@@ -18,13 +19,13 @@ EVERY_SECONDS = 30.0
 _AT_ONCE = 5000
 """Rows deleted by one statement, so that none takes long."""
 
-_GAUGES = text("""
+_GAUGES = text(f"""
 select
     (select count(*) from set_aside
         where (key, source) in (select key, source from set_aside where parked_at is not null)),
-    (select count(*) from sagas where phase not in ('completed', 'undone') and stuck),
+    (select count(*) from sagas where {UNFINISHED} and stuck),
     (select coalesce(extract(epoch from now() - min(started_at)), 0) from sagas
-        where phase not in ('completed', 'undone') and (due_at is not null or stuck))
+        where {UNFINISHED} and (due_at is not null or stuck))
 """)
 # Older checkpoints are further apart: each second of the last ten minutes, then each minute.
 _THIN_CHECKPOINTS = text("""

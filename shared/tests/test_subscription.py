@@ -52,6 +52,7 @@ async def test_it_opens_everything_anew_when_the_broker_is_lost() -> None:
         broker.disconnect()
     await publish(broker, heard(6))
     await heard_all(replica, range(1, 7))
+    assert await replica.position() == broker.message_at(6)
     await replica.stop()
 
 
@@ -257,6 +258,7 @@ async def test_a_stream_of_others_messages_moves_the_position_too() -> None:
         return await replica.position() == broker.message_at(10)
 
     await eventually(at_the_end)
+    assert await replica.notes() == ["1"], "what is others' was passed over"
     await replica.stop()
 
 
@@ -272,6 +274,7 @@ async def test_an_idle_position_follows_the_stream_while_others_are_busy() -> No
         return await replica.position() == broker.message_at(10)
 
     await eventually(at_the_end)
+    assert await replica.notes() == ["1"], "what is others' was passed over"
     await replica.stop()
 
 

@@ -193,6 +193,7 @@ async def test_it_survives_restarts_of_the_broker(provisioned: Database, new_nat
             world.nats.server.start()
         await publish(world.broker, heard(4))
         await heard_all(replica, range(1, 5))
+        assert not replica.task.done()
 
 
 async def test_a_broker_that_has_lost_its_store_is_read_from_its_beginning(
@@ -208,6 +209,9 @@ async def test_a_broker_that_has_lost_its_store_is_read_from_its_beginning(
         world.nats.server.restart()
         await publish(world.broker, heard(1), heard(2), heard(3))
         await heard_all(replica, [1, 2, 3])
+        mark = await replica.position()
+        assert mark is not None
+        assert mark.position == 3, "a place in the new stream"
 
 
 async def test_a_batch_with_poison_in_it_leaves_the_poison_behind(provisioned: Database, new_nats: NewNats) -> None:
@@ -260,6 +264,7 @@ async def test_what_always_takes_longer_than_a_transaction_may_is_parked_and_hol
         await eventually(is_parked)
         await publish(world.broker, heard(40))
         await heard_all(replica, range(1, 41))
+        assert await world.sql("select count(*) from set_aside") == 1, "nobody waits behind it"
 
 
 async def test_an_api_and_a_subscription_that_change_the_same_lose_nothing(

@@ -9,10 +9,10 @@ from shared.adapters.postgres.statements import Statements
 from shared.eventsourcing.aggregate import Entity
 from shared.saga.instance import SagaFilter, SagaInstance
 
-_UNFINISHED = "phase not in ('completed', 'undone')"
+UNFINISHED = "phase not in ('completed', 'undone')"
 """As the index on them says it: there are few at any time."""
 _WANTED = f"""
-where {_UNFINISHED} and (due_at is not null or stuck)
+where {UNFINISHED} and (due_at is not null or stuck)
   and ($1::text is null or id = $1)
   and ($2::boolean is null or stuck = $2)
   and ($3::text is null or type = $3)
@@ -31,7 +31,7 @@ class PostgresSagaTimers:
     async def due(self, now: datetime, limit: int) -> Sequence[tuple[str, str]]:
         """See `instance.SagaTimers`."""
         rows = await self._statements.fetch(
-            f"select id, correlation_id from sagas where {_UNFINISHED} and due_at <= $1 order by due_at limit $2",
+            f"select id, correlation_id from sagas where {UNFINISHED} and due_at <= $1 order by due_at limit $2",
             now,
             limit,
         )
@@ -39,7 +39,7 @@ class PostgresSagaTimers:
 
     async def next_due(self) -> datetime | None:
         """See `instance.SagaTimers`."""
-        due: datetime | None = await self._statements.fetchval(f"select min(due_at) from sagas where {_UNFINISHED}")
+        due: datetime | None = await self._statements.fetchval(f"select min(due_at) from sagas where {UNFINISHED}")
         return due
 
     async def unfinished(self, wanted: SagaFilter, limit: int) -> Sequence[SagaInstance]:

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 
@@ -23,7 +21,6 @@ from shared.messaging.inbox import Claim
 from shared.runtime.migrations import migrate
 from shared.runtime.process import free_port
 from shared.runtime.provision import Database
-from shared.runtime.topology import BY_NAME
 from shared.testing.database_suite import HOUR, Databases, DatabaseSuite, OpenDatabase, Parcel, event, parcel
 from shared.testing.infra import Infra
 
@@ -383,28 +380,9 @@ async def _waits_for_a_lock(database: PostgresDatabase) -> bool:
         return bool(await tx.driver.fetchval(waiting))
 
 
-def test_migrations_can_be_run_again_and_by_several_at_once(infra: Infra) -> None:
-    program = "import sys; from shared.runtime import migrations, topology; "
-    program += "migrations.migrate(topology.BY_NAME['accounting'], sys.argv[1])"
-    with infra.database("accounting") as database:
-        replicas = [subprocess.Popen([sys.executable, "-c", program, database.migrations_url]) for _ in range(2)]
-        assert [replica.wait(60) for replica in replicas] == [0, 0]
-        migrate(database.service, database.migrations_url)
-        run_sql(database.url, "insert into inbox (message_id, row_id) values ('a', 'b')")
-        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-            run_sql(database.url, "alter table inbox add column mine int")
-
-
 def test_a_class_and_its_table_must_agree() -> None:
     with pytest.raises(TypeError, match="weight"):
         RowMapping(
             Parcel,
             Table("p", MetaData(), *(Column(column.name) for column in PARCELS.columns if column.name != "weight")),
         )
-
-
-def test_every_service_starts_from_an_empty_database(infra: Infra) -> None:
-    for service in BY_NAME.values():
-        with infra.database(service) as database:
-            migrate(service, database.migrations_url)
-            run_sql(database.url, "select from inbox, outbox, events, subscriptions")

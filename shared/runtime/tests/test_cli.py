@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from shared.adapters.nats.connection import NatsAddress, connect
 from shared.adapters.nats.stream import StreamLimits, make_stream
+from shared.runtime import cli
 from shared.runtime.cli import app
 from shared.runtime.nats_users import OPERATOR
 from shared.runtime.process import free_port
@@ -69,6 +70,20 @@ def ftgo(tmp_path: Path) -> Iterator[Ftgo]:
     """With no data yet; what it makes may be elsewhere."""
     yield Ftgo(tmp_path / "data")
     remove_data(tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_spread"), [((), True), (("-q",), True), (("-q", "order/tests"), False), (("-k", "revise"), False)]
+)
+def test_all_tests_run_in_several_processes_and_a_selection_in_one(
+    arguments: tuple[str, ...], is_spread: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[tuple[str, ...]] = []
+    monkeypatch.setattr(cli, "_become", lambda argv, _environment: ran.append(argv))
+    assert CliRunner().invoke(app, ["test", *arguments]).exit_code == 0
+    (argv,) = ran
+    assert ("--numprocesses" in argv) is is_spread
+    assert argv[len(argv) - len(arguments) :] == arguments
 
 
 def failure(done: subprocess.CompletedProcess[str]) -> str:
