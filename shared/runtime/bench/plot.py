@@ -10,7 +10,7 @@ from shared.runtime.bench.compare import Both
 from shared.runtime.bench.figures import Spread
 from shared.runtime.bench.growth import Grown
 from shared.runtime.bench.orders import Measured
-from shared.runtime.pictures import new_figure, write
+from shared.runtime.pictures import name_lines, new_figure, write
 
 if TYPE_CHECKING:  # they load what services are made of
     from shared.runtime.bench import history, store
@@ -35,7 +35,7 @@ def draw_orders(runs: Sequence[Measured], title: str, file: Path) -> None:
         axes.tick_params(axis="x", labelrotation=30)
         axes.set_ylim(bottom=None if axes is latency else 0)
     for axes in (latency, cpu, batches):
-        axes.legend(fontsize="xx-small")
+        name_lines(axes)
     write(figure, file)
 
 
@@ -76,7 +76,7 @@ def draw_growth(points: Sequence[Grown], title: str, file: Path) -> None:
         axes.set_xlabel("orders before")
         axes.set_ylim(bottom=0)
     for axes in (latency, cpu):
-        axes.legend(fontsize="xx-small")
+        name_lines(axes)
     write(figure, file)
 
 
@@ -94,7 +94,7 @@ def draw_history(runs: "Sequence[history.Measured]", title: str, file: Path) -> 
         axes.set(title=f"one page, {way}", ylabel="ms")
         axes.set_ylim(bottom=0)
         axes.tick_params(axis="x", labelrotation=20)
-        axes.legend(fontsize="xx-small")
+        name_lines(axes)
     write(figure, file)
 
 
@@ -118,7 +118,7 @@ def draw_store(runs: "Sequence[store.Measured]", title: str, file: Path) -> None
     )
     rebuilding.set(title="rebuilding the read model: CPU for each event", ylabel="µs")
     for axes in (loading, rebuilding):
-        axes.legend(fontsize="xx-small")
+        name_lines(axes)
     write(figure, file)
 
 

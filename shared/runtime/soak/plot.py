@@ -6,11 +6,11 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from shared.runtime.pictures import new_figure, write
+from shared.runtime.pictures import name_lines, new_figure, write
 from shared.runtime.soak.samples import Sample, Size
 from shared.runtime.soak.verdict import is_passing
 
-_MOST_LINES = 9
+_MOST_LINES = 12
 
 
 def draw(samples: Sequence[Sample], settled: float, title: str, file: Path) -> None:
@@ -59,4 +59,4 @@ def _lines(
         axes.plot(minutes, [values(each).get(name, 0) * scale for each in samples], label=name)
     axes.set(title=title, xlabel="minutes")
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize="xx-small")
+    name_lines(axes)
