@@ -71,6 +71,8 @@ class PlainClient(Client):
             return asking.result()
         finally:
             asking.cancel()
+            # Cancelled while its answer came, nobody asks for what became of it, which asyncio would complain of.
+            asking.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def send(self, frames: bytes) -> None:
         """Send frames of the protocol, after what was sent before. Raises ConnectionClosedError."""

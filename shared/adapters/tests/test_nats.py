@@ -1,6 +1,7 @@
 """The broker over a real nats-server: what it does beyond the common suite when things go wrong."""
 
 import asyncio
+import gc
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -9,7 +10,7 @@ import nats
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import ConnectionClosedError
+from nats.errors import ConnectionClosedError, NoRespondersError
 
 from shared.adapters.nats import publisher, reader
 from shared.adapters.nats.broker import NatsBroker
@@ -218,6 +219,32 @@ async def test_a_request_ends_with_the_connection_that_its_answer_would_come_on(
         server.server.kill()
         with pytest.raises(ConnectionClosedError):
             await asking
+
+
+async def test_nothing_is_said_of_a_failed_request_that_nobody_waits_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def answered_as_it_is_cancelled(*_: Any, **__: Any) -> Msg:
+        asked.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        raise NoRespondersError
+
+    monkeypatch.setattr(Client, "request", answered_as_it_is_cancelled)
+    loop, asked = asyncio.get_running_loop(), asyncio.Event()
+    said: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: said.append(context))
+
+    async def ask_and_give_up() -> None:
+        asking = asyncio.create_task(PlainClient(loop.create_future()).request("a.subject"))
+        await asked.wait()
+        asking.cancel()
+        await asyncio.wait([asking])
+        assert asking.cancelled()
+
+    await ask_and_give_up()
+    gc.collect()
+    assert said == []
 
 
 @pytest.mark.parametrize("call", ["connect", "close"])
