@@ -3,9 +3,11 @@
 import os
 import platform
 import sys
+import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from timeit import repeat
 
 import asyncpg
 import psutil
@@ -19,11 +21,16 @@ POSTGRES_SETTINGS = ("server_version", "fsync", "synchronous_commit", "full_page
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """Where something was measured. `load` is what the machine had to do already, as the kernel's load average."""
+    """Where something was measured. `load` is what the machine had to do already, as the kernel's load average.
+
+    `python_ms` is the CPU that this Python takes here and now for a fixed piece of work, in milliseconds. It differs by
+    half between builds of one version, and on a virtual machine between one hour and the next.
+    """
 
     machine: str
     cores: int
     memory_gb: float
+    python_ms: float
     load: float
     versions: dict[str, str]
     settings: dict[str, str]
@@ -43,6 +50,7 @@ async def surroundings(system: System) -> Surroundings:
         machine=f"{_processor()}, {platform.system()} {platform.release()}",
         cores=len(os.sched_getaffinity(0)),
         memory_gb=round(psutil.virtual_memory().total / 1e9, 1),
+        python_ms=round(1000 * min(repeat(_fixed_work, number=1, repeat=9, timer=time.process_time)), 1),
         load=round(os.getloadavg()[0], 2),
         versions={
             "Python": platform.python_version(),
@@ -66,6 +74,22 @@ async def surroundings(system: System) -> Surroundings:
 def command_line() -> str:
     """The command that was given."""
     return " ".join(("./ftgo", *sys.argv[1:]))
+
+
+class _Counted:
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def plus(self, other: int) -> int:
+        return self.number + other
+
+
+def _fixed_work() -> None:
+    """What services spend their time on: calls, attributes, objects, dictionaries, text."""
+    counted = {}
+    for number in range(50_000):
+        each = _Counted(number)
+        counted[f"{number % 512}"] = (each, each.plus(number))
 
 
 def _processor() -> str:

@@ -72,6 +72,7 @@ def _told(where: "Surroundings") -> str:
     """Where it was measured, in a few lines."""
     versions, settings = (", ".join(f"{k} {v}" for k, v in each.items()) for each in (where.versions, where.settings))
     machine = f"{where.machine}; {where.cores} cores, {where.memory_gb:g} GB, load {where.load:g} before"
+    machine += f", {where.python_ms:g} ms for a fixed piece of Python"
     return f"{machine}.\n{versions}.\n{settings}."
 
 
