@@ -1,6 +1,5 @@
 """Which errors of PostgreSQL are faults of the surroundings, and which are ours."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,6 +7,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from shared.adapters.postgres.lost_connections import LOST_CONNECTION
 from shared.core.errors import Conflict, TechnicalFault, TookTooLong
 
 
@@ -26,10 +26,8 @@ _CONFLICTS = (
     asyncpg.LockNotAvailableError,
 )
 _SURROUNDINGS = (
-    OSError,
-    asyncio.TimeoutError,
+    *LOST_CONNECTION,
     PoolTimeout,
-    asyncpg.InterfaceError,  # what a transaction's exit raises when its session was terminated
     asyncpg.PostgresConnectionError,  # class 08
     asyncpg.InsufficientResourcesError,  # 53: disk full, out of memory, too many connections
     asyncpg.OperatorInterventionError,  # 57: shut down, or starting up
@@ -38,7 +36,6 @@ _SURROUNDINGS = (
     asyncpg.InvalidAuthorizationSpecificationError,  # 28: the role is not there yet
     asyncpg.InvalidCatalogNameError,  # 3D000: the database is not there yet
     asyncpg.ObjectNotInPrerequisiteStateError,  # 55: it takes no connections at present
-    asyncpg.InternalClientError,
 )
 _OVERTIME = frozenset({"25P04", "57014"})
 """What PostgreSQL says of a transaction, or a statement, that it has ended for its duration."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import asyncpg
 
+from shared.adapters.postgres.lost_connections import LOST_CONNECTION
 from shared.adapters.postgres.pgoutput import OutboxRow, parse_lsn
 from shared.adapters.postgres.replication import DatabaseUnavailable, Snapshot
 from shared.eventsourcing.store import Metadata, StoredEvent
@@ -232,12 +233,5 @@ def database_faults() -> Iterator[None]:
     """Raise what asyncpg raises as DatabaseUnavailable."""
     try:
         yield
-    # InternalClientError: the session was used between PostgreSQL's last word and the end of its connection.
-    except (
-        asyncpg.PostgresError,
-        asyncpg.InterfaceError,
-        asyncpg.InternalClientError,
-        OSError,
-        TimeoutError,
-    ) as fault:
+    except (asyncpg.PostgresError, *LOST_CONNECTION) as fault:
         raise DatabaseUnavailable((str(fault).splitlines() or [type(fault).__name__])[0]) from fault
