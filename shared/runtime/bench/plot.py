@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
@@ -9,31 +10,42 @@ from matplotlib.axes import Axes
 from shared.runtime.bench.compare import Both
 from shared.runtime.bench.figures import Spread
 from shared.runtime.bench.growth import Grown
-from shared.runtime.bench.orders import Measured
+from shared.runtime.bench.orders import Measured, Summary
 from shared.runtime.pictures import name_lines, new_figure, write
 
 if TYPE_CHECKING:  # they load what services are made of
     from shared.runtime.bench import history, store
 
 
-def draw_orders(runs: Sequence[Measured], title: str, file: Path) -> None:
-    """Draw orders a second, latency and CPU of each load, one run each, as SVG."""
+def draw_orders(measured: Sequence[Measured], title: str, file: Path) -> None:
+    """Draw throughput, latency, CPU and batches of each load, the median of its runs and their spread, as SVG."""
     figure = new_figure(title)
     throughput, latency, cpu, batches = figure.subplots(2, 2).flat
-    names = [f"{each.load} #{each.number}" for each in runs]
-    throughput.bar(names, [each.a_second for each in runs])
+    runs = {
+        str(load): [each for each in measured if each.load == load]
+        for load in dict.fromkeys(each.load for each in measured)
+    }
+    summaries = {name: Summary.of(own) for name, own in runs.items()}
+    _points(throughput, "", {name: each.a_second for name, each in summaries.items()})
     throughput.set(title="sagas that ended, each second")
-    for share in ("p50", "p90", "p99", "max"):
-        latency.plot(names, [getattr(each.end_to_end, share, None) for each in runs], marker="o", label=share)
-    latency.set(title="from the request to the end of the saga", ylabel="ms", yscale="log")
-    _stacked(cpu, names, [each.cpu for each in runs])
-    cpu.set(title="CPU for each saga", ylabel="ms")
-    for what in sorted({what for each in runs for what in each.batches}):
-        batches.plot(names, [each.batches.get(what) for each in runs], marker="o", label=what)
+    for what, label in {"HTTP": "answered", "saga": "ended"}.items():
+        for share in ("p50", "p99"):
+            found = {name: each.latencies[what] for name, each in summaries.items() if each.latencies[what]}
+            _points(latency, f"{label}, {share}", {name: each[share] for name, each in found.items()})
+    latency.set(title="from the request to its answer, and to the end of the saga", ylabel="ms", yscale="log")
+    parts = {name: [each.cpu for each in own] for name, own in runs.items()}
+    _stacked(
+        cpu,
+        list(parts),
+        [{part: mean(each.get(part, 0.0) for each in own) for part in own[0]} for own in parts.values()],
+    )
+    cpu.set(title="CPU for each saga, the mean of the runs", ylabel="ms")
+    for what in sorted({what for each in measured for what in each.batches}):
+        sizes = {name: [each.batches[what] for each in own if what in each.batches] for name, own in runs.items()}
+        _points(batches, what, {name: Spread.of(each) for name, each in sizes.items() if each})
     batches.set(title="mean size of batches")
-    for axes in (throughput, latency, cpu, batches):
-        axes.tick_params(axis="x", labelrotation=30)
-        axes.set_ylim(bottom=None if axes is latency else 0)
+    for axes in (throughput, cpu, batches):
+        axes.set_ylim(bottom=0)
     for axes in (latency, cpu, batches):
         name_lines(axes)
     write(figure, file)
@@ -122,15 +134,24 @@ def draw_store(runs: "Sequence[store.Measured]", title: str, file: Path) -> None
     write(figure, file)
 
 
+def _points(axes: Axes, label: str, spreads: Mapping[str, Spread]) -> None:
+    medians = [each.median for each in spreads.values()]
+    axes.errorbar(list(spreads), medians, _reach(spreads), label=label, marker="o", capsize=3)
+
+
 def _bars(axes: Axes, title: str, spreads: Mapping[str, Spread]) -> None:
     medians = [each.median for each in spreads.values()]
-    reach = [
+    axes.barh(list(spreads), medians, xerr=_reach(spreads), capsize=3)
+    axes.invert_yaxis()
+    axes.set(title=title)
+
+
+def _reach(spreads: Mapping[str, Spread]) -> list[list[float]]:
+    """How far the runs are below the medians, and above them."""
+    return [
         [each.median - each.least for each in spreads.values()],
         [each.most - each.median for each in spreads.values()],
     ]
-    axes.barh(list(spreads), medians, xerr=reach, capsize=3)
-    axes.invert_yaxis()
-    axes.set(title=title)
 
 
 def _stacked(axes: Axes, names: Sequence[str], runs: Sequence[Mapping[str, float]]) -> None:

@@ -55,7 +55,7 @@ def compare(
     if plot is not None:
         from shared.runtime.bench.plot import draw_compared
 
-        draw_compared(summaries, f"The system, and with one thing done differently; {in_short(where)}", plot)
+        draw_compared(summaries, f"One thing done differently; {in_short(where)}", plot)
     if complain([each.measured for each in compared]):
         raise typer.Exit(1)
 

@@ -7,6 +7,7 @@ import sys
 from array import array
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from fcntl import ioctl
 from pathlib import Path
 from termios import FIONREAD
@@ -21,6 +22,7 @@ from shared.runtime.bench.figures import Latency, Spread, percentile
 from shared.runtime.bench.generator import Ends
 from shared.runtime.bench.http import Connections, read_head, request
 from shared.runtime.bench.orders import Load, Measured, Summary
+from shared.runtime.bench.plot import draw_orders
 from shared.runtime.bench.running import Look, Running, batch_sizes
 from shared.runtime.bench.schedule import at_rate
 from shared.runtime.cli import app
@@ -110,6 +112,17 @@ def test_a_summary_is_of_all_runs_and_says_nothing_of_what_none_has_seen() -> No
     assert str(summary.latencies["saga"]["p50"]) == "7 (5 to 9)"
     assert str(summary.latencies["order"]["max"]) == "4"
     assert summary.latencies["history"] == {}
+
+
+def test_a_picture_has_each_load_once_also_one_that_nothing_came_of(tmp_path: Path) -> None:
+    nothing = replace(measured(1, 0, 0, None), load=Load(rate=300), http=None, end_to_end=None, cpu={})
+    runs = [measured(1, 30, 5, None), nothing, replace(measured(2, 20, 7, None), batches={"order: messages": 3.0})]
+    draw_orders(runs, "a title", tmp_path / "orders.svg")
+    picture = (tmp_path / "orders.svg").read_text()
+    for said in ("a title", "answered, p50", "order: messages", "nats"):
+        assert picture.count(f"<!-- {said} -->") == 1, said
+    assert picture.count("<!-- 1 users -->") == 4  # below each of the four
+    assert picture.count("<!-- 300 orders/s -->") == 2  # there are neither latencies nor batches
 
 
 @pytest.mark.parametrize(("unrest", "findings"), [("", []), ("2 sagas", []), ("", [Finding("I4", "odd", ("7",))])])
