@@ -9,7 +9,7 @@ import pytest
 
 from shared.testing.processes import ROOT
 
-TOOLS = ("cat", "cmp", "cp", "dirname", "mkdir", "readlink", "rm")
+TOOLS = ("cat", "chmod", "cmp", "cp", "dirname", "mkdir", "readlink", "rm")
 
 UV = """#!/bin/sh
 echo "$@" >>"$(dirname "$0")/uv.calls"
@@ -33,7 +33,7 @@ class Machine:
         self.path.mkdir()
         shutil.copy(ROOT / "ftgo", self.project)
         (self.project / "requirements.lock").touch()
-        for tool in (*TOOLS, "chmod"):
+        for tool in TOOLS:
             found = shutil.which(tool)
             assert found is not None
             (self.path / tool).symlink_to(found)
