@@ -52,10 +52,10 @@ class Journal:
 
     def back_to(self, mark: int) -> None:
         """Drops the entries since the journal was `mark` long, the newest first."""
-        for entry in reversed(self._entries[mark:]):
+        while len(self._entries) > mark:
+            entry = self._entries.pop()
             if isinstance(entry, EventRecorded | RowChanged):
                 entry.undo()
-        del self._entries[mark:]
 
     def messages_since(self, mark: int) -> Iterator[Envelope]:
         """Those that are to be sent of what came after the journal was `mark` long."""

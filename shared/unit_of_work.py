@@ -14,6 +14,7 @@ from shared.core.errors import DomainError, NotFound, TechnicalFault
 from shared.core.messages import Event, Message
 from shared.core.policy import Policy
 from shared.eventsourcing.aggregate import Aggregate, Entity
+from shared.eventsourcing.cache import StateCache
 from shared.eventsourcing.repository import Repository, Rows
 from shared.eventsourcing.snapshots import SnapshotFormat
 from shared.eventsourcing.store import EventStore, RowStore, Snapshot, StoredEvent
@@ -111,12 +112,22 @@ class UnitOfWork:
 
     def entities(self, cls: type[R], id_type: Any, unknown: type[NotFound]) -> Rows[R]:
         """A repository of rows."""
-        rows = Rows(self.transaction.rows(cls), self._journal, self.clock, unknown=unknown)
+        rows = Rows(cls, self.transaction.rows(cls), self._journal, self.clock, unknown=unknown)
         self._repositories.append(rows)
         self._tables[cls] = rows
         if id_type is not None:
             self._by_id_type[id_type] = rows
         return rows
+
+    def recall_from(self, cache: StateCache) -> None:
+        """What messages name, and sagas, are looked for there before they are read."""
+        for repository in (self.saga_instances, *self._by_id_type.values()):
+            repository.recall.begin(cache)
+
+    def remember(self) -> None:
+        """All this has been committed: what was recalled, read or changed goes where it is recalled from."""
+        for repository in self._repositories:
+            repository.remember()
 
     async def prefetch(self, naming: Iterable[Message | Saga]) -> None:
         """Loads what they name, one query a repository: each field whose type is a repository's id type."""
@@ -183,8 +194,11 @@ class UnitOfWork:
         await self.transaction.flush()
 
     async def hand_over(self) -> None:
-        """Gives what has come about so far to the stores, each all of its kind."""
+        """Gives what has come about so far to the stores, each all of its kind. They confirm first what was recalled:
+        afterwards they would meet what was written."""
         self.seal()
+        for repository in self._repositories:
+            await repository.confirm()
         if entries := self._journal.unwritten():
             await self._write(entries)
 
@@ -254,21 +268,31 @@ class Units(Generic[U]):
         database: Database,
         make: Callable[[Transaction], U],
         on_commit: Callable[[Sequence[Event]], None] | None = None,
+        cache: StateCache | None = None,
     ) -> None:
         self._database = database
         self._make = make
         self._on_commit = on_commit
+        self._cache = cache or StateCache()
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[U]:
-        """A unit of work that is written and committed when the block ends, and rolled back when it raises."""
+    async def begin(self, *, recalling: bool = False) -> AsyncIterator[U]:
+        """A unit of work that is written and committed when the block ends, and rolled back when it raises.
+
+        `recalling` is for those that try again after a Conflict: then states that the last such units left behind are
+        not read again, but confirmed with what is written, and it is a Conflict when others have changed them. The next
+        try reads them.
+        """
         async with self._database.transaction() as transaction:
             unit_of_work = self._make(transaction)
+            if recalling:
+                unit_of_work.recall_from(self._cache)
             yield unit_of_work
             await unit_of_work.hand_over()
+        unit_of_work.remember()
         if self._on_commit is not None:
             self._on_commit(unit_of_work.events())
 
     def on(self, database: Database) -> "Units[U]":
         """The same on another database, such as the one connection that a subscription works with."""
-        return Units(database, self._make, self._on_commit)
+        return Units(database, self._make, self._on_commit, self._cache)

@@ -139,6 +139,11 @@ class _Events:
         for snapshot in snapshots:
             _put(self._database.snapshots, (snapshot.aggregate, snapshot.id), snapshot, self._undo)
 
+    async def confirm(self, aggregate: str, versions: Mapping[str, int]) -> None:
+        for id_, version in versions.items():
+            if len(self._database.events.get((aggregate, id_), ())) != version:
+                raise Conflict(f"{aggregate} {id_} is not at version {version}")
+
     def _history(self, aggregate: str, tag: str, id_: str) -> History:
         snapshot = self._database.snapshots.get((aggregate, id_))
         if snapshot is not None and snapshot.tag != tag:
@@ -165,6 +170,11 @@ class _RowStore(Generic[R]):
             if row.id not in self._table or self._table[row.id].version != replaces:
                 raise Conflict(f"{type(row).__name__} {row.id} is not at version {replaces}")
             _put(self._table, row.id, copy(row), self._undo)
+
+    async def confirm(self, versions: Mapping[str, int]) -> None:
+        for id_, version in versions.items():
+            if id_ not in self._table or self._table[id_].version != version:
+                raise Conflict(f"row {id_} is not at version {version}")
 
 
 class _Inbox:

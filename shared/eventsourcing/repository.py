@@ -3,6 +3,9 @@
 Both kinds hand out one object for an id while a handler runs, journal what has happened to the objects when it is
 through or something has to be written (`seal`), take the same objects back to that point when it fails (`reset`), and
 forget which ones it was handed when it has ended (`release`).
+
+What they recall instead of reading it the database has to confirm (`confirm`) before anything is written. When all is
+committed it is kept for the next unit of work (`remember`).
 """
 
 from collections.abc import Callable, Iterable
@@ -15,6 +18,7 @@ from shared.core.errors import Conflict, NotFound
 from shared.core.ids import new_id
 from shared.core.messages import Event
 from shared.eventsourcing.aggregate import Aggregate, Entity, RecordingEntity
+from shared.eventsourcing.cache import Recall
 from shared.eventsourcing.snapshots import EVERY, SnapshotFormat
 from shared.eventsourcing.store import EventStore, History, Metadata, RowStore, Snapshot, StoredEvent
 from shared.journal import EventRecorded, Journal, RowChanged
@@ -25,6 +29,8 @@ A = TypeVar("A", bound=Aggregate[Any])
 R = TypeVar("R", bound=Entity)
 
 _NOTHING = History(None, ())
+_RECALLED = History(None, ())
+"""Of an aggregate that came from the cache, and was not read."""
 
 
 class Repository(Generic[A]):
@@ -52,6 +58,7 @@ class Repository(Generic[A]):
         self._sealed: dict[str, list[Event]] = {}
         self._live: dict[str, A] = {}
         self._touched: dict[str, A] = {}
+        self.recall = Recall(cls)
 
     async def get(self, id_: str) -> A:
         """The aggregate; raises the repository's `unknown`."""
@@ -77,6 +84,11 @@ class Repository(Generic[A]):
     async def load(self, ids: Iterable[str]) -> None:
         """Reads, in one query, those that have not been read yet."""
         missing = [id_ for id_ in dict.fromkeys(ids) if id_ not in self._histories]
+        recalled = self.recall.take(missing)
+        for id_, aggregate in recalled.items():
+            self._histories[id_] = _RECALLED
+            self._live[id_] = aggregate
+        missing = [id_ for id_ in missing if id_ not in recalled]
         if not missing:
             return
         found = await self._store.load(self._cls.aggregate_name, self._snapshots.tag, missing)
@@ -111,6 +123,15 @@ class Repository(Generic[A]):
         for id_ in list(self._touched)[before:]:
             del self._touched[id_]
 
+    async def confirm(self) -> None:
+        """Has the database confirm what came from the cache: Conflict, at the latest when all is committed."""
+        if versions := self.recall.unconfirmed():
+            await self._store.confirm(self._cls.aggregate_name, versions)
+
+    def remember(self) -> None:
+        """What is here has been committed: it goes to the cache."""
+        self.recall.keep(aggregate for aggregate in self._live.values() if aggregate.version)
+
     def _journal_event(self, aggregate: A, version: int, event: Event) -> None:
         id_ = aggregate.id
 
@@ -124,6 +145,8 @@ class Repository(Generic[A]):
 
     def _fold(self, id_: str) -> None:
         history = self._histories[id_]
+        if history is _RECALLED:
+            raise Conflict(f"{self._cls.__name__} {id_} came from the cache and can't be taken back: it has to be read")
         sealed = self._sealed.get(id_, ())
         in_hand = self._touched.get(id_) or self._live.pop(id_, None)
         aggregate = self._cls(id=id_) if history.snapshot is None else self._snapshots.restore(history.snapshot)
@@ -143,7 +166,9 @@ class Repository(Generic[A]):
 class Rows(Generic[R]):
     """Entities of one class, kept as rows. What is got and changed is written; there is nothing to save."""
 
-    def __init__(self, store: RowStore[R], journal: Journal, clock: Clock, *, unknown: type[NotFound]) -> None:
+    def __init__(
+        self, cls: type[R], store: RowStore[R], journal: Journal, clock: Clock, *, unknown: type[NotFound]
+    ) -> None:
         self._store = store
         self._journal = journal
         self._clock = clock
@@ -151,6 +176,7 @@ class Rows(Generic[R]):
         self._stored: dict[str, int] = {}
         self._sealed: dict[str, R | None] = {}
         self._touched: dict[str, R] = {}
+        self.recall = Recall(cls)
 
     async def get(self, id_: str) -> R:
         """The entity; raises the rows' `unknown`."""
@@ -187,12 +213,17 @@ class Rows(Generic[R]):
     async def load(self, ids: Iterable[str]) -> None:
         """Reads, in one query, those that have not been read yet."""
         missing = [id_ for id_ in dict.fromkeys(ids) if id_ not in self._sealed]
+        recalled = self.recall.take(missing)
+        for id_, row in recalled.items():
+            self._sealed[id_] = row
+            self._stored[id_] = row.version
+        missing = [id_ for id_ in missing if id_ not in recalled]
         if not missing:
             return
         found = {row.id: row for row in await self._store.load(missing)}
         for id_ in missing:
-            row = self._sealed[id_] = found.get(id_)
-            self._stored[id_] = row.version if row is not None else 0
+            read = self._sealed[id_] = found.get(id_)
+            self._stored[id_] = read.version if read is not None else 0
 
     def loaded(self, id_: str) -> R | None:
         """The entity as it was read, to be looked at only; None if there is none, or it has not been read."""
@@ -227,6 +258,17 @@ class Rows(Generic[R]):
         for id_ in list(self._touched)[before:]:
             del self._touched[id_]
 
+    async def confirm(self) -> None:
+        """Has the database confirm what came from the cache and is not written anyway, which confirms it as well."""
+        versions = self.recall.unconfirmed()
+        unchanged = {id_: version for id_, version in versions.items() if self._version(id_) == version}
+        if unchanged:
+            await self._store.confirm(unchanged)
+
+    def remember(self) -> None:
+        """What is here has been committed: it goes to the cache."""
+        self.recall.keep(row for row in self._sealed.values() if row is not None)
+
     async def write(self, rows: Iterable[R]) -> None:
         """Brings the last state of each of the rows to the database."""
         latest = {row.id: row for row in rows}
@@ -237,6 +279,10 @@ class Rows(Generic[R]):
         if updates:
             await self._store.update(updates)
         self._stored.update((row.id, row.version) for row in latest.values())
+
+    def _version(self, id_: str) -> int:
+        row = self._sealed[id_]
+        return 0 if row is None else row.version
 
     def _seal(self, row: R) -> None:
         known, before = row.id in self._sealed, self._sealed.get(row.id)

@@ -61,6 +61,9 @@ class EventStore(Protocol):
     async def append(self, events: Sequence[StoredEvent], snapshots: Sequence[Snapshot]) -> None:
         """Stores them; raises Conflict when a version is taken."""
 
+    async def confirm(self, aggregate: str, versions: Mapping[str, int]) -> None:
+        """Raises Conflict, now or when the transaction ends, unless each id's last stored version is that."""
+
 
 class RowStore(Protocol[R]):
     """The rows of one kind, in one transaction."""
@@ -73,3 +76,6 @@ class RowStore(Protocol[R]):
 
     async def update(self, rows: Sequence[tuple[R, int]]) -> None:
         """Rows with the version that each replaces; raises Conflict when that is not the stored one."""
+
+    async def confirm(self, versions: Mapping[str, int]) -> None:
+        """Raises Conflict, now or when the transaction ends, unless each id is stored with that version."""

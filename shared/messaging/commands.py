@@ -159,7 +159,7 @@ class Commands(Generic[U]):
         _settle(waiting, answer)
 
     async def _together(self, batch: Sequence[_Waiting]) -> list[Reply | Exception]:
-        async with self._units.begin() as uow:
+        async with self._units.begin(recalling=True) as uow:
             await uow.prefetch(waiting.command for waiting in batch)
             await uow.kept_answers.load([waiting.key.id for waiting in batch if waiting.key])
             return [await self._one(uow, waiting) for waiting in batch]

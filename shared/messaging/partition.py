@@ -155,7 +155,7 @@ class HeldPartition(Generic[U]):
         self._looked_at = self._clock()
 
     async def _together(self, batch: Sequence[Received]) -> None:
-        async with self._units.begin() as uow:
+        async with self._units.begin(recalling=True) as uow:
             await self._dispatcher.handle(uow, batch, self._lease.partition, smooth=self._smooth)
             await self._fence(uow, _mark_of(batch[-1]))
         self._expect(uow)

@@ -180,6 +180,25 @@ class DatabaseSuite(ABC):
             async with database.transaction() as tx:
                 assert set(await tx.events.load("Order", "t1", ["a", "b"])) == {"a"}
 
+    @pytest.mark.parametrize("versions", [{"a": 1}, {"a": 3}, {"a": 2, "b": 2}, {"a": 2, "nobody": 1}])
+    async def test_an_aggregate_that_is_not_at_the_version_that_was_seen_is_a_conflict(
+        self, databases: Databases, versions: dict[str, int]
+    ) -> None:
+        async with databases() as database:
+            async with database.transaction() as tx:
+                await tx.events.append([event("a", 1), event("a", 2), event("b", 1)], [])
+                await tx.events.append([event("a", 1, aggregate="Other")], [])
+            with pytest.raises(Conflict):
+                async with database.transaction() as tx:
+                    await tx.events.confirm("Order", versions)
+                    await tx.events.append([event("c", 1)], [])
+            async with database.transaction() as tx:
+                await tx.events.confirm("Order", {"a": 2, "b": 1})
+                await tx.events.append([event("a", 3)], [])
+            async with database.transaction() as tx:
+                found = await tx.events.load("Order", "t1", ["a", "b", "c"])
+        assert {id_: len(history.events) for id_, history in found.items()} == {"a": 3, "b": 1}
+
     async def test_a_snapshot_comes_with_the_events_behind_it(self, databases: Databases) -> None:
         async with databases() as database:
             async with database.transaction() as tx:
@@ -266,6 +285,36 @@ class DatabaseSuite(ABC):
                         await tx.rows(Parcel).update([(parcel("a", 2), 1), (parcel(id_, 3), replaces)])
             async with database.transaction() as tx:
                 assert [row.version for row in await tx.rows(Parcel).load(["a", "b"])] == [1, 1]
+
+    @pytest.mark.parametrize("versions", [{"a": 1}, {"a": 3}, {"a": 2, "b": 2}, {"a": 2, "nobody": 1}])
+    async def test_a_row_that_is_not_at_the_version_that_was_seen_is_a_conflict(
+        self, databases: Databases, versions: dict[str, int]
+    ) -> None:
+        async with databases() as database:
+            async with database.transaction() as tx:
+                await tx.rows(Parcel).insert([parcel("a", 2), parcel("b", 1)])
+            with pytest.raises(Conflict):
+                async with database.transaction() as tx:
+                    await tx.rows(Parcel).confirm(versions)
+                    await tx.rows(Parcel).insert([parcel("c")])
+            async with database.transaction() as tx:
+                await tx.rows(Parcel).confirm({"a": 2, "b": 1})
+                await tx.rows(Parcel).insert([parcel("d")])
+            async with database.transaction() as tx:
+                assert {row.id for row in await tx.rows(Parcel).load(["a", "b", "c", "d"])} == {"a", "b", "d"}
+
+    async def test_rows_are_inserted_updated_and_updated_again_in_one_transaction(self, databases: Databases) -> None:
+        async with databases() as database:
+            async with database.transaction() as tx:
+                await tx.rows(Parcel).insert([parcel("a")])
+            async with database.transaction() as tx:
+                rows = tx.rows(Parcel)
+                await rows.insert([parcel("b")])
+                await rows.update([(parcel("a", 2, weight=8), 1)])
+                await rows.update([(parcel("b", 2, weight=9), 1)])
+            async with database.transaction() as tx:
+                found = {row.id: row for row in await tx.rows(Parcel).load(["a", "b"])}
+        assert found == {"a": parcel("a", 2, weight=8), "b": parcel("b", 2, weight=9)}
 
     async def test_a_row_whose_id_is_taken_is_a_conflict(self, databases: Databases) -> None:
         async with databases() as database:

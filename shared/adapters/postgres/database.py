@@ -8,7 +8,7 @@ held or something is written before the end; each query sees what is committed b
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 from sqlalchemy import Table
@@ -26,7 +26,7 @@ from shared.adapters.postgres.tables import FRAMEWORK_TABLES
 from shared.eventsourcing.aggregate import Entity
 
 R = TypeVar("R", bound=Entity)
-
+_Driver: TypeAlias = "asyncpg.Connection[Any]"
 
 TRANSACTION_SECONDS = 10.0
 """How long a transaction can be open. The relay counts on this when it looks for rows to publish again."""
@@ -86,30 +86,30 @@ class PostgresDatabase:
     async def transaction(self) -> AsyncIterator["PostgresTransaction"]:
         """See `unit_of_work.Database`."""
         with translated_errors():
-            async with self._connected() as connection, _begun(connection, self._mappings) as transaction:
+            async with self._connected() as connected, _begun(*connected, self._mappings) as transaction:
                 yield transaction
 
     @asynccontextmanager
     async def session(self, holder: int) -> AsyncIterator["PostgresSession"]:
         """See `subscription.Sessions`: an advisory lock on `holder` lives as long as the connection."""
         with translated_errors():
-            async with self._connected() as connection:
-                driver = await _driver(connection)
+            async with self._connected() as (connection, driver):
                 try:
                     await driver.execute("select pg_advisory_lock($1)", holder)
                     await driver.execute(_PLAN_ONCE)
-                    yield PostgresSession(connection, self._mappings)
+                    yield PostgresSession(connection, driver, self._mappings)
                 finally:
                     await connection.invalidate()
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AsyncConnection]:
-        """A connection that works. SQLAlchemy can't see what asyncpg does on it: we tell its pool which ones don't."""
+    async def _connected(self) -> AsyncIterator[tuple[AsyncConnection, _Driver]]:
+        """A connection that works, SQLAlchemy's and asyncpg's: the same one. SQLAlchemy can't see what asyncpg does on
+        it: we tell its pool which ones don't."""
         async with self._engine.connect() as connection:
             while (driver := await _driver(connection)).is_closed():
                 await connection.invalidate()
             try:
-                yield connection
+                yield connection, driver
             finally:
                 if driver.is_closed() or driver.is_in_transaction():
                     await connection.invalidate()
@@ -122,15 +122,18 @@ class PostgresDatabase:
 class PostgresSession:
     """See `unit_of_work.Database`: one connection, kept for one user."""
 
-    def __init__(self, connection: AsyncConnection, mappings: Mapping[type[Entity], RowMapping[Any]]) -> None:
+    def __init__(
+        self, connection: AsyncConnection, driver: _Driver, mappings: Mapping[type[Entity], RowMapping[Any]]
+    ) -> None:
         self._connection = connection
+        self._driver = driver
         self._mappings = mappings
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["PostgresTransaction"]:
         """See `unit_of_work.Database`."""
         with translated_errors():
-            async with _begun(self._connection, self._mappings) as transaction:
+            async with _begun(self._connection, self._driver, self._mappings) as transaction:
                 yield transaction
 
 
@@ -140,7 +143,7 @@ class PostgresTransaction:
     def __init__(
         self,
         connection: AsyncConnection,
-        driver: "asyncpg.Connection[Any]",
+        driver: _Driver,
         statements: Statements,
         mappings: Mapping[type[Entity], RowMapping[Any]],
     ) -> None:
@@ -171,9 +174,8 @@ class PostgresTransaction:
 
 @asynccontextmanager
 async def _begun(
-    connection: AsyncConnection, mappings: Mapping[type[Entity], RowMapping[Any]]
+    connection: AsyncConnection, driver: _Driver, mappings: Mapping[type[Entity], RowMapping[Any]]
 ) -> AsyncIterator[PostgresTransaction]:
-    driver = await _driver(connection)
     statements = Statements(driver)
     try:
         yield PostgresTransaction(connection, driver, statements, mappings)
@@ -187,6 +189,7 @@ def _milliseconds(seconds: float) -> str:
     return str(int(seconds * 1000))
 
 
-async def _driver(connection: AsyncConnection) -> Any:
+async def _driver(connection: AsyncConnection) -> _Driver:
     raw = await connection.get_raw_connection()
-    return raw.driver_connection
+    driver: _Driver = raw.driver_connection
+    return driver

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from shared.adapters.postgres.statements import Statements
+from shared.adapters.postgres.statements import Expected, Statements, outdated
 from shared.eventsourcing.store import History, Metadata, Snapshot, StoredEvent
 from shared.serialization import from_json, to_json
 
@@ -33,6 +33,10 @@ select aggregate, id, version, tag, state::jsonb
 from unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::text[]) as new(aggregate, id, version, tag, state)
 on conflict (aggregate, id) do update
 set version = excluded.version, tag = excluded.tag, state = excluded.state
+"""
+_CONFIRM = """
+select from unnest($2::text[], $3::int[]) as seen(id, version)
+where version = (select max(events.version) from events where aggregate = $1 and events.id = seen.id)
 """
 
 
@@ -88,3 +92,8 @@ class PostgresEvents:
                 [snapshot.tag for snapshot in snapshots],
                 [snapshot.state for snapshot in snapshots],
             )
+
+    async def confirm(self, aggregate: str, versions: Mapping[str, int]) -> None:
+        """See `store.EventStore`."""
+        expected = Expected(len(versions), lambda found: outdated(aggregate, len(versions), found))
+        await self._statements.confirm(_CONFIRM, aggregate, list(versions), list(versions.values()), expected=expected)

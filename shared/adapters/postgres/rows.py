@@ -1,7 +1,7 @@
 """Entities as rows: the columns of a SQLAlchemy table are the fields of a dataclass, by name."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, Generic, TypeVar, get_type_hints
 
@@ -9,8 +9,7 @@ from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 
-from shared.adapters.postgres.statements import Expected, Statements
-from shared.core.errors import Conflict
+from shared.adapters.postgres.statements import Expected, Statements, outdated
 from shared.eventsourcing.aggregate import Entity
 from shared.serialization import Json, from_json, to_json
 
@@ -52,6 +51,9 @@ class RowMapping(Generic[R]):
             f"from unnest({arrays}, ${len(types) + 1}::int[]) as new({columns}, replaces) "
             "where old.id = new.id and old.version = new.replaces"
         )
+        self.confirm_statement = (
+            f"select from {table.name} join unnest($1::text[], $2::int[]) as seen(id, version) using (id, version)"
+        )
 
     def to_entity(self, row: Sequence[Any]) -> R:
         """The entity in a row of `select`."""
@@ -82,21 +84,32 @@ class PostgresRows(Generic[R]):
     async def insert(self, rows: Sequence[R]) -> None:
         """See `store.RowStore`."""
         mapping = self._mapping
-        await self._statements.write(mapping.table, mapping.insert_statement, *mapping.to_arrays(rows))
+        await self._statements.write(
+            mapping.table, mapping.insert_statement, *mapping.to_arrays(rows), ids=[row.id for row in rows]
+        )
 
     async def update(self, rows: Sequence[tuple[R, int]]) -> None:
         """See `store.RowStore`."""
-
-        def outdated(written: int) -> Conflict:
-            return Conflict(f"{len(rows) - written} of {len(rows)} rows are not at the version that was read")
-
         await self._statements.write(
             self._mapping.table,
             self._mapping.update_statement,
             *self._mapping.to_arrays([row for row, _ in rows]),
             [replaces for _, replaces in rows],
-            expected=Expected(len(rows), outdated),
+            ids=[row.id for row, _ in rows],
+            expected=self._all(len(rows)),
         )
+
+    async def confirm(self, versions: Mapping[str, int]) -> None:
+        """See `store.RowStore`."""
+        await self._statements.confirm(
+            self._mapping.confirm_statement,
+            list(versions),
+            list(versions.values()),
+            expected=self._all(len(versions)),
+        )
+
+    def _all(self, number: int) -> Expected:
+        return Expected(number, lambda found: outdated(self._mapping.table, number, found))
 
 
 def _array_of(type_: Any) -> str:

@@ -6,30 +6,44 @@ written, as it mostly is, it is the transaction: then there is nothing to begin 
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import asyncpg
 
+from shared.core.errors import Conflict
+
 _PARAMETER = re.compile(r"\$(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """How many rows a write has to write; `error` makes what is raised when it has written another number."""
+    """How many rows have to be written or found; `error` makes what is raised when it is another number."""
 
     rows: int
     error: Callable[[int], Exception]
 
 
+def outdated(what: str, expected: int, found: int) -> Conflict:
+    """The error of a write or look that met other versions than it knew."""
+    return Conflict(f"{what}: {expected - found} of {expected} are not at the version that was read")
+
+
 @dataclass(frozen=True, slots=True)
-class _Write:
-    table: str
+class _Part:
+    """A write; or a look at what is there, which has no table. `ids` are the rows it is about; None: any."""
+
+    table: str | None
     statement: str
     arguments: tuple[Any, ...]
     expected: Expected | None
+    ids: frozenset[str] | None = None
+
+    def meets(self, table: str, ids: frozenset[str] | None) -> bool:
+        """Whether a write of the table may be about the same rows."""
+        return self.table == table and (self.ids is None or ids is None or not self.ids.isdisjoint(ids))
 
 
 class Statements:
@@ -37,17 +51,29 @@ class Statements:
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver
-        self._kept_back: list[_Write] = []
+        self._kept_back: list[_Part] = []
         self._transaction: Any = None
 
-    async def write(self, table: str, statement: str, *arguments: Any, expected: Expected | None = None) -> None:
-        """Keeps an insert or update of the table back.
+    async def write(
+        self,
+        table: str,
+        statement: str,
+        *arguments: Any,
+        ids: Iterable[str] | None = None,
+        expected: Expected | None = None,
+    ) -> None:
+        """Keeps an insert or update back, of the table's rows with these ids, or of any.
 
-        What is sent as one statement can't see its own rows, so a table is written once in each.
+        What is sent as one statement can't see its own rows, so a row is written once in each.
         """
-        if any(write.table == table for write in self._kept_back):
+        rows = None if ids is None else frozenset(ids)
+        if any(part.meets(table, rows) for part in self._kept_back):
             await self.send()
-        self._kept_back.append(_Write(table, statement, arguments, expected))
+        self._kept_back.append(_Part(table, f"{statement} returning 1", arguments, expected, rows))
+
+    async def confirm(self, query: str, *arguments: Any, expected: Expected) -> None:
+        """Keeps a query back that must find as many rows as expected. It sees what is there before the writes."""
+        self._kept_back.append(_Part(None, query, arguments, expected))
 
     async def send(self) -> None:
         """Sends what was kept back, as more is to come; raises what PostgreSQL raises, and what was not expected."""
@@ -101,21 +127,21 @@ class Statements:
         return status
 
     async def _send(self) -> None:
-        writes, self._kept_back = self._kept_back, []
-        if not writes:
+        parts, self._kept_back = self._kept_back, []
+        if not parts:
             return
-        written = await self._driver.fetchrow(_together(_shape(writes)), *_arguments(writes))
-        for write, rows in zip(writes, written, strict=True):
-            if write.expected is not None and rows != write.expected.rows:
-                raise write.expected.error(rows)
+        counts = await self._driver.fetchrow(_together(_shape(parts)), *_arguments(parts))
+        for part, rows in zip(parts, counts, strict=True):
+            if part.expected is not None and rows != part.expected.rows:
+                raise part.expected.error(rows)
 
     async def _send_as_transaction(self) -> None:
-        writes = self._kept_back
-        if not writes:
+        parts = self._kept_back
+        if not parts:
             return
-        expected = [write.expected.rows for write in writes if write.expected is not None]
+        expected = [part.expected.rows for part in parts if part.expected is not None]
         try:
-            await self._driver.execute(_as_transaction(_shape(writes)), *_arguments(writes), *expected)
+            await self._driver.execute(_as_transaction(_shape(parts)), *_arguments(parts), *expected)
         except asyncpg.DivisionByZeroError:  # something was not as expected: done step by step, it says what
             await self.begin()
             await self.commit()
@@ -124,27 +150,27 @@ class Statements:
 
 
 _Shape = tuple[tuple[str, int, bool], ...]
-"""Of each write: its statement, the number of its parameters, and whether its rows are to be counted."""
+"""Of each part: its statement, the number of its parameters, and whether its rows are to be counted."""
 
 
-def _shape(writes: Sequence[_Write]) -> _Shape:
-    return tuple((write.statement, len(write.arguments), write.expected is not None) for write in writes)
+def _shape(parts: Sequence[_Part]) -> _Shape:
+    return tuple((part.statement, len(part.arguments), part.expected is not None) for part in parts)
 
 
-def _arguments(writes: Sequence[_Write]) -> list[Any]:
-    return [each for write in writes for each in write.arguments]
+def _arguments(parts: Sequence[_Part]) -> list[Any]:
+    return [each for part in parts for each in part.arguments]
 
 
 @lru_cache(maxsize=256)
 def _together(shape: _Shape) -> str:
-    """One statement for several. Its row is how many rows each has written."""
+    """One statement for several. Its row is how many rows each has written, or found."""
     counts = ", ".join(_count(number) for number in range(len(shape)))
     return f"{_with(shape)} select {counts}"
 
 
 @lru_cache(maxsize=256)
 def _as_transaction(shape: _Shape) -> str:
-    """One statement for several, that fails unless each has written as many rows as the last parameters say.
+    """One statement for several, that fails unless each has written, or found, as many rows as the last parameters say.
 
     SQL has no assertion that could be made within a statement. Dividing by zero is one.
     """
@@ -157,7 +183,7 @@ def _as_transaction(shape: _Shape) -> str:
 def _with(shape: _Shape) -> str:
     parts, taken = [], 0
     for number, (statement, parameters, _) in enumerate(shape):
-        parts.append(f"w{number} as ({_renumbered(statement, taken)} returning 1)")
+        parts.append(f"w{number} as ({_renumbered(statement, taken)})")
         taken += parameters
     return f"with {', '.join(parts)}"
 

@@ -169,6 +169,18 @@ async def test_a_transaction_begins_only_when_something_is_written_before_its_en
             assert {*await tx.inbox.find(["a", "b", "c"])} == {"a", "b", "c"}
 
 
+async def test_rows_are_written_together_unless_they_are_the_same(provisioned: Database) -> None:
+    async with opened(provisioned) as database:
+        async with database.transaction() as tx:
+            await tx.rows(Parcel).insert([parcel("a")])
+        async with database.transaction() as tx:
+            await tx.rows(Parcel).insert([parcel("b")])
+            await tx.rows(Parcel).update([(parcel("a", 2), 1)])
+            assert not tx.driver.is_in_transaction()
+            await tx.rows(Parcel).update([(parcel("b", 2), 1)])
+            assert tx.driver.is_in_transaction()
+
+
 async def test_a_connection_that_is_left_in_a_transaction_is_not_used_again(
     provisioned: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
