@@ -127,12 +127,12 @@ class Commands(Generic[U]):
 
     async def _carry_out(self, batch: Sequence[_Waiting]) -> None:
         try:
-            answers = await self._together(batch)
+            answers = await self._as_new(batch)
             self._failed_at = None
         except Exception as error:
             if isinstance(error, TechnicalFault) and not isinstance(error, Conflict | AlreadyWritten):
                 self._fault, self._failed_at = str(error), time.monotonic()
-            if len(batch) > 1 and (failed_by_itself(error) or isinstance(error, Conflict)):
+            if len(batch) > 1 and _is_own(error):
                 for waiting in batch:
                     await self._alone(waiting)
                 return
@@ -158,18 +158,30 @@ class Commands(Generic[U]):
             answer = answer.__cause__
         _settle(waiting, answer)
 
-    async def _together(self, batch: Sequence[_Waiting]) -> list[Reply | Exception]:
+    async def _as_new(self, batch: Sequence[_Waiting]) -> list[Reply | Exception]:
+        """Carries a batch out without looking its keys up, as few come twice; and with that if it fails."""
+        try:
+            return await self._together(batch, keys_are_new=True)
+        except Exception as error:
+            if not _is_own(error) or not any(waiting.key for waiting in batch):
+                raise
+        return await self._together(batch)
+
+    async def _together(self, batch: Sequence[_Waiting], *, keys_are_new: bool = False) -> list[Reply | Exception]:
+        """Carries a batch out in one unit of work. Where a key is not new after all, its answer can't be kept a second
+        time: that is a Conflict, and nothing has happened."""
         async with self._units.begin(recalling=True) as uow:
             await uow.prefetch(waiting.command for waiting in batch)
-            await uow.kept_answers.load([waiting.key.id for waiting in batch if waiting.key])
-            return [await self._one(uow, waiting) for waiting in batch]
+            if not keys_are_new:
+                await uow.kept_answers.load([waiting.key.id for waiting in batch if waiting.key])
+            return [await self._one(uow, waiting, key_is_new=keys_are_new) for waiting in batch]
 
-    async def _one(self, uow: U, waiting: _Waiting) -> Reply | Exception:
+    async def _one(self, uow: U, waiting: _Waiting, *, key_is_new: bool) -> Reply | Exception:
         reply_type = waiting.command.reply_type()
         handler = self._handlers[type(waiting.command)]
         try:
             with uow.attempt(waiting.cause):
-                if waiting.key and (kept := await uow.kept_answers.find(waiting.key.id)):
+                if waiting.key and not key_is_new and (kept := await uow.kept_answers.find(waiting.key.id)):
                     if kept.body_hash != waiting.key.body_hash:
                         raise IdempotencyKeyReused
                     metrics.REPEATED_REQUESTS.inc()
@@ -179,10 +191,17 @@ class Commands(Generic[U]):
                     await uow.kept_answers.add(self._kept(waiting.key, answer))
                 return answer
         except DomainError as error:
+            if waiting.key and key_is_new:  # what it did the first time may be why it is refused now
+                return await self._one(uow, waiting, key_is_new=False)
             return error
 
     def _kept(self, key: IdempotencyKey, answer: Reply) -> KeptAnswer:
         return KeptAnswer(id=key.id, body_hash=key.body_hash, answer=Json(to_json(answer)), created_at=self._clock())
+
+
+def _is_own(error: Exception) -> bool:
+    """Whether something of the batch is why it has failed, and not its surroundings."""
+    return failed_by_itself(error) or isinstance(error, Conflict)
 
 
 def _settle(waiting: _Waiting, answer: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from shared.adapters import memory
 from shared.core.context import Cause, handling
 from shared.core.errors import Conflict, IdempotencyKeyReused, TechnicalFault
 from shared.core.messages import Done
@@ -193,6 +194,43 @@ async def test_the_same_key_gets_the_first_answer_and_does_nothing_again() -> No
     assert await made.service.balance("w") == 7
     assert await made.alone(made.withdraw(3, key=key("another"))) == Balance(amount=4)
     assert await made.alone(made.withdraw(3, key=key(request="PUT /api/wallets"))) == Balance(amount=1)
+
+
+async def test_a_key_is_looked_up_only_when_it_has_come_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up: list[str] = []
+    load = memory._RowStore.load
+
+    async def noted(self: Any, ids: Any) -> Any:
+        looked_up.extend(ids)
+        return await load(self, ids)
+
+    monkeypatch.setattr(memory._RowStore, "load", noted)
+    made = await api(balance=10)
+    assert await made.together(made.withdraw(3, key=key()), made.deposit(key=key("other"))) == [
+        Balance(amount=7),
+        Done(),
+    ]
+    assert (looked_up, made.transactions) == ([], 1)
+    again = await made.together(made.withdraw(3, key=key()), made.deposit(key=key("new")))
+    assert again == [Balance(amount=7), Done()]
+    assert (sorted(looked_up), made.transactions) == (sorted([key().id, key("new").id]), 2)
+    assert await made.service.balance("w") == 9
+
+
+@pytest.mark.parametrize("now", [NotEnough(), ValueError("it has been nudged before")])
+async def test_the_same_key_gets_the_first_answer_also_when_its_request_would_fail_now(now: Exception) -> None:
+    async def once(command: Nudge, uow: WalletUnitOfWork) -> None:
+        wallet = await uow.wallets.get(command.wallet_id)
+        if wallet.balance:
+            raise now
+        wallet.deposit(1)
+
+    made = await api(nudge=once)
+    assert await made.alone(made.nudge(key=key())) == Done()
+    assert await made.alone(made.nudge(key=key())) == Done()
+    assert await made.together(made.nudge(key=key()), made.deposit()) == [Done(), Done()]
+    assert await made.alone(made.nudge(key=key("another"))) is now
+    assert await made.service.balance("w") == 2
 
 
 async def test_the_same_key_at_the_same_moment_is_done_once() -> None:
