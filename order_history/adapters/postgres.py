@@ -51,7 +51,7 @@ _terms = literal_column("string_to_array(consumer_id || ' ' || status || ' ' || 
 
 TABLES: dict[type[Entity], Table] = {OrderRecord: _orders}
 
-LOOKED_THROUGH = 100
+LOOKED_THROUGH = 40
 """How many orders are looked through for each that is wanted, before the index of words is asked."""
 
 
