@@ -35,8 +35,9 @@ class Load:
     keys: bool = True
 
     def __str__(self) -> str:
-        what = "sagas" if self.mix else "orders"
-        return f"{self.users} users" if self.users is not None else f"{self.rate:g} {what}/s"
+        if self.users is not None:
+            return f"{self.users} user{'' if self.users == 1 else 's'}"
+        return f"{self.rate:g} {'sagas' if self.mix else 'orders'}/s"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,7 +121,7 @@ def test_a_picture_has_each_load_once_also_one_that_nothing_came_of(tmp_path: Pa
     picture = (tmp_path / "orders.svg").read_text()
     for said in ("a title", "answered, p50", "order: messages", "nats"):
         assert picture.count(f"<!-- {said} -->") == 1, said
-    assert picture.count("<!-- 1 users -->") == 4  # below each of the four
+    assert picture.count("<!-- 1 user -->") == 4  # below each of the four
     assert picture.count("<!-- 300 orders/s -->") == 2  # there are neither latencies nor batches
 
 
