@@ -19,7 +19,7 @@ from shared.core.context import Cause, current_cause
 from shared.core.errors import Conflict, DomainError, IdempotencyKeyReused, TechnicalFault
 from shared.core.messages import AnyCommand, Command, Done, Reply
 from shared.idempotency import IdempotencyKey, KeptAnswer
-from shared.messaging.dispatcher import failed_by_itself
+from shared.messaging.dispatcher import is_own_failure
 from shared.messaging.handlers import Handlers
 from shared.serialization import Json, from_json, to_json
 from shared.telemetry import metrics
@@ -132,7 +132,7 @@ class Commands(Generic[U]):
         except Exception as error:
             if isinstance(error, TechnicalFault) and not isinstance(error, Conflict | AlreadyWritten):
                 self._fault, self._failed_at = str(error), time.monotonic()
-            if len(batch) > 1 and _is_own(error):
+            if len(batch) > 1 and is_own_failure(error):
                 for waiting in batch:
                     await self._alone(waiting)
                 return
@@ -163,7 +163,7 @@ class Commands(Generic[U]):
         try:
             return await self._together(batch, keys_are_new=True)
         except Exception as error:
-            if not _is_own(error) or not any(waiting.key for waiting in batch):
+            if not is_own_failure(error) or not any(waiting.key for waiting in batch):
                 raise
         return await self._together(batch)
 
@@ -197,11 +197,6 @@ class Commands(Generic[U]):
 
     def _kept(self, key: IdempotencyKey, answer: Reply) -> KeptAnswer:
         return KeptAnswer(id=key.id, body_hash=key.body_hash, answer=Json(to_json(answer)), created_at=self._clock())
-
-
-def _is_own(error: Exception) -> bool:
-    """Whether something of the batch is why it has failed, and not its surroundings."""
-    return failed_by_itself(error) or isinstance(error, Conflict)
 
 
 def _settle(waiting: _Waiting, answer: Any) -> None:

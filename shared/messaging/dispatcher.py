@@ -18,7 +18,7 @@ import structlog
 
 from shared.core.clock import Clock
 from shared.core.context import Cause, current_cause
-from shared.core.errors import DomainError, FailedPrecondition, NotYet, TechnicalFault
+from shared.core.errors import Conflict, DomainError, FailedPrecondition, NotYet, TechnicalFault
 from shared.core.ids import new_id
 from shared.core.messages import Command, Done, Message, Refused, Reply
 from shared.core.policy import Policy
@@ -316,6 +316,12 @@ class Dispatcher(Generic[U]):
 def failed_by_itself(error: BaseException) -> bool:
     """Whether trying the message again among others could never help: it is not the surroundings that failed."""
     return not isinstance(error, TechnicalFault) or isinstance(error, AlreadyWritten)
+
+
+def is_own_failure(error: BaseException) -> bool:
+    """Whether something of the work is why it has failed, or what another transaction got in its way with, and not its
+    surroundings."""
+    return failed_by_itself(error) or isinstance(error, Conflict)
 
 
 def _refusal_behind(error: BaseException) -> DomainError | None:

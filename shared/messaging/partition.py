@@ -19,7 +19,7 @@ from shared.core.context import Cause
 from shared.core.errors import Conflict, TookTooLong
 from shared.core.ids import new_id
 from shared.messaging.broker import Mark
-from shared.messaging.dispatcher import Dispatcher, failed_by_itself
+from shared.messaging.dispatcher import Dispatcher, is_own_failure
 from shared.messaging.envelope import Received
 from shared.messaging.set_aside import SetAside
 from shared.unit_of_work import UnitOfWork, Units
@@ -107,7 +107,7 @@ class HeldPartition(Generic[U]):
             try:
                 await self._patiently(lambda: self._together(batch))
             except Exception as error:
-                if not _is_own(error):
+                if not is_own_failure(error):
                     raise
                 log.info("batch failed: its messages are handled one by one", size=len(batch), error=repr(error))
             else:
@@ -204,7 +204,7 @@ class HeldPartition(Generic[U]):
             self._overtime.note(id_, error)
             raise
         except Exception as error:
-            if not _is_own(error):
+            if not is_own_failure(error):
                 raise
             return error
         return None
@@ -245,11 +245,6 @@ class HeldPartition(Generic[U]):
         if due is not None and (self.next_due is None or due < self.next_due):
             self.next_due = due
         self._smooth = self._smooth and not uow.sets_aside()
-
-
-def _is_own(error: BaseException) -> bool:
-    """Whether it is the work's own failure, not its surroundings'."""
-    return failed_by_itself(error) or isinstance(error, Conflict)
 
 
 def _mark_of(received: Received) -> Mark:

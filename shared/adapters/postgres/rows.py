@@ -96,7 +96,7 @@ class PostgresRows(Generic[R]):
             *self._mapping.to_arrays([row for row, _ in rows]),
             [replaces for _, replaces in rows],
             ids=[row.id for row, _ in rows],
-            expected=self._all(len(rows)),
+            expected=self._expecting(len(rows)),
         )
 
     async def confirm(self, versions: Mapping[str, int]) -> None:
@@ -105,10 +105,10 @@ class PostgresRows(Generic[R]):
             self._mapping.confirm_statement,
             list(versions),
             list(versions.values()),
-            expected=self._all(len(versions)),
+            expected=self._expecting(len(versions)),
         )
 
-    def _all(self, number: int) -> Expected:
+    def _expecting(self, number: int) -> Expected:
         return Expected(number, lambda found: outdated(self._mapping.table, number, found))
 
 
