@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from shared.adapters.memory import MemoryDatabase
-from shared.testing.database_suite import Databases, DatabaseSuite, OpenDatabase
+from shared.testing.database.given import Databases, OpenDatabase
+from shared.testing.database.suite import DatabaseSuite
 
 
 @asynccontextmanager

@@ -21,7 +21,8 @@ from shared.messaging.inbox import Claim
 from shared.runtime.migrations import migrate
 from shared.runtime.process import free_port
 from shared.runtime.provision import Database
-from shared.testing.database_suite import HOUR, Databases, DatabaseSuite, OpenDatabase, Parcel, event, parcel
+from shared.testing.database.given import HOUR, Databases, OpenDatabase, Parcel, event, parcel
+from shared.testing.database.suite import DatabaseSuite
 from shared.testing.infra import Infra
 
 PARCELS = Table(

@@ -17,7 +17,7 @@ from shared.runtime.chaos.crash_points import AFTER_COMMIT, AFTER_PUBLISH, COMPE
 from shared.saga.instance import SagaInstance
 from shared.saga.machine import Phase
 from shared.serialization import Json
-from shared.testing.database_suite import envelope
+from shared.testing.database.given import envelope
 from shared.unit_of_work import UnitOfWork, Units
 
 NOW = datetime.now(UTC)

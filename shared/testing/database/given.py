@@ -1,0 +1,144 @@
+"""What the suite of the database port gives to a database."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Protocol
+
+from shared.eventsourcing.aggregate import Entity
+from shared.eventsourcing.store import Metadata, Snapshot, StoredEvent
+from shared.messaging.envelope import Envelope, Received
+from shared.messaging.set_aside import Line, SetAside
+from shared.messaging.subscription import Sessions
+from shared.saga.instance import SagaInstance
+from shared.saga.machine import Phase
+from shared.serialization import Json
+from shared.unit_of_work import Database
+
+NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
+
+
+class Size(StrEnum):
+    """An enum to be kept in a column."""
+
+    SMALL = "small"
+    LARGE = "large"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """A value to be kept as JSON."""
+
+    name: str
+    count: int
+
+
+@dataclass(kw_only=True)
+class Parcel(Entity):
+    """A row with every kind of column: text, number, enum, time, JSON, and those that may be null."""
+
+    size: Size
+    weight: int
+    fragile: bool = False
+    contents: tuple[Content, ...] = ()
+    labels: dict[str, str | None]
+    note: str | None = None
+    sent_at: datetime | None = None
+    insured: Content | None = None
+
+
+class OpenDatabase(Database, Sessions, Protocol):
+    """Both ports: PostgreSQL's pool and memory have them."""
+
+
+Databases = Callable[[], AbstractAsyncContextManager[OpenDatabase]]
+
+
+class Unexpected(Exception):
+    """Ends a transaction."""
+
+
+def event(id_: str, version: int, aggregate: str = "Order", data: str = '{"n":1}') -> StoredEvent:
+    """A stored event."""
+    return StoredEvent(
+        aggregate=aggregate,
+        id=id_,
+        version=version,
+        type="order.OrderCreated",
+        data=data,
+        metadata=Metadata(id=f"{id_}-{version}", schema=2, correlation_id="c", causation_id="k"),
+        occurred_at=NOON,
+    )
+
+
+def snapshot(id_: str, version: int, tag: str = "t1", state: str = '{"a":"b"}') -> Snapshot:
+    """A snapshot."""
+    return Snapshot(aggregate="Order", id=id_, version=version, tag=tag, state=state)
+
+
+def parcel(id_: str, version: int = 1, **fields: Any) -> Parcel:
+    """A row."""
+    return Parcel(**{"id": id_, "version": version, "size": Size.SMALL, "weight": 7, "labels": {}, **fields})
+
+
+def envelope(id_: str, key: str = "k") -> Envelope:
+    """A reply with every optional field set."""
+    return Envelope(
+        id=id_,
+        type="kitchen.CreateTicketReply",
+        kind="reply",
+        source="kitchen",
+        key=key,
+        data='{"ticket_id":"Zoë"}',
+        time=NOON,
+        correlation_id="c",
+        causation_id="k",
+        subject="s",
+        sequence=3,
+        saga_id="saga",
+        reply_to="order",
+        reply_key="rk",
+        outcome="success",
+        traceparent="00-1-2-01",
+    )
+
+
+def line(key: str, source: str = "tests") -> Line:
+    """What a sender says of a key."""
+    return Line(key, source)
+
+
+def waiting(id_: str, key: str = "a", retry_at: datetime = NOON, partition: int = 0) -> SetAside:
+    """A message to be set aside."""
+    headers = {"ce-id": id_, "ce-type": "order.OrderCreated"}
+    received = Received(position=9, row_id=f"row-{id_}", received_at=NOON, headers=headers, data='{"x":1}')
+    return SetAside(
+        partition=partition, line=line(key), message_id=id_, received=received, set_aside_at=NOON, retry_at=retry_at
+    )
+
+
+def saga(id_: str, due_at: datetime | None = None, **fields: Any) -> SagaInstance:
+    """A saga's row."""
+    defaults: dict[str, Any] = {
+        "id": id_,
+        "version": 1,
+        "type": "order.CreateOrderSaga",
+        "key": "k",
+        "data": Json('{"order_id": "o"}'),
+        "step": 2,
+        "phase": Phase.FORWARD,
+        "due_at": due_at,
+        "correlation_id": f"c-{id_}",
+        "started_at": NOON,
+        "updated_at": NOON,
+    }
+    return SagaInstance(**{**defaults, **fields})
+
+
+def ids(messages: Any) -> list[str]:
+    """The ids of messages that wait."""
+    return [message.message_id for message in messages]
