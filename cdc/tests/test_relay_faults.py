@@ -4,9 +4,12 @@ import asyncio
 import dataclasses
 import random
 import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from cdc.tests.support import (
@@ -29,9 +32,18 @@ from shared.adapters.nats.stream import STREAM
 from shared.adapters.postgres import relay_database
 from shared.messaging.broker import Publication
 from shared.outbox import relay as relay_module
-from shared.outbox.relay import REACH_BACK
 from shared.runtime.provision import Database
 from shared.testing.infra import NatsServer, Server
+
+
+@asynccontextmanager
+async def migrations(database: Database) -> AsyncIterator[asyncpg.Connection]:
+    """As the role that owns the tables."""
+    connection = await asyncpg.connect(database.migrations_url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 class Store:
@@ -150,8 +162,9 @@ async def test_a_store_that_was_set_back_gets_what_it_lost(database: Database, n
     async with opened(database) as outbox:
         async with running(database, broker) as relay:
             await relay.publishing()
-            # Created long before the checkpoint that survives: these are not published again.
-            old = await outbox.add(10, created_at=datetime.now(UTC) - 2 * REACH_BACK)
+            # Covered by the checkpoint that survives: these are not published again.
+            old = await outbox.add(10)
+            await outbox.checkpointed(old[-1])
             open_meanwhile = outbox.service.transaction()
             await open_meanwhile.start()
             early_and_late = await outbox.add()
@@ -181,6 +194,60 @@ async def test_a_store_that_was_set_back_gets_what_it_lost(database: Database, n
             # The old ones were not published again, to be dropped as repeats.
             assert metric("relay_published_total", database) - already == len([*kept, *early_and_late, *lost, *more])
             assert metric("relay_broker_tail_lost_total", database) == 1
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=-6), timedelta(hours=6)], ids=["back", "forward"])
+@pytest.mark.parametrize("whole", [False, True], ids=["set back", "lost"])
+async def test_a_clock_that_was_set_does_not_hide_what_a_broker_has_lost(
+    database: Database, nats: NatsServer, step: timedelta, whole: bool
+) -> None:
+    broker, store = nats_broker(nats.url), Store(nats)
+    async with opened(database) as outbox:
+        async with running(database, broker) as relay:
+            await relay.publishing()
+            kept = await outbox.add(5)
+            await published(broker, kept)
+            await outbox.checkpointed(kept[-1])
+            store.copy()
+            await relay.waiting("NATS")
+            await relay.publishing()
+            # From here on PostgreSQL's clock says something else.
+            lost = await outbox.add(5, created_at=datetime.now(UTC) + step)
+            await published(broker, lost)
+            await outbox.checkpointed(lost[-1])
+            await relay.stop()
+        if whole:
+            store.lose()
+        else:
+            store.set_back()
+        await outbox.slot_is_free()
+        async with running(database, broker):
+            assert first_seen(await published(broker, kept + lost)) == kept + lost
+
+
+async def test_checkpoints_of_before_the_horizons_make_it_publish_more_and_not_less(
+    database: Database, nats: NatsServer
+) -> None:
+    broker, store = nats_broker(nats.url), Store(nats)
+    async with opened(database) as outbox:
+        async with running(database, broker) as relay:
+            await relay.publishing()
+            kept = await outbox.add(5)
+            await published(broker, kept)
+            await outbox.checkpointed(kept[-1])
+            store.copy()
+            await relay.waiting("NATS")
+            await relay.publishing()
+            lost = await outbox.add(5, created_at=datetime.now(UTC) - timedelta(hours=6))
+            await published(broker, lost)
+            await outbox.checkpointed(lost[-1])
+            await relay.stop()
+        async with migrations(database) as owner:
+            await owner.execute("update relay_checkpoints set horizon = null, server = null")
+        store.set_back()
+        await outbox.slot_is_free()
+        async with running(database, broker):
+            assert first_seen(await published(broker, kept + lost)) == kept + lost
 
 
 async def test_a_crash_while_it_publishes_again_loses_nothing(

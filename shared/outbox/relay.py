@@ -10,7 +10,8 @@ What keeps it from losing anything:
 - A position of the log is confirmed only when a checkpoint covers it, and a checkpoint is written only when the broker
   has acknowledged everything before it. After a crash at any point the slot sends again what came since.
 - The broker may lose what it has acknowledged (JetStream does before it writes to disk). Then the message of the last
-  checkpoint is not where it was, and the relay publishes again what was created since the newest one that still is.
+  checkpoint is not where it was, and the relay publishes again what the newest one that still is does not cover: the
+  rows of all transactions that had not ended when it was written.
 - The slot may be missing or lost (a fresh database, a log that grew too large, a fail-over). A new one begins behind a
   snapshot, and what that snapshot shows is published first.
 
@@ -22,7 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 import msgspec
@@ -33,12 +34,12 @@ from shared.adapters.postgres.relay_database import (
     NEVER_STORED,
     PURGE_ROWS,
     Checkpoint,
+    Horizon,
     RelayDatabase,
     open_database,
 )
 from shared.adapters.postgres.replication import DatabaseUnavailable, LogStream, SlotInUse, Snapshot
 from shared.core.backoff import Backoff
-from shared.core.clock import utc_now
 from shared.core.errors import TechnicalFault
 from shared.messaging.broker import Broker, BrokerConnection, BrokerUnavailable, LogReader, Publication, subject_of
 from shared.messaging.envelope import partition_of
@@ -52,7 +53,8 @@ LAG_SECONDS = 5.0
 TICK_SECONDS = 0.5
 
 REACH_BACK = 2 * LONGEST_TRANSACTION
-"""How long before its commit a row can have been created: `created_at` is when its transaction began."""
+"""How long before its commit a row can have been created: `created_at` is when its transaction began. No row is
+deleted that was created later than so long before the last checkpoint."""
 
 _decode_headers = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -69,10 +71,14 @@ class RelayOptions:
 
 @dataclass(slots=True)
 class Progress:
-    """How far the log has been published: `reached` in whole commits, `furthest` (row and place) within the next."""
+    """How far the log has been published: `reached` in whole commits, `furthest` (row and place) within the next.
+
+    `seen` is the horizon that counts as soon as a commit behind it has been published.
+    """
 
     reached: Checkpoint
     furthest: tuple[int, int]
+    seen: Horizon
 
     def published(self, row: OutboxRow, position: int | None) -> None:
         """A row has its place. That of a repeat is the first one's, and says nothing of what was published since."""
@@ -82,7 +88,8 @@ class Progress:
     def committed(self, commit: Committed) -> None:
         """All rows of a commit have been published."""
         row_id, stream_seq = self.furthest
-        self.reached = Checkpoint(row_id, commit.lsn, stream_seq, commit.at)
+        horizon = self.seen.xid if commit.lsn >= self.seen.lsn else self.reached.horizon
+        self.reached = Checkpoint(row_id, commit.lsn, stream_seq, commit.at, horizon)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +210,8 @@ class Relay:
         self, log: LogStream, database: RelayDatabase, broker: BrokerConnection, checkpoint: Checkpoint
     ) -> None:
         """Publish what is committed, and confirm it behind a checkpoint at most once a second."""
-        progress = Progress(checkpoint, (checkpoint.row_id, checkpoint.stream_seq))
+        furthest = (checkpoint.row_id, checkpoint.stream_seq)
+        progress = Progress(checkpoint, furthest, await database.horizon())
         checkpoint_at = housekeeping_at = lag_at = self._clock()
         while True:
             items = await log.take(BATCH_ROWS, wait=TICK_SECONDS)
@@ -214,6 +222,8 @@ class Relay:
             now, stopping = self._clock(), self._stopping.is_set()
             if progress.reached.lsn > checkpoint.lsn and (stopping or now >= checkpoint_at):
                 checkpoint, checkpoint_at = progress.reached, now + CHECKPOINT_SECONDS
+                if checkpoint.lsn >= progress.seen.lsn:
+                    progress.seen = await database.horizon()
                 await database.record(checkpoint)
                 log.confirm(checkpoint.lsn)
             if stopping:
@@ -243,14 +253,15 @@ class Relay:
         """Publish again what the broker has lost, if it has; returns the checkpoint to go on from."""
         checkpoints = await database.checkpoints()
         newest = checkpoints[0]
-        base, lost = await self._newest_in_stream(checkpoints, broker)
+        expired = await database.surely_past(self._options.stream_max_age)
+        base, lost = await self._newest_in_stream(checkpoints, broker, expired)
         if not lost:
             return newest
         self.status.tail_lost(base.at if base else None)
         # Should we crash on the way, another message of ours could by then have its old place and look like it.
         await database.record(replace(newest, stream_seq=NEVER_STORED))
         done = await self._publish_table(database, broker, base)
-        restored = Checkpoint(done.row_id, newest.lsn, done.stream_seq, newest.at)
+        restored = replace(newest, row_id=done.row_id, stream_seq=done.stream_seq)
         await database.record(restored, instead_of=[checkpoint.row_id for checkpoint in lost])
         return restored
 
@@ -265,7 +276,8 @@ class Relay:
         when everything before it has been published and a checkpoint says so.
         """
         temporary = f"{self._slot}_new"
-        begun_at = await database.now()
+        begun_at, horizon = await database.now(), await database.horizon()
+        expired = await database.surely_past(self._options.stream_max_age)
         async with replication.connect(self._url, self._options.wal_sender_timeout) as connection:
             snapshot = await connection.temporary_slot(temporary)
             self._pulse.begin()
@@ -273,18 +285,22 @@ class Relay:
                 return  # another relay was quicker
             checkpoints = await database.checkpoints()
             async with self._broker.connect() as broker:
-                base, lost = await self._newest_in_stream(checkpoints, broker)
+                base, lost = await self._newest_in_stream(checkpoints, broker, expired)
                 done = await self._publish_table(database, broker, base, snapshot)
             # Those of a server that this database was moved from may lie ahead in a log that is not ours.
             void = [each.row_id for each in checkpoints if each in lost or each.lsn > snapshot.lsn]
-            await database.record(Checkpoint(done.row_id, snapshot.lsn, done.stream_seq, begun_at), instead_of=void)
+            made = Checkpoint(done.row_id, snapshot.lsn, done.stream_seq, begun_at, horizon.xid)
+            await database.record(made, instead_of=void)
             await database.keep_slot(temporary, self._slot)
         self.status.slot_made(done.rows, first=not checkpoints)
 
     async def _newest_in_stream(
-        self, checkpoints: Sequence[Checkpoint], stream: LogReader
+        self, checkpoints: Sequence[Checkpoint], stream: LogReader, expired: datetime
     ) -> tuple[Checkpoint | None, list[Checkpoint]]:
-        """The newest checkpoint whose message is where it was, and those, newer than it, that the broker has lost."""
+        """The newest checkpoint whose message is where it was, and those, newer than it, that the broker has lost.
+
+        Messages from before `expired` have left the stream's head because they were old.
+        """
         bounds = await stream.bounds()
         lost: list[Checkpoint] = []
         for checkpoint in checkpoints:
@@ -293,8 +309,7 @@ class Relay:
             mark = await stream.message_at(checkpoint.stream_seq)
             if mark is not None and mark.row_id == self._message_id(checkpoint.row_id):
                 return checkpoint, lost
-            expired = utc_now() - checkpoint.at >= self._options.stream_max_age
-            if mark is None and expired and 0 < checkpoint.stream_seq < bounds.first:
+            if mark is None and checkpoint.at < expired and 0 < checkpoint.stream_seq < bounds.first:
                 return checkpoint, lost
             lost.append(checkpoint)
         return None, lost
@@ -306,10 +321,9 @@ class Relay:
         base: Checkpoint | None,
         snapshot: Snapshot | None = None,
     ) -> Republished:
-        """Publish the table's rows created since a checkpoint, or all of them."""
+        """Publish the table's rows that a checkpoint may not cover, or all of them."""
         row_id, stream_seq, count = (base.row_id, base.stream_seq, 0) if base else (0, 0, 0)
-        since = base.at - REACH_BACK if base else None
-        async with aclosing(database.rows_created_since(since, snapshot)) as chunks:
+        async with aclosing(database.rows_since(base.horizon if base else None, snapshot)) as chunks:
             async for rows in chunks:
                 for row, position in zip(rows, await self._publish(rows, broker), strict=True):
                     if position is not None and position > stream_seq:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import structlog
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.adapters.postgres.errors import translated_errors
 from shared.adapters.postgres.sagas import UNFINISHED
@@ -18,44 +18,71 @@ log = structlog.get_logger(__name__)
 EVERY_SECONDS = 30.0
 _AT_ONCE = 5000
 """Rows deleted by one statement, so that none takes long."""
+_READINGS = 24
+"""Stretches of time that the shortest retention is divided into: what is old may stay for one of them longer."""
 
 _GAUGES = text(f"""
 select
     (select count(*) from set_aside
         where (key, source) in (select key, source from set_aside where parked_at is not null)),
     (select count(*) from sagas where {UNFINISHED} and stuck),
-    (select coalesce(extract(epoch from now() - min(started_at)), 0) from sagas
+    (select coalesce(extract(epoch from greatest(now() - min(started_at), '0')), 0) from sagas
         where {UNFINISHED} and (due_at is not null or stuck))
 """)
+# A look adds what the clock says has passed since the last one, of whatever replica, but never more than the pause
+# between two looks of one: a clock that is set forward adds no more than that, one that is set back adds nothing.
+_READ_CLOCK = text("""
+update clock_readings set lived = lived + greatest(least(now() - latest, cast(:every as interval)), '0'),
+    earliest = least(earliest, now()), latest = now()
+where id = (select max(id) from clock_readings)
+""")
+_BEGIN_READING = text("""
+insert into clock_readings (id, lived, earliest, latest)
+select coalesce(max(id), 0) + 1, '0', now(), now() from clock_readings
+having count(*) filter (where lived < cast(:length as interval) and id = (select max(id) from clock_readings)) = 0
+on conflict do nothing
+""")
+_FORGET_READINGS = text("delete from clock_readings where id < (select max(id) from clock_readings) - :kept")
 # Older checkpoints are further apart: each second of the last ten minutes, then each minute.
 _THIN_CHECKPOINTS = text("""
 with numbered as (
     select partition, position,
         row_number() over (partition by partition, date_trunc('minute', at) order by position desc) as in_minute
-    from subscription_checkpoints where at < now() - interval '10 minutes'
+    from subscription_checkpoints where at not between now() - interval '10 minutes' and now()
 )
 delete from subscription_checkpoints old using numbered
 where (old.partition, old.position) = (numbered.partition, numbered.position) and in_minute > 1
 """)
-_FORGET_CHECKPOINTS = text("delete from subscription_checkpoints where at < now() - cast(:kept as interval)")
+_FORGET_CHECKPOINTS = text("delete from subscription_checkpoints where at < surely_past(cast(:kept as interval))")
 # What still waits must be known when it is sent again, however long it has waited. Of the others the oldest are looked
-# at, by their ids, so that it costs the same whether there is much to delete or nothing.
+# at, by their ids, and as many behind where the last look ended, round and round: so it costs the same whether there is
+# much to delete or nothing, and nothing hides behind what a clock that was ahead has dated.
 _FORGET_MESSAGES = text("""
 with oldest as (
     select message_id, handled_at from inbox where message_id not in (select message_id from set_aside)
-    order by message_id limit :at_once)
-delete from inbox using oldest
-where inbox.message_id = oldest.message_id and oldest.handled_at < now() - cast(:kept as interval)
+    order by message_id limit :at_once),
+others as (
+    select message_id, handled_at from inbox
+    where message_id > :after and message_id not in (select message_id from set_aside)
+    order by message_id limit :at_once),
+past as (select surely_past(cast(:kept as interval)) as at),
+deleted as (
+    delete from inbox using (select * from oldest union select * from others) as looked, past
+    where inbox.message_id = looked.message_id and looked.handled_at < past.at
+    returning 1)
+select (select count(*) from deleted),
+    (select case when count(*) = :at_once then max(message_id) else '' end from others)
 """)
 _FORGET_KEYS = text("""
 delete from idempotency_keys where id in (
-    select id from idempotency_keys where created_at < now() - cast(:kept as interval)
+    select id from idempotency_keys where created_at < surely_past(cast(:kept as interval))
     order by created_at limit :at_once)
 """)
 _FORGET_SAGAS = text("""
 delete from sagas where id in (
-    select id from sagas where phase in ('completed', 'undone') and updated_at < now() - cast(:kept as interval)
-    and started_at < now() - cast(:kept as interval) order by started_at limit :at_once)
+    select id from sagas where phase in ('completed', 'undone')
+    and updated_at < surely_past(cast(:kept as interval)) and started_at < surely_past(cast(:kept as interval))
+    order by started_at limit :at_once)
 """)
 
 
@@ -73,12 +100,8 @@ class Housekeeping:
 
     def __init__(self, engine: AsyncEngine, retention: Retention) -> None:
         self._engine = engine
-        self._purges = (
-            (_FORGET_MESSAGES, retention.inbox),
-            (_FORGET_SAGAS, retention.sagas),
-            (_FORGET_KEYS, retention.idempotency),
-        )
-        self._checkpoints = retention.inbox
+        self._retention = retention
+        self._looked_to = ""
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -101,9 +124,26 @@ class Housekeeping:
 
     async def once(self) -> None:
         """One round."""
+        kept = self._retention
         async with self._engine.connect() as connection:
+            await self._read_clock(connection)
             await connection.execute(_THIN_CHECKPOINTS)
-            await connection.execute(_FORGET_CHECKPOINTS, {"kept": self._checkpoints})
-            for purge, kept in self._purges:
-                while (await connection.execute(purge, {"kept": kept, "at_once": _AT_ONCE})).rowcount == _AT_ONCE:
+            await connection.execute(_FORGET_CHECKPOINTS, {"kept": kept.inbox})
+            while await self._forget_messages(connection) >= _AT_ONCE:
+                pass
+            for purge, age in ((_FORGET_SAGAS, kept.sagas), (_FORGET_KEYS, kept.idempotency)):
+                while (await connection.execute(purge, {"kept": age, "at_once": _AT_ONCE})).rowcount == _AT_ONCE:
                     pass
+
+    async def _read_clock(self, connection: AsyncConnection) -> None:
+        """Note that the service has run on, and what the clock says. See `schema.upgrade_5`."""
+        ages = (self._retention.inbox, self._retention.sagas, self._retention.idempotency)
+        length = min(ages) / _READINGS
+        await connection.execute(_READ_CLOCK, {"every": timedelta(seconds=EVERY_SECONDS)})
+        await connection.execute(_BEGIN_READING, {"length": length})
+        await connection.execute(_FORGET_READINGS, {"kept": max(ages) // length + 1})
+
+    async def _forget_messages(self, connection: AsyncConnection) -> int:
+        look = {"kept": self._retention.inbox, "at_once": _AT_ONCE, "after": self._looked_to}
+        deleted, self._looked_to = (await connection.execute(_FORGET_MESSAGES, look)).one()
+        return int(deleted)

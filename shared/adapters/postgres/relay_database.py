@@ -22,6 +22,8 @@ CHUNK_ROWS = 500
 CHUNK_EVENTS = 200
 """Fewer: they are decoded on the way, and what the relay has to publish meanwhile should not wait for long."""
 PURGE_ROWS = 5000
+SCAN_IDS = 10_000
+"""Ids of the outbox that one query looks through for what is to be published again, so that none takes long."""
 
 NEVER_STORED = -1
 """Stream sequence of a checkpoint whose message the broker is known to have lost."""
@@ -33,13 +35,38 @@ SlotState = Literal["ready", "missing", "lost"]
 class Checkpoint:
     """Everything that was committed before `lsn`, at the time `at`, is in the stream at or before `stream_seq`.
 
-    There is the message of the outbox row `row_id`. Both are 0 where nothing had been published yet.
+    There is the message of the outbox row `row_id`. Both are 0 where nothing had been published yet. Every transaction
+    that is committed at or after `lsn` has the id `horizon` or a higher one; None where this is not known.
     """
 
     row_id: int
     lsn: int
     stream_seq: int
     at: datetime
+    horizon: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """When the log ended at `lsn`, or before that, all transactions with ids below `xid` had ended.
+
+    So the commits of all these are in the log before `lsn`: for every place behind it, what is committed there has the
+    id `xid` or a higher one. No clock is involved, and it does not matter in which order ids and commits came.
+    """
+
+    xid: int
+    lsn: int
+
+
+_SERVER = "(select system_identifier from pg_control_system())"
+# `xmin` is the transaction that wrote a row; a row of the outbox is never written again. It is kept with 32 bits, so it
+# is compared by its distance, which holds as long as fewer than 2^31 transactions lie between. What a dump has restored
+# was written by the restoring transaction, on a server that knows no horizon yet.
+_NOT_BEFORE_HORIZON = """
+($3::bigint is null
+    or pg_snapshot_xmax(pg_current_snapshot())::text::bigint - $3 >= 1::bigint << 31
+    or (xmin::text::bigint - $3) & 4294967295 < 1::bigint << 31)
+"""
 
 
 class RelayDatabase:
@@ -47,13 +74,15 @@ class RelayDatabase:
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
+        self._purged_to = 0
 
     async def require_outbox(self) -> None:
         """Raises DatabaseUnavailable until the service's migrations have made the outbox and published it."""
         ready = await self._value(
             "select exists (select from pg_publication where pubname = $1)"
             " and coalesce(has_table_privilege(to_regclass('outbox'), 'select'), false)"
-            " and coalesce(has_table_privilege(to_regclass('relay_checkpoints'), 'insert'), false)",
+            " and coalesce(has_table_privilege(to_regclass('relay_checkpoints'), 'insert'), false)"
+            " and coalesce(has_table_privilege(to_regclass('clock_readings'), 'select'), false)",
             PUBLICATION,
         )
         if not ready:
@@ -63,6 +92,20 @@ class RelayDatabase:
         """The server's clock."""
         at: datetime = await self._value("select now()")
         return at
+
+    async def surely_past(self, age: timedelta) -> datetime:
+        """The moment before which everything is at least so old, also when the clock has been set meanwhile."""
+        at: datetime = await self._value("select surely_past($1)", age)
+        return at
+
+    async def horizon(self) -> Horizon:
+        """The horizon now. The snapshot is taken before the log's end is asked for."""
+        with database_faults():
+            record = await self._connection.fetchrow(
+                "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_current_wal_insert_lsn()::text"
+            )
+        xid, lsn = record
+        return Horizon(xid, parse_lsn(lsn))
 
     async def slot_state(self, slot: str) -> SlotState:
         """Whether the slot can be streamed from; `lost` when PostgreSQL has removed log that it needed."""
@@ -90,13 +133,14 @@ class RelayDatabase:
         return max(0, int(lag or 0))
 
     async def checkpoints(self) -> list[Checkpoint]:
-        """All checkpoints, the newest first."""
+        """All checkpoints, the newest first. Those of another server name no horizon: its transactions are others."""
         with database_faults():
             records = await self._connection.fetch(
-                "select row_id, lsn::text, stream_seq, at from relay_checkpoints as checkpoint"
+                f"select row_id, lsn::text, stream_seq, at, case when server = {_SERVER} then horizon end"
+                " from relay_checkpoints as checkpoint"
                 " order by checkpoint.lsn desc, stream_seq desc"  # not by its text
             )
-        return [Checkpoint(row_id, parse_lsn(lsn), stream_seq, at) for row_id, lsn, stream_seq, at in records]
+        return [Checkpoint(row_id, parse_lsn(lsn), *others) for row_id, lsn, *others in records]
 
     async def record(self, checkpoint: Checkpoint, instead_of: Sequence[int] = ()) -> None:
         """Write a checkpoint, and remove those of the rows `instead_of`."""
@@ -106,32 +150,39 @@ class RelayDatabase:
                     "delete from relay_checkpoints where row_id = any($1)", [checkpoint.row_id, *instead_of]
                 )
                 await self._connection.execute(
-                    "insert into relay_checkpoints (row_id, lsn, stream_seq, at)"
-                    " values ($1, '0/0'::pg_lsn + $2::numeric, $3, $4)",
+                    "insert into relay_checkpoints (row_id, lsn, stream_seq, at, horizon, server)"
+                    f" values ($1, '0/0'::pg_lsn + $2::numeric, $3, $4, $5, {_SERVER})",
                     checkpoint.row_id,
                     checkpoint.lsn,
                     checkpoint.stream_seq,
                     checkpoint.at,
+                    checkpoint.horizon,
                 )
 
-    async def rows_created_since(
-        self, at: datetime | None, snapshot: Snapshot | None = None
+    async def rows_since(
+        self, horizon: int | None, snapshot: Snapshot | None = None
     ) -> AsyncGenerator[list[OutboxRow]]:
-        """The outbox's rows created at or after `at` (None: all), in the order of their ids, in chunks.
+        """The outbox's rows of transactions not before `horizon` (None: all), in the order of their ids, in chunks.
 
-        One transaction, that of `snapshot` where one is given.
+        One transaction, that of `snapshot` where one is given. Reads the whole outbox: an index on what is so rarely
+        asked for would cost each row that is written more.
         """
         with database_faults():
             async with self._connection.transaction(isolation="repeatable_read", readonly=True):
                 if snapshot is not None:
                     await self._connection.execute(f"set transaction snapshot '{snapshot.name}'")
-                cursor = await self._connection.cursor(
-                    "select id, subject, key, headers, data from outbox"
-                    " where $1::timestamptz is null or created_at >= $1 order by id",
-                    at,
-                )
-                while chunk := await cursor.fetch(CHUNK_ROWS):
-                    yield [OutboxRow(*record) for record in chunk]
+                begin = await self._value("select min(id) from outbox")
+                while begin is not None:
+                    cursor = await self._connection.cursor(
+                        "select id, subject, key, headers, data from outbox"
+                        f" where id >= $1 and id < $2 and {_NOT_BEFORE_HORIZON} order by id",
+                        begin,
+                        begin + SCAN_IDS,
+                        horizon,
+                    )
+                    while chunk := await cursor.fetch(CHUNK_ROWS):
+                        yield [OutboxRow(*record) for record in chunk]
+                    begin = await self._value("select min(id) from outbox where id >= $1", begin + SCAN_IDS)
 
     async def committed_is_visible(self) -> None:
         """Return when every commit that the log has shown before this call can be seen in the tables.
@@ -162,18 +213,26 @@ class RelayDatabase:
     async def purge(self, retention: timedelta, published_before: datetime) -> int:
         """Delete rows older than the retention that were created before `published_before`; returns how many.
 
-        Looks at the oldest few thousand only, so that its cost is the same whether there is much to delete or nothing.
+        Looks at the oldest few thousand by their ids, and at as many behind where it looked the last time, round and
+        round: so its cost is the same whether there is much to delete or nothing, and no row hides behind others that
+        a clock that was ahead has dated.
         """
         with database_faults():
-            tag = await self._connection.execute(
-                "with oldest as (select id, created_at from outbox order by id limit $1)"
-                " delete from outbox using oldest where outbox.id = oldest.id"
-                " and oldest.created_at < least(now() - $2::interval, $3)",
+            deleted, self._purged_to = await self._connection.fetchrow(
+                "with oldest as (select id, created_at from outbox order by id limit $1),"
+                " others as (select id, created_at from outbox where id > $4 order by id limit $1),"
+                " past as (select least(surely_past($2), $3) as at),"
+                " looked as (select * from oldest union select * from others),"
+                " deleted as (delete from outbox using looked, past"
+                "  where outbox.id = looked.id and looked.created_at < past.at returning 1)"
+                " select (select count(*) from deleted),"
+                "  (select case when count(*) = $1 then max(id) else 0 end from others)",
                 PURGE_ROWS,
                 retention,
                 published_before,
+                self._purged_to,
             )
-        return int(tag.split()[-1])
+        return int(deleted)
 
     async def thin_checkpoints(self, retention: timedelta) -> None:
         """Keep one a minute of those older than five minutes, none past the retention, and always the newest."""
@@ -183,8 +242,8 @@ class RelayDatabase:
                 " row_number() over (partition by date_trunc('minute', at) order by lsn desc) as in_minute"
                 " from relay_checkpoints window newest_first as (order by lsn desc, stream_seq desc))"
                 " delete from relay_checkpoints using numbered where relay_checkpoints.row_id = numbered.row_id"
-                " and overall > 1 and (numbered.at < now() - $1::interval"
-                " or (in_minute > 1 and numbered.at < now() - interval '5 minutes'))",
+                " and overall > 1 and (numbered.at < surely_past($1)"
+                " or (in_minute > 1 and numbered.at not between now() - interval '5 minutes' and now()))",
                 retention,
             )
 

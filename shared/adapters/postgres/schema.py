@@ -72,6 +72,39 @@ def upgrade_4(service: "ServiceInfo") -> None:
     op.execute("alter table sagas set (fillfactor = 50)")
 
 
+def upgrade_5(service: "ServiceInfo") -> None:
+    """What is chosen by transactions instead of times, and a clock that is not believed.
+
+    `relay_checkpoints.horizon`: every transaction that commits after the checkpoint has this id or a higher one, on the
+    server that `server` names. Older checkpoints don't say.
+
+    `clock_readings` says how long the service has run, whatever the clock said meanwhile: each row is a stretch of that
+    time (`lived`) with the earliest clock that was seen in it. `surely_past(age)` is the moment before which nothing
+    was dated within the last `age` of it: not what a clock that jumps ahead makes look old, nor what was dated while it
+    was behind.
+    """
+    op.execute("alter table relay_checkpoints add column horizon bigint, add column server bigint")
+    op.execute("""
+        create table clock_readings (
+            id        bigint      primary key,
+            lived     interval    not null,
+            earliest  timestamptz not null,
+            latest    timestamptz not null
+        )
+    """)
+    op.execute("""
+        create function surely_past(age interval) returns timestamptz stable language sql as $$
+            select least(now() - age, (
+                select min(earliest) from (
+                    select earliest, sum(lived) over (order by id desc) - lived as since from clock_readings
+                ) stretch where since < age))
+        $$
+    """)
+    op.execute(f"grant select, insert, update, delete on clock_readings to {service.service_role}")
+    if service.publishes:
+        op.execute(f"grant select on clock_readings to {service.relay_role}")
+
+
 _TABLES = """
 create table events (
     aggregate    text        not null,

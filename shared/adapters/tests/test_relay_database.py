@@ -1,6 +1,7 @@
 """What the relay does to its tables."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from shared.adapters.postgres import relay_database
 from shared.adapters.postgres.relay_database import PURGE_ROWS, Checkpoint, RelayDatabase, open_database
 from shared.adapters.postgres.replication import DatabaseUnavailable
 from shared.runtime.provision import Database
@@ -36,6 +38,16 @@ async def sessions(database: Database) -> AsyncIterator[tuple[RelayDatabase, asy
     await service.close()
 
 
+@asynccontextmanager
+async def as_owner(database: Database) -> AsyncIterator[asyncpg.Connection]:
+    """A session of the role that owns the tables."""
+    connection = await asyncpg.connect(database.migrations_url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
 async def write(service: asyncpg.Connection, *created_at: datetime) -> list[int]:
     return [
         await service.fetchval(
@@ -45,6 +57,20 @@ async def write(service: asyncpg.Connection, *created_at: datetime) -> list[int]
         )
         for at in created_at
     ]
+
+
+async def write_many(service: asyncpg.Connection, count: int, age: timedelta) -> list[int]:
+    records = await service.fetch(
+        "insert into outbox (subject, key, headers, data, created_at)"
+        " select 's', 'k', '{}', '{}', now() - $1::interval from generate_series(1, $2) returning id",
+        age,
+        count,
+    )
+    return [record["id"] for record in records]
+
+
+async def ids_since(relay: RelayDatabase, horizon: int | None) -> list[int]:
+    return [row.id async for chunk in relay.rows_since(horizon) for row in chunk]
 
 
 async def left(service: asyncpg.Connection) -> list[int]:
@@ -105,11 +131,76 @@ async def test_the_newest_checkpoint_stays_however_old_it_is(database: Database)
         assert await relay.checkpoints() == [only]
 
 
-async def test_rows_come_in_the_order_of_their_ids_from_a_time_on(database: Database) -> None:
+async def test_rows_come_in_the_order_of_their_ids(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_database, "SCAN_IDS", 2)
     async with sessions(database) as (relay, service):
-        rows = await write(service, NOW, NOW - HOUR, NOW - 2 * HOUR)
-        assert [row.id async for chunk in relay.rows_created_since(None) for row in chunk] == rows
-        assert [row.id async for chunk in relay.rows_created_since(NOW - HOUR) for row in chunk] == rows[:2]
+        rows = await write(service, *[NOW] * 5)
+        async with as_owner(database) as owner:
+            await owner.execute("select setval('outbox_id_seq', 1000)")
+        rows += await write(service, *[NOW] * 5)
+        assert await ids_since(relay, None) == rows
+
+
+async def test_a_horizon_leaves_out_what_had_ended_and_nothing_else(database: Database) -> None:
+    async with sessions(database) as (relay, service):
+        await write(service, NOW, NOW)
+        open_meanwhile = service.transaction()
+        await open_meanwhile.start()
+        late = await write(service, NOW - DAY)  # its id is lower than that of the next row, which is committed before
+        other = await asyncpg.connect(database.url)
+        before = await write(other, NOW)
+        horizon = await relay.horizon()
+        await open_meanwhile.commit()
+        after = await write(other, NOW - DAY)
+        await other.close()
+        assert await ids_since(relay, horizon.xid) == [*late, *before, *after]
+        assert await ids_since(relay, (await relay.horizon()).xid) == []
+
+
+async def test_a_horizon_is_compared_across_the_end_of_the_numbers_of_transactions(database: Database) -> None:
+    """Rows keep the lower 32 bits of a transaction's number."""
+    async with sessions(database) as (relay, service):
+        rows = await write(service, NOW)
+        now = (await relay.horizon()).xid
+        assert await ids_since(relay, now - 10) == rows
+        assert await ids_since(relay, now + (1 << 32) - 10) == rows, "4294967296 transactions lie between the two"
+        assert await ids_since(relay, now - (1 << 31)) == rows, "too many lie between to tell"
+
+
+async def test_the_horizon_of_another_server_is_none(database: Database) -> None:
+    checkpoint = Checkpoint(7, 1, 70, NOW, horizon=1000)
+    async with sessions(database) as (relay, _):
+        await relay.record(checkpoint)
+        assert await relay.checkpoints() == [checkpoint]
+        async with as_owner(database) as owner:
+            await owner.execute("update relay_checkpoints set server = server + 1")
+        assert await relay.checkpoints() == [dataclasses.replace(checkpoint, horizon=None)]
+
+
+@pytest.mark.parametrize("age", [timedelta(days=-2), timedelta(minutes=1)], ids=["dated ahead", "young"])
+async def test_old_rows_are_found_behind_any_others(database: Database, age: timedelta) -> None:
+    async with sessions(database) as (relay, service):
+        in_front = await write_many(service, PURGE_ROWS + 10, age)
+        await write_many(service, PURGE_ROWS + 10, 3 * DAY)
+        behind = await write_many(service, 10, timedelta(0))
+        deleted = [await relay.purge(DAY, published_before=NOW) for _ in range(6)]
+        assert await left(service) == in_front + behind
+        assert max(deleted) <= 2 * PURGE_ROWS
+        await write_many(service, 10, 3 * DAY)  # it goes round
+        for _ in range(6):
+            await relay.purge(DAY, published_before=NOW)
+        assert await left(service) == in_front + behind
+
+
+async def test_checkpoints_dated_ahead_grow_sparse_too(database: Database) -> None:
+    minute = (NOW + DAY).replace(second=0, microsecond=0)
+    ahead = [Checkpoint(10 + second, 10 + second, 10, minute + timedelta(seconds=second)) for second in range(3)]
+    newest = Checkpoint(20, 20, 20, NOW)
+    async with sessions(database) as (relay, _):
+        for checkpoint in [*ahead, newest]:
+            await relay.record(checkpoint)
+        await relay.thin_checkpoints(DAY)
+        assert await relay.checkpoints() == [newest, ahead[-1]]
 
 
 async def test_a_database_without_tables_says_so(new_database: Callable[[str | ServiceInfo], Database]) -> None:

@@ -32,7 +32,7 @@ async def kept_house(database: Database) -> AsyncIterator[tuple[Housekeeping, An
     engine = PostgresDatabase(database.url)
     connection = await asyncpg.connect(database.migrations_url)
     try:
-        tables = "inbox, idempotency_keys, subscription_checkpoints, set_aside, sagas, events, outbox"
+        tables = "inbox, idempotency_keys, subscription_checkpoints, set_aside, sagas, events, outbox, clock_readings"
         await connection.execute(f"truncate {tables}")
         yield Housekeeping(engine.engine, Retention(inbox=8 * DAY, sagas=16 * DAY, idempotency=DAY)), connection
     finally:
@@ -116,6 +116,69 @@ async def test_all_that_is_old_goes_however_much_it_is(provisioned: Database, mo
         )
         await house.once()
         assert await column(connection, "select count(*) from inbox") == [0]
+
+
+@pytest.mark.parametrize("days", [-2, 1], ids=["dated ahead", "young"])
+async def test_what_is_old_is_found_behind_anything(
+    provisioned: Database, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    monkeypatch.setattr(housekeeping, "_AT_ONCE", 10)
+    async with kept_house(provisioned) as (house, connection):
+        await connection.execute(f"""
+            insert into inbox select 'a' || n, 'r', null, now() - interval '{days} days' from generate_series(1, 25) n;
+            insert into inbox select 'b' || n, 'r', null, now() - interval '9 days' from generate_series(1, 25) n;
+            insert into inbox select 'c' || n, 'r', null, now() from generate_series(1, 5) n;
+        """)
+        for _ in range(6):
+            await house.once()
+        assert await column(connection, "select count(*) from inbox where message_id like 'b%'") == [0]
+        assert await column(connection, "select count(*) from inbox") == [30]
+
+
+async def test_nothing_is_old_because_a_clock_was_set(provisioned: Database) -> None:
+    """Ten days ahead since a message was handled; or it was handled while the clock was ten days behind."""
+    async with kept_house(provisioned) as (house, connection):
+        await house.once()
+        await connection.execute("""
+            insert into inbox values ('handled just now', 'r', null, now() - interval '10 days');
+            insert into idempotency_keys values ('new', 1, '', '{}', now() - interval '10 days');
+            update clock_readings set earliest = earliest - interval '10 days', latest = latest - interval '10 days';
+        """)
+        await house.once()
+        await house.once()
+        assert await column(connection, "select message_id from inbox") == ["handled just now"]
+        assert await column(connection, "select id from idempotency_keys") == ["new"]
+        assert await column(connection, "select sum(lived) < interval '1 minute' from clock_readings") == [True]
+        # The service has run on for two days, and then for seven more.
+        run_on = "insert into clock_readings select max(id) + 1, {}, now(), now() from clock_readings"
+        await connection.execute(run_on.format("interval '2 days'"))
+        await house.once()
+        assert await column(connection, "select message_id from inbox") == ["handled just now"]
+        assert await column(connection, "select id from idempotency_keys") == []
+        await connection.execute(run_on.format("interval '7 days'"))
+        await house.once()
+        assert await column(connection, "select message_id from inbox") == []
+
+
+async def test_time_that_the_service_did_not_run_makes_nothing_old(provisioned: Database) -> None:
+    async with kept_house(provisioned) as (house, connection):
+        for latest in ("now() - interval '1 year'", "now() + interval '1 year'", "now() - interval '3 seconds'"):
+            await house.once()
+            await connection.execute(f"update clock_readings set latest = {latest}")
+        await house.once()
+        lived = (await column(connection, "select sum(lived) from clock_readings"))[0]
+        assert timedelta(seconds=33) <= lived < timedelta(seconds=33) + timedelta(minutes=1)
+
+
+async def test_readings_of_the_clock_are_kept_for_as_long_as_anything(provisioned: Database) -> None:
+    async with kept_house(provisioned) as (house, connection):
+        await connection.execute(
+            "insert into clock_readings select n, '1 hour', now(), now() from generate_series(1, 1000) n"
+        )
+        await house.once()
+        kept = (await column(connection, "select count(*) from clock_readings"))[0]
+        assert 16 * 24 <= kept <= 16 * 24 + 2
+        assert (await column(connection, "select max(id) from clock_readings"))[0] == 1001
 
 
 async def test_the_older_checkpoints_are_the_further_they_are_apart(provisioned: Database) -> None:

@@ -1,0 +1,11 @@
+"""Checkpoints name transactions, and how long the service has run is kept beside what its clock said."""
+
+from shared.adapters.postgres import schema
+from shared.runtime.topology import BY_NAME
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    schema.upgrade_5(BY_NAME["kitchen"])
