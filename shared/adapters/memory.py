@@ -5,7 +5,7 @@ One transaction at a time, so each sees all that went before; a transaction that
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import replace
@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any, Generic, TypeVar
 
-from shared.core.clock import Clock, utc_now
+from shared.core.clock import Clock, Due, utc_now
 from shared.core.errors import Conflict, LeaseLost
 from shared.eventsourcing.aggregate import Entity
 from shared.eventsourcing.store import History, Snapshot, StoredEvent
@@ -222,12 +222,12 @@ class _WaitingRoom:
     async def blocked(self, lines: Sequence[Line]) -> set[Line]:
         return {message.line for message in self._waiting.values()} & set(lines)
 
-    async def heads(self, partition: int, now: datetime, limit: int) -> Sequence[SetAside]:
-        due = [head for head in self._heads(partition) if head.parked_at is None and head.retry_at <= now]
-        return sorted(due, key=lambda head: (head.retry_at, head.seq))[:limit]
+    async def heads(self, partition: int, due: Due, limit: int) -> Sequence[SetAside]:
+        heads = [head for head in self._heads(partition) if head.parked_at is None and due.has_come(head.retry_at)]
+        return sorted(heads, key=lambda head: (head.retry_at, head.seq))[:limit]
 
-    async def next_due(self, partition: int) -> datetime | None:
-        return min((head.retry_at for head in self._heads(partition) if head.parked_at is None), default=None)
+    async def next_due(self, partition: int, due: Due) -> datetime | None:
+        return _earliest(due, (head.retry_at for head in self._heads(partition) if head.parked_at is None))
 
     async def write(self, changes: Sequence[SetAsideChange]) -> None:
         for change in changes:
@@ -309,9 +309,10 @@ class _Positions:
         now = self._database.clock()
         present = self._database.holders.get(partition)
         until = present[1] if present else self._database.let_go.get(partition)
-        if patient and (until is None or until > now):
+        lasts = until is not None and not Due(now, 2 * lease).has_come(until)
+        if patient and (until is None or lasts):
             return False
-        if present and present[0] != holder and present[0] in self._database.alive and present[1] > now:
+        if present and present[0] != holder and present[0] in self._database.alive and lasts:
             return False
         _put(self._database.holders, partition, (holder, now + lease), self._undo)
         return True
@@ -346,19 +347,19 @@ class _Positions:
         _put(self._database.checkpoints, partition, [mark, *others], self._undo)
 
     async def checkpoints(self, partition: int) -> Sequence[Mark]:
-        return self._database.checkpoints.get(partition, [])
+        return sorted(self._database.checkpoints.get(partition, []), key=lambda mark: mark.position, reverse=True)
 
 
 class _SagaTimers:
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
-    async def due(self, now: datetime, limit: int) -> Sequence[tuple[str, str]]:
-        due = sorted((saga.due_at, saga.id, saga.correlation_id) for saga in self._sagas() if saga.due_at)
-        return [(id_, correlation_id) for due_at, id_, correlation_id in due if due_at <= now][:limit]
+    async def due(self, due: Due, limit: int) -> Sequence[tuple[str, str]]:
+        waiting = sorted((saga.due_at, saga.id, saga.correlation_id) for saga in self._sagas() if saga.due_at)
+        return [(id_, correlation_id) for due_at, id_, correlation_id in waiting if due.has_come(due_at)][:limit]
 
-    async def next_due(self) -> datetime | None:
-        return min((saga.due_at for saga in self._sagas() if saga.due_at), default=None)
+    async def next_due(self, due: Due) -> datetime | None:
+        return _earliest(due, (saga.due_at for saga in self._sagas() if saga.due_at))
 
     async def unfinished(self, wanted: SagaFilter, limit: int) -> Sequence[SagaInstance]:
         found = [
@@ -374,6 +375,10 @@ class _SagaTimers:
 
     def _sagas(self) -> list[SagaInstance]:
         return [copy(saga) for saga in self._database.tables[SagaInstance].values() if isinstance(saga, SagaInstance)]
+
+
+def _earliest(due: Due, times: Iterable[datetime]) -> datetime | None:
+    return min((due.now if due.has_come(at) else at for at in times), default=None)
 
 
 def _append(values: list[T], value: T, undo: Undo) -> None:

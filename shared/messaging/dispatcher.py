@@ -12,6 +12,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Generic, TypeVar
 
 import structlog
@@ -33,6 +34,10 @@ from shared.unit_of_work import AlreadyWritten, UnitOfWork
 
 U = TypeVar("U", bound=UnitOfWork)
 log = structlog.get_logger(__name__)
+
+
+_LATEST = timedelta(minutes=1)
+"""By how much a busy service is late with what it tries again."""
 
 
 class Unhandleable(Exception):
@@ -165,7 +170,7 @@ class Dispatcher(Generic[U]):
 
     def _wait_or_refuse(self, uow: U, waiting: SetAside, arrival: _Arrival, error: NotYet) -> None:
         """Until the grace period ends it waits; then a command is refused, and all else has failed."""
-        if self._clock() < waiting.set_aside_at + self._policy.grace:
+        if self._waited(waiting) < self._policy.grace:
             uow.set_aside(PutBack(self._not_yet(waiting, error)))
         elif isinstance(arrival.message, Command):
             self._take_up(uow, waiting, self._refuse_or_raise(uow, arrival, error))
@@ -286,14 +291,12 @@ class Dispatcher(Generic[U]):
     def _not_yet(self, waiting: SetAside, error: NotYet) -> SetAside:
         """Tried again soon at first, as what is missing is mostly on its way: after 20 ms, then half of the time it
         has waited already."""
-        now = self._clock()
-        pause = max((now - waiting.set_aside_at) / 2, self._policy.retry / 25)
-        deadline = waiting.set_aside_at + self._policy.grace
-        return dataclasses.replace(waiting, retry_at=min(now + pause, deadline), error=_storable(error.message))
+        waited = self._waited(waiting)
+        pause = min(max(waited / 2, self._policy.retry / 25), self._policy.grace - waited)
+        return dataclasses.replace(self._again_after(waiting, pause), error=_storable(error.message))
 
     def _failed(self, waiting: SetAside, error: BaseException) -> SetAside:
         attempts = waiting.attempts + 1
-        now = self._clock()
         gives_up = isinstance(error, Unhandleable | NotYet) or attempts >= self._policy.attempts
         log.log(
             40 if gives_up else 30,
@@ -305,12 +308,26 @@ class Dispatcher(Generic[U]):
             error=repr(error),
         )
         return dataclasses.replace(
-            waiting,
+            self._again_after(waiting, self._policy.retry_after(attempts)),
             attempts=attempts,
-            retry_at=now + self._policy.retry_after(attempts),
-            parked_at=now if gives_up else None,
+            parked_at=self._clock() if gives_up else None,
             error=_storable(str(error) or repr(error)),
         )
+
+    def _waited(self, waiting: SetAside) -> timedelta:
+        """How long it has waited: its pauses, and how much later than planned it is tried.
+
+        If that is more than _LATEST, or less than nothing, the clock was set or nobody was there to try it: then only
+        the pauses count. So nothing is given up because a clock jumps, and nothing waits for longer.
+        """
+        late = self._clock() - waiting.retry_at
+        planned = waiting.retry_at - waiting.set_aside_at
+        return planned + late if timedelta(0) <= late <= _LATEST else planned
+
+    def _again_after(self, waiting: SetAside, pause: timedelta) -> SetAside:
+        """It is tried again after a pause. Both times are of the same clock, whatever that was set to since."""
+        now = self._clock()
+        return dataclasses.replace(waiting, set_aside_at=now - self._waited(waiting), retry_at=now + pause)
 
 
 def failed_by_itself(error: BaseException) -> bool:

@@ -79,21 +79,24 @@ class HeldPartition(Generic[U]):
         units: Units[U],
         dispatcher: Dispatcher[U],
         clock: Clock,
+        steady: Clock,
         most_parked: int = 10_000,
         overtime: Overtime | None = None,
     ) -> None:
+        """`clock` dates what is stored; by `steady` goes what is only waited for here."""
         self._lease = lease
         self._units = units
         self._dispatcher = dispatcher
         self._clock = clock
-        self._renewed_at = self._looked_at = clock()
+        self._steady = steady
+        self._renewed_at = self._looked_at = steady()
         self._most_parked = most_parked
         self._overtime = overtime or Overtime()
         self._checkpoint_at: datetime | None = None
         self.crowded = False
         """So many messages wait for an operator that no more should be read: the stream has room for them."""
-        self.next_due: datetime | None = clock()
-        """When a set-aside message or a saga is due; None if none waits."""
+        self.next_due: datetime | None = steady()
+        """When, by the steady clock, a set-aside message or a saga is due; None if none waits."""
         self._smooth = False
         """Nothing is set aside, which only the holder of a partition does, and since the last look nothing has come
         twice: so neither is looked for."""
@@ -117,17 +120,17 @@ class HeldPartition(Generic[U]):
 
     async def work_due(self) -> None:
         """Retries set-aside messages and wakes sagas that are due; renews the lease when it has not been for long."""
-        now = self._clock()
+        now = self._steady()
         if now - self._looked_at >= self._lease.duration / 3:
             await self.look_for_due()
         if self.next_due is not None and self.next_due <= now:
-            tried = 0
+            tried, since = 0, self._clock()
             # What is left then is due after the next batch: a crowd must not hold up what comes, or the process's end.
-            while tried < _DUE_AT_ONCE and (waiting := await self._due_messages(now)):
+            while tried < _DUE_AT_ONCE and (waiting := await self._due_messages(since)):
                 for message in waiting:
                     await self._retry(message)
                 tried += len(waiting)
-            for id_, correlation_id in await self._due_sagas(now):
+            for id_, correlation_id in await self._due_sagas(since):
                 await self._wake(id_, correlation_id)
             await self.look_for_due()
         if now - self._renewed_at >= self._lease.duration / 3:
@@ -145,14 +148,16 @@ class HeldPartition(Generic[U]):
 
     async def look_for_due(self) -> None:
         """Finds out what is due next. Others make something due too: an API that starts sagas, an operator."""
+        now = self._clock()
         async with self._units.begin() as uow:
-            due = [await uow.transaction.waiting_room.next_due(self._lease.partition)]
+            messages, sagas = uow.policy.messages_due(now), uow.policy.sagas_due(now)
+            due = [await uow.transaction.waiting_room.next_due(self._lease.partition, messages)]
             if self._lease.partition == 0:
-                due.append(await uow.transaction.saga_timers.next_due())
+                due.append(await uow.transaction.saga_timers.next_due(sagas))
             self.crowded = await uow.transaction.waiting_room.is_crowded(self._most_parked)
             self._smooth = await uow.transaction.waiting_room.is_empty()
-        self.next_due = min((at for at in due if at is not None), default=None)
-        self._looked_at = self._clock()
+        self._looked_at = self._steady()
+        self.next_due = min((self._looked_at + (at - now) for at in due if at is not None), default=None)
 
     async def _together(self, batch: Sequence[Received]) -> None:
         async with self._units.begin(recalling=True) as uow:
@@ -221,7 +226,7 @@ class HeldPartition(Generic[U]):
         return await work()
 
     async def _fence(self, uow: U, mark: Mark | None) -> None:
-        now = self._clock()
+        now = self._steady()
         positions = uow.transaction.positions
         await positions.advance(self._lease.partition, self._lease.holder, mark, self._lease.duration)
         if mark and (self._checkpoint_at is None or now - self._checkpoint_at >= _CHECKPOINT_EVERY):
@@ -231,19 +236,20 @@ class HeldPartition(Generic[U]):
 
     async def _due_messages(self, now: datetime) -> Sequence[SetAside]:
         async with self._units.begin() as uow:
-            return await uow.transaction.waiting_room.heads(self._lease.partition, now, _DUE_AT_ONCE)
+            due = uow.policy.messages_due(now)
+            return await uow.transaction.waiting_room.heads(self._lease.partition, due, _DUE_AT_ONCE)
 
     async def _due_sagas(self, now: datetime) -> Sequence[tuple[str, str]]:
         """Sagas are woken by the holder of the first partition, whatever partition their replies come in."""
         if self._lease.partition != 0:
             return []
         async with self._units.begin() as uow:
-            return await uow.transaction.saga_timers.due(now, _DUE_AT_ONCE)
+            return await uow.transaction.saga_timers.due(uow.policy.sagas_due(now), _DUE_AT_ONCE)
 
     def _expect(self, uow: U) -> None:
-        due = uow.next_due()
-        if due is not None and (self.next_due is None or due < self.next_due):
-            self.next_due = due
+        if (at := uow.next_due()) is not None:
+            due = self._steady() + (at - self._clock())
+            self.next_due = due if self.next_due is None else min(due, self.next_due)
         self._smooth = self._smooth and not uow.sets_aside()
 
 

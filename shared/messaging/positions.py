@@ -35,4 +35,4 @@ class Positions(Protocol):
         """Remembers a position to go back to."""
 
     async def checkpoints(self, partition: int) -> Sequence[Mark]:
-        """The positions remembered, the newest first."""
+        """The positions remembered, the furthest first: each that the stream still confirms is one to go back to."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from shared.core.clock import Due
 from shared.messaging.envelope import Received
 
 
@@ -46,7 +47,7 @@ class PutAside:
 
 @dataclass(frozen=True, slots=True)
 class PutBack:
-    """It waits on: its attempts, retry_at, parked_at and error have changed."""
+    """It waits on: its attempts, set_aside_at, retry_at, parked_at and error have changed."""
 
     message: SetAside
 
@@ -85,11 +86,11 @@ class WaitingRoom(Protocol):
     async def blocked(self, lines: Sequence[Line]) -> set[Line]:
         """Those of the lines that have a message waiting."""
 
-    async def heads(self, partition: int, now: datetime, limit: int) -> Sequence[SetAside]:
+    async def heads(self, partition: int, due: Due, limit: int) -> Sequence[SetAside]:
         """The first message of each line, where it is due and not parked; the longest due first."""
 
-    async def next_due(self, partition: int) -> datetime | None:
-        """When the next head is due."""
+    async def next_due(self, partition: int, due: Due) -> datetime | None:
+        """When the next head is due: now at the earliest."""
 
     async def write(self, changes: Sequence[SetAsideChange]) -> None:
         """Carries the changes out in order."""

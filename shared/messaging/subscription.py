@@ -56,6 +56,7 @@ class Subscription(Generic[U]):
         units: Callable[[Database], Units[U]],
         dispatcher: Dispatcher[U],
         clock: Clock,
+        steady: Clock,
         lease: timedelta,
         batch_size: int,
         most_parked: int = 10_000,
@@ -63,7 +64,10 @@ class Subscription(Generic[U]):
         partitions: int = 1,
         replica: int | None = None,
     ) -> None:
-        """Of as many partitions as there are; `replica` is the number that all subscriptions of a process have."""
+        """Of as many partitions as there are; `replica` is the number that all subscriptions of a process have.
+
+        `clock` dates what is stored; by `steady` goes what is only waited for here.
+        """
         self._partition = partition
         self._routes = routes
         self._sessions = sessions
@@ -71,6 +75,7 @@ class Subscription(Generic[U]):
         self._units = units
         self._dispatcher = dispatcher
         self._clock = clock
+        self._steady = steady
         self._lease = lease
         self._batch_size = self._at_once = batch_size
         self._most_parked = most_parked
@@ -116,7 +121,9 @@ class Subscription(Generic[U]):
             await self._take(units, lease)
             if self._stop.is_set():
                 return
-            held = HeldPartition(lease, units, self._dispatcher, self._clock, self._most_parked, self._overtime)
+            held = HeldPartition(
+                lease, units, self._dispatcher, self._clock, self._steady, self._most_parked, self._overtime
+            )
             try:
                 while not (self._stop.is_set() or self._gives_back):
                     await self._read(connection, units, held)
@@ -163,19 +170,19 @@ class Subscription(Generic[U]):
             if self.unavailable is not None:
                 log.info("subscription reads", partition=self._partition, position=position)
             self.unavailable = None
-            idle_since = compared_at = self._clock()
-            while not (self._stop.is_set() or self._gives_back) and self._clock() - idle_since < self._idle:
+            idle_since = compared_at = self._steady()
+            while not (self._stop.is_set() or self._gives_back) and self._steady() - idle_since < self._idle:
                 if held.crowded:
                     await self._wait_for_room(held)
-                    idle_since = self._clock()
+                    idle_since = self._steady()
                 elif batch := await self._take_from(feed, held):
-                    idle_since = self._clock()
+                    idle_since = self._steady()
                     metrics.BATCH_SIZE.observe(len(batch))
                     await self._handle(batch, held)
                 await held.work_due()
-                if self._clock() - compared_at >= self._lease / 3:
+                if self._steady() - compared_at >= self._lease / 3:
                     await self._compare_shares(units)
-                    compared_at = self._clock()
+                    compared_at = self._steady()
                 self._backoff.reset()
 
     async def _wait_for_room(self, held: HeldPartition[U]) -> None:
@@ -200,7 +207,7 @@ class Subscription(Generic[U]):
     async def _take_from(self, feed: Feed, held: HeldPartition[U]) -> list[Received]:
         wait = self._lease / 3
         if held.next_due is not None:
-            wait = min(wait, max(held.next_due - self._clock(), timedelta(0)))
+            wait = min(wait, max(held.next_due - self._steady(), timedelta(0)))
         received: list[Received] = []
 
         async def take() -> None:
@@ -246,7 +253,7 @@ class Subscription(Generic[U]):
             return mark.position
         metrics.BROKER_LOST_TAIL.inc()
         for checkpoint in checkpoints:
-            if await connection.message_at(checkpoint.position) == checkpoint:
+            if checkpoint.position <= bounds.last and await connection.message_at(checkpoint.position) == checkpoint:
                 log.error("the broker has lost messages", position=mark.position, back_to=checkpoint.position)
                 await held.move_to(checkpoint)
                 return checkpoint.position

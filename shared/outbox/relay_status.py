@@ -1,6 +1,7 @@
 """What the outside can know of a relay: metrics, readiness, and one log line a change."""
 
 import re
+import time
 from datetime import datetime
 from logging import INFO, WARNING
 
@@ -34,7 +35,7 @@ class RelayStatus:
         self._log = structlog.get_logger().bind(relay=service, database=database)
         self._told: set[str] = set()  # since it last published
         self._has_published = False  # until then there is nothing odd about waiting
-        self._behind_since: datetime | None = None
+        self._behind_since: float | None = None  # of the steady clock
         self._connected = CONNECTED.labels(database)
         self._lag_bytes = LAG_BYTES.labels(database)
         self._published = PUBLISHED.labels(database)
@@ -58,7 +59,7 @@ class RelayStatus:
     def waiting(self, reason: str) -> None:
         """It can't publish; tried again and again, so each reason is logged once, whatever numbers are in it."""
         if self.waiting_for is None:
-            self._behind_since = self._behind_since or utc_now()
+            self._behind_since = self._behind_since or time.monotonic()
         if self._is_new(reason):
             self._log.log(WARNING if self._has_published else INFO, "relay waits", reason=reason)
         self.waiting_for, self.stands_by = reason, False
@@ -84,7 +85,11 @@ class RelayStatus:
 
     def behind(self, since: datetime | None) -> None:
         """There is something to publish that was committed at this time, if that is known already."""
-        self._behind_since = since or self._behind_since or utc_now()
+        now = time.monotonic()
+        if since is not None:
+            self._behind_since = now - max(0.0, (utc_now() - since).total_seconds())
+        else:
+            self._behind_since = self._behind_since or now
 
     def caught_up(self) -> None:
         """There is nothing more to publish."""
@@ -128,4 +133,4 @@ class RelayStatus:
         return not known
 
     def _lag_seconds(self) -> float:
-        return 0.0 if self._behind_since is None else max(0.0, (utc_now() - self._behind_since).total_seconds())
+        return 0.0 if self._behind_since is None else time.monotonic() - self._behind_since

@@ -16,7 +16,7 @@ from sqlalchemy import Table
 from shared.adapters.nats.broker import NatsBroker
 from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.postgres.database import PostgresDatabase
-from shared.core.clock import Clock, utc_now
+from shared.core.clock import Clock, SteadyClock, utc_now
 from shared.core.messages import Event
 from shared.core.policy import Policy
 from shared.eventsourcing.aggregate import Entity
@@ -104,6 +104,7 @@ def _subscriptions(
     units: Units[UnitOfWork],
     dispatcher: Dispatcher[UnitOfWork],
     clock: Clock,
+    steady: Clock,
 ) -> list[Subscription[UnitOfWork]]:
     replica = new_replica()
     return [
@@ -115,6 +116,7 @@ def _subscriptions(
             units=units.on,
             dispatcher=dispatcher,
             clock=clock,
+            steady=steady,
             lease=timedelta(seconds=settings.lease_seconds),
             batch_size=settings.batch_size,
             most_parked=settings.most_parked,
@@ -164,6 +166,7 @@ class ServiceContainer(containers.DeclarativeContainer):
 
     settings = providers.Singleton(ServiceSettings)
     clock: providers.Provider[Clock] = providers.Object(utc_now)
+    steady: providers.Provider[Clock] = providers.Singleton(SteadyClock)
     policy = providers.Singleton(_policy, settings)
     database: providers.Provider[Any] = providers.Singleton(_postgres, info, settings, tables)
     nats_address = providers.Singleton(_nats_address, settings)
@@ -173,7 +176,9 @@ class ServiceContainer(containers.DeclarativeContainer):
     dispatcher: providers.Provider[Dispatcher[UnitOfWork]] = providers.Singleton(Dispatcher, handlers, policy, clock)
     repairs = providers.Singleton(Repairs, units, dispatcher, clock)
     routes = providers.Singleton(_routes, info, handlers, sagas)
-    subscriptions = providers.Singleton(_subscriptions, settings, routes, database, broker, units, dispatcher, clock)
+    subscriptions = providers.Singleton(
+        _subscriptions, settings, routes, database, broker, units, dispatcher, clock, steady
+    )
     service = providers.Singleton(
         Service,
         migrate=providers.Singleton(_migration, info, settings),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from shared.core.clock import Due
 from shared.eventsourcing.aggregate import Entity
 from shared.saga.machine import Phase, Position
 from shared.serialization import Json
@@ -63,11 +64,11 @@ class SagaFilter:
 class SagaTimers(Protocol):
     """Which sagas need attention though no message comes, in one transaction."""
 
-    async def due(self, now: datetime, limit: int) -> Sequence[tuple[str, str]]:
+    async def due(self, due: Due, limit: int) -> Sequence[tuple[str, str]]:
         """Id and correlation id of those that are due, the longest due first."""
 
-    async def next_due(self) -> datetime | None:
-        """When the next one is due."""
+    async def next_due(self, due: Due) -> datetime | None:
+        """When the next one is due: now at the earliest."""
 
     async def unfinished(self, wanted: SagaFilter, limit: int) -> Sequence[SagaInstance]:
         """The first of those that have not ended, the oldest first."""

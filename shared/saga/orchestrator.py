@@ -92,7 +92,8 @@ class Sagas:
     async def wake(self, id_: str) -> None:
         """Does what is due: sends the command again that got no reply, or tries the refused step again."""
         instance = await self._uow.saga_instances.find(id_)
-        if instance is None or instance.due_at is None or instance.due_at > self._uow.clock():
+        due = self._uow.policy.sagas_due(self._uow.clock())
+        if instance is None or instance.due_at is None or not due.has_come(instance.due_at):
             return
         if instance.awaiting is not None:
             instance.resends += 1

@@ -136,7 +136,7 @@ class SagaTest(Generic[U]):
         self.now += time
 
         async def wake(uow: U) -> None:
-            for id_, correlation_id in await uow.transaction.saga_timers.due(self.now, 100):
+            for id_, correlation_id in await uow.transaction.saga_timers.due(uow.policy.sagas_due(self.now), 100):
                 with uow.attempt(Cause(correlation_id, new_id(), "")):
                     await uow.sagas.wake(id_)
 

@@ -9,7 +9,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.adapters.nats.stream import StreamLimits
-from shared.core.clock import utc_now
+from shared.core.clock import SteadyClock, utc_now
 from shared.core.policy import Policy
 from shared.eventsourcing.aggregate import Entity
 from shared.messaging.broker import Broker, Mark, Publication, subject_of
@@ -59,7 +59,7 @@ class Replica:
         units = wallet_units(sessions, utc_now, Policy())
         self.subscription = Subscription(
             0, [HEARD], sessions=sessions, broker=broker, units=units.on, dispatcher=dispatcher, clock=utc_now,
-            lease=lease, batch_size=50, **options,
+            steady=SteadyClock(), lease=lease, batch_size=50, **options,
         )  # fmt: skip
         self.units = units
         self.task = asyncio.create_task(self.subscription.run())

@@ -254,6 +254,34 @@ async def test_it_waits_until_the_grace_period_ends_and_is_refused_then() -> Non
     assert service.replies() == [("c1", Refused.type_name)] * 2
 
 
+@pytest.mark.parametrize("hours", [-6, 6])
+async def test_the_grace_period_is_as_long_as_it_is_when_the_clock_is_set(hours: int) -> None:
+    service = WalletService()
+    begun = service.steady()
+    await service.handle(deposit("c1"))
+    for by in (hours, -hours, -hours, hours):
+        service.set_clock(by=by * timedelta(hours=1))
+        await service.work_due(SECOND)
+        assert service.waiting() == ["c1"]
+        assert service.partition.next_due is not None
+        assert service.partition.next_due <= begun + GRACE
+    while service.waiting():
+        assert service.partition.next_due is not None
+        await service.work_due(max(service.partition.next_due - service.steady(), timedelta(0)))
+        assert service.steady() - begun < GRACE + 5 * SECOND
+    assert service.replies() == [("c1", Refused.type_name)]
+
+
+async def test_time_in_which_nobody_could_try_it_is_no_grace() -> None:
+    service = WalletService()
+    await service.handle(deposit("c1"))
+    await service.work_due(timedelta(days=1))  # the service was away
+    assert service.waiting() == ["c1"]
+    await service.open("w")
+    await service.work_due(SECOND)
+    assert service.waiting() == []
+
+
 async def test_an_event_that_waited_in_vain_is_parked() -> None:
     service = WalletService(heard=note)
     await service.handle(heard("e1"), heard("e2"))

@@ -144,7 +144,7 @@ async def test_sagas_are_woken_by_the_holder_of_the_first_partition_alone() -> N
     service.database.outbox.clear()
     service.database.holders[1] = (1, NOON + LEASE)
     service.clock.advance(LEASE / 2)
-    second = HeldPartition(Lease(1, 1, LEASE), service.units, service.dispatcher, service.clock)
+    second = HeldPartition(Lease(1, 1, LEASE), service.units, service.dispatcher, service.clock, service.clock)
     await second.work_due()
     assert (service.sent(), second.next_due) == ([], None)
     await service.partition.work_due()
@@ -162,6 +162,36 @@ async def test_a_partition_knows_when_what_it_did_itself_is_due() -> None:
     assert service.partition.next_due == service.clock.now + service.policy.step_timeout
     await service.handle(deposit("c2", "nobody"))
     assert service.partition.next_due == service.clock.now + service.policy.retry / 25
+
+
+@pytest.mark.parametrize("hours", [-6, 6])
+async def test_a_clock_that_is_set_delays_no_retry_and_no_renewal(hours: int) -> None:
+    service = WalletService()
+    await service.handle(deposit("c1"))
+    await service.work_due()
+    service.set_clock(by=hours * timedelta(hours=1))
+    await service.open("w")
+    assert service.partition.next_due is not None
+    assert service.partition.next_due - service.steady() <= service.policy.retry / 25
+    await service.work_due(SECOND)
+    assert (service.waiting(), await service.balance("w")) == ([], 1)
+    renewed = service.database.holders[0][1]
+    service.set_clock(by=-2 * hours * timedelta(hours=1))
+    await service.work_due(LEASE / 4)
+    assert service.database.holders[0][1] == renewed, "it is not time yet"
+    await service.work_due(LEASE / 4)
+    assert service.database.holders[0][1] == service.clock.now + LEASE
+
+
+@pytest.mark.parametrize("hours", [-6, 6])
+async def test_a_clock_that_is_set_delays_no_saga_that_waits(hours: int) -> None:
+    service = WalletService()
+    await service.open("w", balance=5)
+    await start(service, transfer())
+    service.set_clock(by=hours * timedelta(hours=1))
+    await service.partition.look_for_due()
+    await service.work_due(service.policy.step_timeout)
+    assert [message.type for message in service.sent() if message.kind == "command"] == [Nudge.type_name] * 2
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.postgres.database import PostgresDatabase
-from shared.core.clock import utc_now
+from shared.core.clock import SteadyClock, utc_now
 from shared.core.policy import Policy
 from shared.messaging.broker import Publication, subject_of
 from shared.messaging.dispatcher import Dispatcher
@@ -45,7 +45,8 @@ class Replica:
         self._subscriptions = [
             Subscription(
                 partition, [HEARD], sessions=database, broker=broker, units=units.on, dispatcher=dispatcher,
-                clock=utc_now, lease=LEASE, batch_size=10, partitions=PARTITIONS, replica=self.number,
+                clock=utc_now, steady=SteadyClock(), lease=LEASE, batch_size=10,
+                partitions=PARTITIONS, replica=self.number,
             )
             for partition in range(PARTITIONS)
         ]  # fmt: skip

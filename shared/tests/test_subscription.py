@@ -220,7 +220,7 @@ async def test_stop_ends_every_wait(situation: str) -> None:
     database = MemoryDatabase()
     database.alive.add(7)
     if situation == "standing by":
-        database.holders[0] = (7, utc_now() + timedelta(days=1))
+        database.holders[0] = (7, utc_now() + timedelta(hours=1))
     broker = Away() if situation == "without a broker" else MemoryBroker()
     replica = Replica(database, broker, note, lease=timedelta(hours=1))
 

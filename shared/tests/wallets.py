@@ -205,9 +205,20 @@ class WalletService:
         self.database = MemoryDatabase("wallets", self.clock)
         self.units = wallet_units(self.database, self.clock, self.policy)
         self.dispatcher = Dispatcher[WalletUnitOfWork](handlers(**behaviours), self.policy, self.clock)
-        self.partition = HeldPartition(Lease(0, 1, timedelta(days=1)), self.units, self.dispatcher, self.clock)
+        self._set_by = timedelta(0)
+        lease = Lease(0, 1, timedelta(days=1))
+        self.partition = HeldPartition(lease, self.units, self.dispatcher, self.clock, self.steady)
         self.database.holders[0] = (1, NOON + timedelta(days=1))
         self._position = 0
+
+    def steady(self) -> datetime:
+        """The time that has gone by, whatever the clock was set to."""
+        return self.clock.now - self._set_by
+
+    def set_clock(self, by: timedelta) -> None:
+        """The wall clock says something else from now on. No time goes by."""
+        self.clock.now += by
+        self._set_by += by
 
     async def handle(self, *messages: Received) -> None:
         """They arrive together."""

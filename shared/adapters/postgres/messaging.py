@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from shared.adapters.postgres.statements import Statements
+from shared.core.clock import Due
 from shared.messaging.envelope import Envelope, Received
 from shared.messaging.inbox import Claim, KeptReply
 from shared.messaging.repairs import Action, Repair
@@ -91,7 +92,9 @@ insert into set_aside
     (partition, key, source, message_id, row_id, headers, data, attempts, set_aside_at, retry_at, parked_at, error)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 """
-_PUT_BACK = "update set_aside set attempts = $2, retry_at = $3, parked_at = $4, error = $5 where seq = $1"
+_PUT_BACK = """
+update set_aside set attempts = $2, set_aside_at = $3, retry_at = $4, parked_at = $5, error = $6 where seq = $1
+"""
 _PARKED = f"""
 select {_COLUMNS},
     (select count(*) from set_aside behind where (behind.key, behind.source) = (head.key, head.source)) - 1 as behind
@@ -126,17 +129,26 @@ class PostgresWaitingRoom:
         )
         return {Line(key, source) for key, source in rows}
 
-    async def heads(self, partition: int, now: datetime, limit: int) -> Sequence[SetAside]:
+    async def heads(self, partition: int, due: Due, limit: int) -> Sequence[SetAside]:
         """See `set_aside.WaitingRoom`."""
-        due = f"{_HEADS} and retry_at <= $2 order by retry_at, seq limit $3"
-        return [_set_aside(row) for row in await self._statements.fetch(due, partition, now, limit)]
-
-    async def next_due(self, partition: int) -> datetime | None:
-        """See `set_aside.WaitingRoom`."""
-        due: datetime | None = await self._statements.fetchval(
-            f"select min(retry_at) from ({_HEADS}) waiting", partition
+        rows = await self._statements.fetch(
+            f"{_HEADS} and (retry_at <= $2 or retry_at > $3) order by retry_at, seq limit $4",
+            partition,
+            due.now,
+            due.latest,
+            limit,
         )
-        return due
+        return [_set_aside(row) for row in rows]
+
+    async def next_due(self, partition: int, due: Due) -> datetime | None:
+        """See `set_aside.WaitingRoom`."""
+        at: datetime | None = await self._statements.fetchval(
+            f"select min(case when retry_at between $2 and $3 then retry_at else $2 end) from ({_HEADS}) waiting",
+            partition,
+            due.now,
+            due.latest,
+        )
+        return at
 
     async def write(self, changes: Sequence[SetAsideChange]) -> None:
         """See `set_aside.WaitingRoom`."""
@@ -161,7 +173,13 @@ class PostgresWaitingRoom:
                     )
                 case PutBack():
                     await self._statements.execute(
-                        _PUT_BACK, message.seq, message.attempts, message.retry_at, message.parked_at, message.error
+                        _PUT_BACK,
+                        message.seq,
+                        message.attempts,
+                        message.set_aside_at,
+                        message.retry_at,
+                        message.parked_at,
+                        message.error,
                     )
                 case TakenUp():
                     await self._statements.execute("delete from set_aside where seq = $1", message.seq)

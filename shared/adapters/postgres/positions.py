@@ -1,4 +1,9 @@
-"""Positions and leases in PostgreSQL. Times are the server's: clocks of replicas may differ."""
+"""Positions and leases in PostgreSQL. Times are the server's: clocks of replicas may differ.
+
+Where the server's clock is set back, the times of who stands still lie ahead. What lies further ahead than it can be is
+as good as past: then a lease has ended, and a session has said nothing. A clock that is set forward ends all leases.
+Then others may take a partition before its holder has renewed it; the fence keeps that one from doing harm.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -10,7 +15,8 @@ from shared.messaging.broker import Mark
 _TAKE = """
 update subscriptions set holder = $2, lease_until = clock_timestamp() + $3
 where partition = $1 and (
-    lease_until < clock_timestamp() or (not $5 and (holder is null or holder = $2 or holder = $4))
+    lease_until not between clock_timestamp() and clock_timestamp() + 2 * $3::interval
+    or (not $5 and (holder is null or holder = $2 or holder = $4))
 )
 """
 # A process that stands still keeps its locks, but its sessions say nothing more.
@@ -18,7 +24,8 @@ _PRESENT = """
 with heard as (
     select (classid::bigint << 32) + objid::bigint as id from pg_locks join pg_stat_activity using (pid)
     where locktype = 'advisory' and granted and datname = current_database() and usename = current_user
-        and database = datid and state_change > clock_timestamp() - $1::interval
+        and database = datid
+        and state_change between clock_timestamp() - $1::interval and clock_timestamp() + $1::interval
 )
 select id, partition from heard left join subscriptions on holder = id
 """
@@ -105,7 +112,7 @@ class PostgresPositions:
         """See `positions.Positions`."""
         rows = await self._statements.fetch(
             "select position, message_id, message_at from subscription_checkpoints "
-            "where partition = $1 order by at desc, position desc",
+            "where partition = $1 order by position desc",
             partition,
         )
         return [Mark(*row) for row in rows]

@@ -6,6 +6,7 @@ from typing import Any
 
 from shared.adapters.postgres.rows import RowMapping
 from shared.adapters.postgres.statements import Statements
+from shared.core.clock import Due
 from shared.eventsourcing.aggregate import Entity
 from shared.saga.instance import SagaFilter, SagaInstance
 
@@ -28,19 +29,26 @@ class PostgresSagaTimers:
         self._statements = statements
         self._mapping: RowMapping[SagaInstance] = mappings[SagaInstance]
 
-    async def due(self, now: datetime, limit: int) -> Sequence[tuple[str, str]]:
+    async def due(self, due: Due, limit: int) -> Sequence[tuple[str, str]]:
         """See `instance.SagaTimers`."""
         rows = await self._statements.fetch(
-            f"select id, correlation_id from sagas where {UNFINISHED} and due_at <= $1 order by due_at limit $2",
-            now,
+            f"select id, correlation_id from sagas where {UNFINISHED} and (due_at <= $1 or due_at > $2)"
+            " order by due_at limit $3",
+            due.now,
+            due.latest,
             limit,
         )
         return [(id_, correlation_id) for id_, correlation_id in rows]
 
-    async def next_due(self) -> datetime | None:
+    async def next_due(self, due: Due) -> datetime | None:
         """See `instance.SagaTimers`."""
-        due: datetime | None = await self._statements.fetchval(f"select min(due_at) from sagas where {UNFINISHED}")
-        return due
+        at: datetime | None = await self._statements.fetchval(
+            "select min(case when due_at between $1 and $2 then due_at when due_at is not null then $1 end)"
+            f" from sagas where {UNFINISHED}",
+            due.now,
+            due.latest,
+        )
+        return at
 
     async def unfinished(self, wanted: SagaFilter, limit: int) -> Sequence[SagaInstance]:
         """See `instance.SagaTimers`."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
+from shared.core.clock import Due
 from shared.eventsourcing.aggregate import Entity
 from shared.eventsourcing.store import Metadata, Snapshot, StoredEvent
 from shared.messaging.envelope import Envelope, Received
@@ -20,6 +21,11 @@ from shared.unit_of_work import Database
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
+
+
+def due(now: datetime) -> Due:
+    """What is due at that time, where pauses take two hours at most."""
+    return Due(now, 2 * HOUR)
 
 
 class Size(StrEnum):

@@ -9,7 +9,7 @@ from shared.messaging.inbox import Claim, KeptReply
 from shared.messaging.repairs import Action, Repair
 from shared.messaging.set_aside import ParkedFilter, PutAside, PutBack, TakenUp
 from shared.serialization import Json
-from shared.testing.database.given import HOUR, NOON, SECOND, Databases, Unexpected, envelope, ids, line, waiting
+from shared.testing.database.given import HOUR, NOON, SECOND, Databases, Unexpected, due, envelope, ids, line, waiting
 
 
 class MessageSuite:
@@ -50,7 +50,7 @@ class MessageSuite:
                 await tx.waiting_room.write([PutAside(waiting("1", "a")), PutAside(waiting("2", "b"))])
             async with database.transaction() as tx:
                 assert await tx.waiting_room.blocked([line("a"), line("b"), line("c")]) == {line("a"), line("b")}
-                (first, _) = await tx.waiting_room.heads(0, NOON, 10)
+                (first, _) = await tx.waiting_room.heads(0, due(NOON), 10)
                 await tx.waiting_room.write([TakenUp(first)])
             async with database.transaction() as tx:
                 assert await tx.waiting_room.blocked([line("a"), line("b"), line("c")]) == {line("b")}
@@ -61,7 +61,7 @@ class MessageSuite:
             async with database.transaction() as tx:
                 await tx.waiting_room.write([PutAside(message)])
             async with database.transaction() as tx:
-                (found,) = await tx.waiting_room.heads(0, NOON + SECOND, 10)
+                (found,) = await tx.waiting_room.heads(0, due(NOON + SECOND), 10)
         assert replace(found, seq=0, received=message.received) == message
         assert (found.received.row_id, found.received.data) == ("row-1", '{"x":1}')
         assert found.received.headers == message.received.headers
@@ -75,14 +75,17 @@ class MessageSuite:
                 await room.write([PutAside(waiting("a2", "a")), PutAside(waiting("c1", "c", partition=1))])
             async with database.transaction() as tx:
                 room = tx.waiting_room
-                assert ids(await room.heads(0, NOON, 10)) == []
-                assert ids(await room.heads(0, NOON + SECOND, 10)) == ["b1"]
-                assert ids(await room.heads(0, NOON + 2 * SECOND, 10)) == ["b1", "a1"]
-                assert ids(await room.heads(0, NOON + 2 * SECOND, 1)) == ["b1"]
-                assert ids(await room.heads(1, NOON, 10)) == ["c1"]
-                assert await room.next_due(0) == NOON + SECOND
-                assert await room.next_due(1) == NOON
-                assert await room.next_due(2) is None
+                assert ids(await room.heads(0, due(NOON), 10)) == []
+                assert ids(await room.heads(0, due(NOON + SECOND), 10)) == ["b1"]
+                assert ids(await room.heads(0, due(NOON + 2 * SECOND), 10)) == ["b1", "a1"]
+                assert ids(await room.heads(0, due(NOON + 2 * SECOND), 1)) == ["b1"]
+                assert ids(await room.heads(1, due(NOON), 10)) == ["c1"]
+                assert await room.next_due(0, due(NOON)) == NOON + SECOND
+                assert await room.next_due(1, due(NOON)) == NOON
+                assert await room.next_due(2, due(NOON)) is None
+                # A clock that was set back since: no pause is that long.
+                assert ids(await room.heads(0, due(NOON - 2 * HOUR), 10)) == ["b1", "a1"]
+                assert await room.next_due(0, due(NOON - 2 * HOUR)) == NOON - 2 * HOUR
 
     async def test_the_next_message_of_a_key_follows_when_the_first_is_taken_up(self, databases: Databases) -> None:
         async with databases() as database:
@@ -90,23 +93,23 @@ class MessageSuite:
                 await tx.waiting_room.write([PutAside(waiting(id_)) for id_ in ("1", "2", "3")])
             for expected in ("1", "2", "3"):
                 async with database.transaction() as tx:
-                    (head,) = await tx.waiting_room.heads(0, NOON, 10)
+                    (head,) = await tx.waiting_room.heads(0, due(NOON), 10)
                     assert head.message_id == expected
                     await tx.waiting_room.write([TakenUp(head)])
             async with database.transaction() as tx:
-                assert await tx.waiting_room.heads(0, NOON, 10) == []
+                assert await tx.waiting_room.heads(0, due(NOON), 10) == []
 
     async def test_a_message_that_is_put_back_keeps_its_place(self, databases: Databases) -> None:
         async with databases() as database:
             async with database.transaction() as tx:
                 await tx.waiting_room.write([PutAside(waiting("1")), PutAside(waiting("2"))])
             async with database.transaction() as tx:
-                (head,) = await tx.waiting_room.heads(0, NOON, 10)
+                (head,) = await tx.waiting_room.heads(0, due(NOON), 10)
                 again = replace(head, attempts=2, retry_at=NOON + SECOND, error="no")
                 await tx.waiting_room.write([PutBack(again)])
             async with database.transaction() as tx:
-                assert await tx.waiting_room.heads(0, NOON, 10) == []
-                (head,) = await tx.waiting_room.heads(0, NOON + SECOND, 10)
+                assert await tx.waiting_room.heads(0, due(NOON), 10) == []
+                (head,) = await tx.waiting_room.heads(0, due(NOON + SECOND), 10)
         assert (head.message_id, head.attempts, head.error) == ("1", 2, "no")
 
     async def test_a_parked_message_holds_its_key_until_it_is_redriven(self, databases: Databases) -> None:
@@ -116,8 +119,8 @@ class MessageSuite:
                 others = [PutAside(waiting("b1", "b", NOON + HOUR)), PutAside(waiting("a2"))]
                 await tx.waiting_room.write([PutAside(parked), *others])
             async with database.transaction() as tx:
-                assert await tx.waiting_room.heads(0, NOON, 10) == []
-                assert await tx.waiting_room.next_due(0) == NOON + HOUR
+                assert await tx.waiting_room.heads(0, due(NOON), 10) == []
+                assert await tx.waiting_room.next_due(0, due(NOON)) == NOON + HOUR
                 assert await tx.waiting_room.blocked([line("a"), line("a", "another")]) == {line("a")}
                 (found,) = await tx.waiting_room.parked(ParkedFilter(), 10)
                 assert (found.message.message_id, found.behind) == ("a1", 1)
@@ -129,8 +132,8 @@ class MessageSuite:
             async with database.transaction() as tx:
                 assert await tx.waiting_room.parked(ParkedFilter(), 10) == []
                 assert await tx.waiting_room.hold_parked("a1") is None
-                assert await tx.waiting_room.heads(0, NOON, 10) == []
-                (head,) = await tx.waiting_room.heads(0, NOON + SECOND, 10)
+                assert await tx.waiting_room.heads(0, due(NOON), 10) == []
+                (head,) = await tx.waiting_room.heads(0, due(NOON + SECOND), 10)
         assert (head.message_id, head.attempts, head.set_aside_at) == ("a1", 0, NOON + SECOND)
 
     async def test_parked_messages_are_found_by_what_is_known_of_them(self, databases: Databases) -> None:

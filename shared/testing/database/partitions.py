@@ -40,6 +40,14 @@ class PartitionSuite:
             async with two.transaction() as tx:
                 assert await tx.positions.get(0) is None
 
+    async def test_a_lease_from_before_the_clock_was_set_back_has_ended(self, databases: Databases) -> None:
+        async with databases() as database, database.session(1) as one, database.session(2) as two:
+            async with one.transaction() as tx:
+                assert await tx.positions.take(0, 1, 3 * HOUR)  # as one of a few seconds that was set three hours ago
+            async with two.transaction() as tx:
+                assert not await tx.positions.take(0, 2, 2 * HOUR)
+                assert await tx.positions.take(0, 2, SECOND)
+
     async def test_each_advance_renews_the_lease(self, databases: Databases) -> None:
         async with databases() as database, database.session(1) as one, database.session(2) as two:
             async with one.transaction() as tx:
@@ -98,12 +106,12 @@ class PartitionSuite:
                 assert await tx.positions.get(0) == mark
                 assert await tx.positions.get(1) is None
 
-    async def test_checkpoints_come_newest_first_and_once_a_position(self, databases: Databases) -> None:
+    async def test_checkpoints_come_furthest_first_and_once_a_position(self, databases: Databases) -> None:
         first, second, again = Mark(3, "r3", NOON), Mark(9, "r9", NOON + SECOND), Mark(3, "other", NOON + HOUR)
         async with databases() as database:
             for partition, mark in ((0, first), (1, Mark(1, "r1", NOON)), (0, second), (0, again)):
                 async with database.transaction() as tx:
                     await tx.positions.add_checkpoint(partition, mark)
             async with database.transaction() as tx:
-                assert list(await tx.positions.checkpoints(0)) == [again, second]
+                assert list(await tx.positions.checkpoints(0)) == [second, again]
                 assert list(await tx.positions.checkpoints(2)) == []

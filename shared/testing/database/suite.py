@@ -19,6 +19,7 @@ from shared.testing.database.given import (
     OpenDatabase,
     Parcel,
     Unexpected,
+    due,
     envelope,
     event,
     ids,
@@ -44,15 +45,20 @@ class DatabaseSuite(EventStoreSuite, RowStoreSuite, MessageSuite, PartitionSuite
         ]
         async with databases() as database:
             async with database.transaction() as tx:
-                assert await tx.saga_timers.next_due() is None
+                assert await tx.saga_timers.next_due(due(NOON)) is None
                 await tx.rows(SagaInstance).insert(rows)
             async with database.transaction() as tx:
                 timers = tx.saga_timers
-                assert list(await timers.due(NOON - SECOND, 10)) == []
-                assert list(await timers.due(NOON, 10)) == [("soon", "c-soon")]
-                assert list(await timers.due(NOON + SECOND, 10)) == [("soon", "c-soon"), ("late", "c-late")]
-                assert list(await timers.due(NOON + SECOND, 1)) == [("soon", "c-soon")]
-                assert await timers.next_due() == NOON
+                assert list(await timers.due(due(NOON - SECOND), 10)) == []
+                assert list(await timers.due(due(NOON), 10)) == [("soon", "c-soon")]
+                assert list(await timers.due(due(NOON + SECOND), 10)) == [("soon", "c-soon"), ("late", "c-late")]
+                assert list(await timers.due(due(NOON + SECOND), 1)) == [("soon", "c-soon")]
+                assert await timers.next_due(due(NOON)) == NOON
+                assert await timers.next_due(due(NOON - SECOND)) == NOON
+                # A clock that was set back since: no pause is that long.
+                set_back = due(NOON - 2 * HOUR)
+                assert list(await timers.due(set_back, 10)) == [("late", "c-late")]
+                assert await timers.next_due(set_back) == set_back.now
                 unfinished = await timers.unfinished(SagaFilter(), 10)
                 assert {instance.id for instance in unfinished} == {"late", "soon", "stuck"}
                 assert unfinished[-1] == rows[2]
@@ -112,7 +118,7 @@ class DatabaseSuite(EventStoreSuite, RowStoreSuite, MessageSuite, PartitionSuite
                     await tx.inbox.add([Claim(message_id="b", row_id="r")])
                     await tx.inbox.keep_replies([KeptReply(message_id="a", reply=envelope("reply"))])
                     await tx.outbox.add([envelope("sent")])
-                    (head,) = await tx.waiting_room.heads(0, NOON, 10)
+                    (head,) = await tx.waiting_room.heads(0, due(NOON), 10)
                     await tx.waiting_room.write([TakenUp(head), PutAside(waiting("2"))])
                     await tx.positions.advance(0, 1, Mark(2, "r2", NOON), HOUR)
                     await tx.positions.add_checkpoint(0, Mark(2, "r2", NOON))
@@ -125,7 +131,7 @@ class DatabaseSuite(EventStoreSuite, RowStoreSuite, MessageSuite, PartitionSuite
                 assert [h.snapshot and h.snapshot.version for h in histories.values()] == [1]
                 assert await tx.rows(Parcel).load(["a", "b"]) == [parcel("a")]
                 assert await tx.inbox.find(["a", "b"]) == {"a": Claim(message_id="a", row_id="r")}
-                assert ids(await tx.waiting_room.heads(0, NOON, 10)) == ["1"]
+                assert ids(await tx.waiting_room.heads(0, due(NOON), 10)) == ["1"]
                 assert await tx.positions.get(0) == Mark(1, "r1", NOON)
                 assert list(await tx.positions.checkpoints(0)) == [Mark(1, "r1", NOON)]
                 await tx.positions.advance(0, 1, None, HOUR)
