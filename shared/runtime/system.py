@@ -96,20 +96,26 @@ def _nothing_of_its_own(_part: str) -> Mapping[str, str]:
     return {}
 
 
+def _no_wrapper(_part: str) -> Sequence[str]:
+    return ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Arrangement:
     """How the system is put together, where it isn't one of everything.
 
     `without` names services, or the relay, left out. `replicas` says how many there are of a service, or of the relay;
     a part's name is the program's, with a number from the second replica on. `variables` are a part's own environment,
-    asked for each time that it starts, and `runner` is a module that runs the part's module. `postgres_ports` and
-    `nats_ports` are where parts, by name, look for the servers, if not on the servers' own ports.
+    asked for each time that it starts, and `runner` is a module that runs the part's module. `wrapper` is a command
+    that runs a part, or PostgreSQL; such a part is not forked. `postgres_ports` and `nats_ports` are where parts, by
+    name, look for the servers, if not on the servers' own ports.
     """
 
     without: Collection[str] = ()
     replicas: Mapping[str, int] = field(default_factory=dict)
     variables: Callable[[str], Mapping[str, str]] = _nothing_of_its_own
     runner: str | None = None
+    wrapper: Callable[[str], Sequence[str]] = _no_wrapper
     postgres_ports: Mapping[str, int] = field(default_factory=dict)
     nats_ports: Mapping[str, int] = field(default_factory=dict)
     postgres_settings: Mapping[str, str | int] = field(default_factory=dict)
@@ -250,7 +256,10 @@ class System:
             **arrangement.variables(part),
         }
         runner = () if arrangement.runner is None else (arrangement.runner,)
-        return Program(part, (sys.executable, "-m", *runner, *module), environment, ROOT)
+        return self._wrapped(Program(part, (sys.executable, "-m", *runner, *module), environment, ROOT))
+
+    def _wrapped(self, program: Program) -> Program:
+        return replace(program, argv=(*self.arrangement.wrapper(program.name), *program.argv))
 
     def groups(self, client: httpx.AsyncClient) -> list[Group]:
         """Return all programs in the order in which they start."""
@@ -262,7 +271,7 @@ class System:
         relays = [self._relay(replica, client) for replica in arrangement.replicas_of(RELAY)]
         postgres = Part(
             "postgres",
-            self.postgres.program,
+            lambda: self._wrapped(self.postgres.program()),
             self.postgres.port,
             blocking_probe(self.postgres.ready),
             f"postgresql://127.0.0.1:{self.postgres.port}",

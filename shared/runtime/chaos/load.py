@@ -21,6 +21,8 @@ from shared.runtime.verify.facts import Finding
 COURIERS = 3
 """Too few for what is ordered: deliveries wait, until more come when the rush is over."""
 RELIEF = 12
+_AHEAD = timedelta(days=1)
+"""When things are wanted: further ahead than any fault sets a clock, as services refuse what is in the past."""
 PATIENCE = 30.0
 """Seconds that a client goes on asking, or waiting for something to happen."""
 AT_ONCE = 24
@@ -157,7 +159,7 @@ class Load:
         body = {
             "consumer_id": consumer,
             "restaurant_id": restaurant,
-            "delivery_time": (datetime.now(UTC) + timedelta(hours=1)).isoformat(timespec="seconds"),
+            "delivery_time": (datetime.now(UTC) + _AHEAD).isoformat(timespec="seconds"),
             "delivery_address": {**address("9 Amazing View", "94612"), "street2": mark},
             "line_items": quantities,
         }
@@ -178,7 +180,7 @@ class Load:
 
     async def _kitchen(self, order: _Order, *actions: str) -> None:
         for action in actions:
-            ready_by = (datetime.now(UTC) + timedelta(minutes=20)).isoformat(timespec="seconds")
+            ready_by = (datetime.now(UTC) + _AHEAD).isoformat(timespec="seconds")
             body = {"ready_by": ready_by} if action == "accept" else None
             await self._ask(order, "kitchen", "POST", f"/api/tickets/{order.ticket_id}/{action}", action, body)
 

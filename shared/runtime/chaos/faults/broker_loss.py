@@ -26,7 +26,7 @@ _WAL_SENDER_TIMEOUT = 6.0
 
 
 @dataclass(frozen=True)
-class _Loss:
+class Loss:
     """What is lost, and what else is wrong at that time."""
 
     set_back: bool
@@ -58,7 +58,7 @@ class BrokerLoss(Fault):
     """Who can be the one that has not read everything; orders go on coming without it."""
 
     def __init__(self) -> None:
-        self._deck: list[_Loss] = []
+        self.deck: list[Loss] = []
         self._between: Proxy
 
     async def arrange(self, system: System, stack: AsyncExitStack) -> Arrangement:
@@ -80,21 +80,21 @@ class BrokerLoss(Fault):
             )
         await self._grows(world, end, _ROWS)
 
-    def losses(self, random: Random) -> list[_Loss]:
+    def losses(self, random: Random) -> list[Loss]:
         """What is lost in one round."""
         either = (True, False)
         return [
-            _Loss(set_back=False),
-            _Loss(set_back=True, relay_down=True),
-            _Loss(set_back=random.choice(either), relay_down=random.choice(either), slots=True),
-            _Loss(set_back=False, slowly=True),
+            Loss(set_back=False),
+            Loss(set_back=True, relay_down=True),
+            Loss(set_back=random.choice(either), relay_down=random.choice(either), slots=True),
+            Loss(set_back=False, slowly=True),
         ]
 
     async def inject(self, world: World, random: Random) -> str:
         """Have somebody miss what comes in, and lose that."""
-        if not self._deck:
-            self._deck = random.sample(losses := self.losses(random), len(losses))
-        loss, away = self._deck.pop(), random.choice(self.away)
+        if not self.deck:
+            self.deck = random.sample(losses := self.losses(random), len(losses))
+        loss, away = self.deck.pop(), random.choice(self.away)
         store, copy = world.nats_folder, world.nats_folder.with_name("store.copy")
         times = await self._times_lost(world)
         if loss.slowly:
@@ -105,6 +105,7 @@ class BrokerLoss(Fault):
             await world.bring_up("nats")
             await world.ready("nats", RELAY)
         await world.take_down(away)
+        await self.before_it_is_written(world)
         await self._grows(world, await self._end(world), _UNREAD)
         await self._is_confirmed(world)
         if loss.relay_down:
@@ -126,6 +127,9 @@ class BrokerLoss(Fault):
         await world.bring_up(away)
         await world.ready(RELAY, away)
         return f"{loss}; {away} had not read it"
+
+    async def before_it_is_written(self, world: World) -> None:
+        """For faults that come together with this one: what is written from here on will be lost."""
 
     async def lose_too(self, world: World) -> None:
         """For the control."""
@@ -182,9 +186,9 @@ class BrokerLossWithoutOutboxes(BrokerLoss):
     control = True
     away: ClassVar[Sequence[str]] = ("order_history",)  # nobody sends it again what it has not got
 
-    def losses(self, random: Random) -> list[_Loss]:
+    def losses(self, random: Random) -> list[Loss]:
         """Only what the outboxes are for."""
-        return [_Loss(set_back=False)]
+        return [Loss(set_back=False)]
 
     async def lose_too(self, world: World) -> None:
         """What a retention of nothing would have deleted."""
