@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from consumer.application import queries
@@ -21,6 +21,7 @@ from shared.unit_of_work import Units
 from shared.web.documents import AN_ADDRESS, AN_ID, example
 from shared.web.parameters import AddressBody, Body, IdAnswer, IdInPath, Name, Text
 from shared.web.problems import problems
+from shared.web.routes import Routes
 
 Label = Annotated[Name, Path(alias="address_id", description="The label that the consumer gave the address.")]
 
@@ -62,9 +63,9 @@ class AddressIdAnswer(BaseModel):
     address_id: str = Field(examples=["home"])
 
 
-def routes(commands: Commands[ConsumerUnitOfWork], units: Units[ConsumerUnitOfWork]) -> APIRouter:
+def routes(commands: Commands[ConsumerUnitOfWork], units: Units[ConsumerUnitOfWork]) -> Routes:
     """The routes of the API."""
-    router = APIRouter(prefix="/api", tags=["consumers"])
+    router = Routes(prefix="/api", tags=["consumers"])
 
     @router.post("/consumers", status_code=201, responses=problems(ConsumerWithoutName, body=True))
     async def register_consumer(body: NamedConsumer) -> IdAnswer:

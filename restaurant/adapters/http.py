@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter
 from pydantic import AfterValidator, Field
 
 from restaurant.application import queries
@@ -15,6 +14,7 @@ from shared.unit_of_work import Units
 from shared.web.documents import AN_ADDRESS, AN_ID, example
 from shared.web.parameters import AddressBody, Body, Cents, IdAnswer, IdInPath, Name
 from shared.web.problems import problems
+from shared.web.routes import Routes
 
 
 class MenuItemBody(Body):
@@ -61,9 +61,9 @@ A_RESTAURANT = {
 }
 
 
-def routes(commands: Commands[RestaurantUnitOfWork], units: Units[RestaurantUnitOfWork]) -> APIRouter:
+def routes(commands: Commands[RestaurantUnitOfWork], units: Units[RestaurantUnitOfWork]) -> Routes:
     """The routes of the API."""
-    router = APIRouter(prefix="/api", tags=["restaurants"])
+    router = Routes(prefix="/api", tags=["restaurants"])
 
     @router.post("/restaurants", status_code=201, responses=problems(body=True))
     async def create_restaurant(body: NewRestaurant) -> IdAnswer:

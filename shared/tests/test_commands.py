@@ -10,8 +10,8 @@ import pytest
 from shared.adapters import memory
 from shared.core.context import Cause, handling
 from shared.core.errors import Conflict, IdempotencyKeyReused, TechnicalFault
-from shared.core.messages import Done
-from shared.idempotency import IdempotencyKey, KeptAnswer
+from shared.core.messages import Command, Done
+from shared.idempotency import MAX_ID_BYTES, IdempotencyKey, KeptAnswer, under
 from shared.messaging import commands
 from shared.messaging.commands import MOST_WAITING, TRIES, Commands, Overloaded, Stopped
 from shared.tests.contracts import Balance, Deposit, Nudge, WalletId, Withdraw
@@ -54,13 +54,17 @@ class Api:
         return answer
 
     def deposit(self, amount: int = 1, wallet: str = "w", key: IdempotencyKey | None = None) -> Any:
-        return self.commands.execute(Deposit(wallet_id=WalletId(wallet), amount=amount), key)
+        return self._request(Deposit(wallet_id=WalletId(wallet), amount=amount), key)
 
     def withdraw(self, amount: int = 1, wallet: str = "w", key: IdempotencyKey | None = None) -> Any:
-        return self.commands.execute(Withdraw(wallet_id=WalletId(wallet), amount=amount), key)
+        return self._request(Withdraw(wallet_id=WalletId(wallet), amount=amount), key)
 
     def nudge(self, text: str = "", key: IdempotencyKey | None = None) -> Any:
-        return self.commands.execute(Nudge(wallet_id=WalletId("w"), text=text), key)
+        return self._request(Nudge(wallet_id=WalletId("w"), text=text), key)
+
+    async def _request(self, command: Command[Any], key: IdempotencyKey | None) -> Any:
+        with under(key):
+            return await self.commands.execute(command)
 
 
 def key(name: str = "k", body: str = "body", request: str = "POST /api/wallets") -> IdempotencyKey:
@@ -194,6 +198,13 @@ async def test_the_same_key_gets_the_first_answer_and_does_nothing_again() -> No
     assert await made.service.balance("w") == 7
     assert await made.alone(made.withdraw(3, key=key("another"))) == Balance(amount=4)
     assert await made.alone(made.withdraw(3, key=key(request="PUT /api/wallets"))) == Balance(amount=1)
+
+
+async def test_a_key_of_any_length_can_be_kept_and_is_told_from_others() -> None:
+    paths = ("POST /" + end * MAX_ID_BYTES for end in ("a", "b", "\U0001f3e0"))
+    ids = [key(request=path).id for path in paths]
+    assert len(set(ids)) == len(ids)
+    assert all(len(id_.encode()) <= MAX_ID_BYTES for id_ in ids)
 
 
 async def test_a_key_is_looked_up_only_when_it_has_come_before(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,13 @@ def problems(
     return {status: documented(status, *messages) for status, messages in sorted(texts.items())}
 
 
+def also(responses: dict[int | str, dict[str, Any]], error: type[DomainError]) -> dict[int | str, dict[str, Any]]:
+    """The same `responses`, of an operation that may refuse with one more error."""
+    status = _STATUSES[error.kind]
+    known = responses[status]["content"][MEDIA_TYPE]["examples"] if status in responses else {}
+    return {**responses, status: documented(status, *known, error.text)}
+
+
 def unforeseen(error: Exception) -> JSONResponse:
     """The response for a bug: what it was is logged, and no client's business."""
     log.error("request failed", exc_info=error)
