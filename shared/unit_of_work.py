@@ -17,7 +17,7 @@ from shared.eventsourcing.aggregate import Aggregate, Entity
 from shared.eventsourcing.cache import StateCache
 from shared.eventsourcing.repository import Repository, Rows
 from shared.eventsourcing.snapshots import SnapshotFormat
-from shared.eventsourcing.store import EventStore, RowStore, Snapshot, StoredEvent
+from shared.eventsourcing.store import EventStore, RowStore, Snapshot, StoredEvent, most_for
 from shared.idempotency import KeptAnswer
 from shared.journal import Entry, EventRecorded, Journal, RowChanged
 from shared.messaging.envelope import Envelope, MessageTooLarge
@@ -130,14 +130,18 @@ class UnitOfWork:
             repository.remember()
 
     async def prefetch(self, naming: Iterable[Message | Saga]) -> None:
-        """Loads what they name, one query a repository: each field whose type is a repository's id type."""
+        """Loads what they name, one query a repository: each field whose type is a repository's id type.
+
+        Raises TooMuchAtOnce when they are several and what they name can't be held together.
+        """
+        together = list(naming)
         wanted: dict[Any, list[str]] = {}
-        for each in naming:
+        for each in together:
             for id_type, id_ in ids_named_by(each):
                 if id_type in self._by_id_type:
                     wanted.setdefault(id_type, []).append(id_)
         for id_type, ids in wanted.items():
-            await self._by_id_type[id_type].load(ids)
+            await self._by_id_type[id_type].load(ids, most_for(len(together)))
 
     @contextmanager
     def attempt(self, cause: Cause | None = None) -> Iterator[None]:

@@ -5,7 +5,7 @@ One transaction at a time, so each sees all that went before; a transaction that
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import replace
@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any, Generic, TypeVar
 
 from shared.core.clock import Clock, utc_now
-from shared.core.errors import Conflict, LeaseLost
+from shared.core.errors import Conflict, LeaseLost, TooMuchAtOnce
 from shared.eventsourcing.aggregate import Entity
 from shared.eventsourcing.store import History, Snapshot, StoredEvent
 from shared.messaging.broker import Mark, Publication, subject_of
@@ -32,6 +32,7 @@ from shared.messaging.set_aside import (
     TakenUp,
 )
 from shared.saga.instance import SagaFilter, SagaInstance
+from shared.serialization import to_json
 
 R = TypeVar("R", bound=Entity)
 T = TypeVar("T")
@@ -127,8 +128,14 @@ class _Events:
         self._database = database
         self._undo = undo
 
-    async def load(self, aggregate: str, tag: str, ids: Sequence[str]) -> Mapping[str, History]:
-        return {id_: self._history(aggregate, tag, id_) for id_ in ids if self._database.events.get((aggregate, id_))}
+    async def load(
+        self, aggregate: str, tag: str, ids: Sequence[str], most: int | None = None
+    ) -> Mapping[str, History]:
+        found = {id_: self._history(aggregate, tag, id_) for id_ in ids if self._database.events.get((aggregate, id_))}
+        texts = [event.data for history in found.values() for event in history.events]
+        texts += [history.snapshot.state for history in found.values() if history.snapshot is not None]
+        _limit(most, texts)
+        return found
 
     async def append(self, events: Sequence[StoredEvent], snapshots: Sequence[Snapshot]) -> None:
         for event in events:
@@ -156,8 +163,10 @@ class _RowStore(Generic[R]):
         self._table: dict[str, Any] = database.tables[cls]
         self._undo = undo
 
-    async def load(self, ids: Sequence[str]) -> Sequence[R]:
-        return [copy(self._table[id_]) for id_ in ids if id_ in self._table]
+    async def load(self, ids: Sequence[str], most: int | None = None) -> Sequence[R]:
+        found = [copy(self._table[id_]) for id_ in ids if id_ in self._table]
+        _limit(most, [] if most is None else [to_json(row) for row in found])
+        return found
 
     async def insert(self, rows: Sequence[R]) -> None:
         for row in rows:
@@ -379,6 +388,11 @@ class _SagaTimers:
 def _append(values: list[T], value: T, undo: Undo) -> None:
     values.append(value)
     undo.append(lambda: values.pop())
+
+
+def _limit(most: int | None, texts: Iterable[str]) -> None:
+    if most is not None and sum(len(text.encode()) for text in texts) > most:
+        raise TooMuchAtOnce(f"more than {most} bytes")
 
 
 def _put(mapping: dict[Any, Any], key: Any, value: Any, undo: Undo) -> None:

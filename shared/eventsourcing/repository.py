@@ -81,8 +81,8 @@ class Repository(Generic[A]):
         self._live[aggregate.id] = self._touched[aggregate.id] = aggregate
         return aggregate
 
-    async def load(self, ids: Iterable[str]) -> None:
-        """Reads, in one query, those that have not been read yet."""
+    async def load(self, ids: Iterable[str], most: int | None = None) -> None:
+        """Reads, in one query, those that have not been read yet. Raises TooMuchAtOnce; see the store."""
         missing = [id_ for id_ in dict.fromkeys(ids) if id_ not in self._histories]
         recalled = self.recall.take(missing)
         for id_, aggregate in recalled.items():
@@ -91,7 +91,7 @@ class Repository(Generic[A]):
         missing = [id_ for id_ in missing if id_ not in recalled]
         if not missing:
             return
-        found = await self._store.load(self._cls.aggregate_name, self._snapshots.tag, missing)
+        found = await self._store.load(self._cls.aggregate_name, self._snapshots.tag, missing, most)
         for id_ in missing:
             self._histories[id_] = found.get(id_, _NOTHING)
             self._fold(id_)
@@ -210,8 +210,8 @@ class Rows(Generic[R]):
         self._touched.pop(row.id, None)
         self._seal(row)
 
-    async def load(self, ids: Iterable[str]) -> None:
-        """Reads, in one query, those that have not been read yet."""
+    async def load(self, ids: Iterable[str], most: int | None = None) -> None:
+        """Reads, in one query, those that have not been read yet. Raises TooMuchAtOnce; see the store."""
         missing = [id_ for id_ in dict.fromkeys(ids) if id_ not in self._sealed]
         recalled = self.recall.take(missing)
         for id_, row in recalled.items():
@@ -220,7 +220,7 @@ class Rows(Generic[R]):
         missing = [id_ for id_ in missing if id_ not in recalled]
         if not missing:
             return
-        found = {row.id: row for row in await self._store.load(missing)}
+        found = {row.id: row for row in await self._store.load(missing, most)}
         for id_ in missing:
             read = self._sealed[id_] = found.get(id_)
             self._stored[id_] = read.version if read is not None else 0

@@ -11,6 +11,7 @@ from shared.adapters import memory
 from shared.core.context import Cause, handling
 from shared.core.errors import Conflict, IdempotencyKeyReused, TechnicalFault
 from shared.core.messages import Command, Done
+from shared.eventsourcing import store
 from shared.idempotency import MAX_ID_BYTES, IdempotencyKey, KeptAnswer, under
 from shared.messaging import commands
 from shared.messaging.commands import MOST_WAITING, TRIES, Commands, Overloaded, Stopped
@@ -113,6 +114,17 @@ async def test_a_refusal_after_a_flush_is_a_refusal_and_takes_nothing_of_the_oth
     assert isinstance(await made.alone(made.nudge()), NotEnough)
 
 
+async def test_commands_that_name_too_much_together_are_carried_out_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "MAX_READ_TOGETHER", 10)
+    made = await api()
+    for wallet in "xy":
+        await made.service.open(wallet)
+    answers = await made.together(*(made.deposit(wallet=wallet, key=key(wallet)) for wallet in "wxy"))
+    assert answers == [Done()] * 3
+    assert made.transactions > 3
+    assert [await made.service.balance(wallet) for wallet in "wxy"] == [1, 1, 1]
+
+
 async def test_a_bug_in_one_handler_takes_nothing_of_the_others() -> None:
     async def crash(command: Nudge, uow: WalletUnitOfWork) -> None:
         (await uow.wallets.get(command.wallet_id)).deposit(100)
@@ -211,9 +223,9 @@ async def test_a_key_is_looked_up_only_when_it_has_come_before(monkeypatch: pyte
     looked_up: list[str] = []
     load = memory._RowStore.load
 
-    async def noted(self: Any, ids: Any) -> Any:
+    async def noted(self: Any, ids: Any, most: Any) -> Any:
         looked_up.extend(ids)
-        return await load(self, ids)
+        return await load(self, ids, most)
 
     monkeypatch.setattr(memory._RowStore, "load", noted)
     made = await api(balance=10)

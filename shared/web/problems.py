@@ -17,6 +17,7 @@ from shared.core.errors import (
     FailedPrecondition,
     IdempotencyKeyReused,
     InvalidArgument,
+    LimitReached,
     NotFound,
     TechnicalFault,
 )
@@ -33,6 +34,7 @@ _STATUSES: dict[str, int] = {
     InvalidArgument.kind: 400,
     FailedPrecondition.kind: 409,
     IdempotencyKeyReused.kind: 422,
+    LimitReached.kind: 422,
 }
 _TITLES = {
     400: "Bad Request",
