@@ -14,7 +14,13 @@ from consumer.application.commands import (
     UpdateAddress,
 )
 from consumer.application.ports import ConsumerUnitOfWork
-from consumer.domain.errors import AddressAlreadyExists, AddressNotFound, ConsumerNotFound, ConsumerWithoutName
+from consumer.domain.errors import (
+    AddressAlreadyExists,
+    AddressNotFound,
+    ConsumerNotFound,
+    ConsumerWithoutName,
+    TooManyAddresses,
+)
 from shared.core.values import Address, ConsumerId
 from shared.messaging.commands import Commands
 from shared.unit_of_work import Units
@@ -92,7 +98,7 @@ def routes(commands: Commands[ConsumerUnitOfWork], units: Units[ConsumerUnitOfWo
     @router.post(
         "/consumers/{id}/addresses",
         status_code=201,
-        responses=problems(ConsumerNotFound, AddressAlreadyExists, body=True),
+        responses=problems(ConsumerNotFound, AddressAlreadyExists, TooManyAddresses, body=True),
     )
     async def add_address(id_: IdInPath, body: NewAddress) -> AddressIdAnswer:
         """Adds an address under a new label."""

@@ -8,19 +8,19 @@ What they recall instead of reading it the database has to confirm (`confirm`) b
 committed it is kept for the next unit of work (`remember`).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from typing import Any, Generic, TypeVar, cast
 
 from shared.core.clock import Clock
 from shared.core.context import current_cause
-from shared.core.errors import Conflict, NotFound
+from shared.core.errors import Conflict, NotFound, TooMuchAtOnce
 from shared.core.ids import new_id
 from shared.core.messages import Event
 from shared.eventsourcing.aggregate import Aggregate, Entity, RecordingEntity
 from shared.eventsourcing.cache import Recall
 from shared.eventsourcing.snapshots import EVERY, SnapshotFormat
-from shared.eventsourcing.store import EventStore, History, Metadata, RowStore, Snapshot, StoredEvent
+from shared.eventsourcing.store import MAX_PAGE, EventStore, History, Metadata, RowStore, Snapshot, StoredEvent
 from shared.journal import EventRecorded, Journal, RowChanged
 from shared.outbox.outbox import event_envelope
 from shared.serialization import decode_message, to_json
@@ -224,6 +224,16 @@ class Rows(Generic[R]):
         for id_ in missing:
             read = self._sealed[id_] = found.get(id_)
             self._stored[id_] = read.version if read is not None else 0
+
+    async def first_of(self, ids: Sequence[str]) -> Sequence[R]:
+        """The first of these entities, at least one, as many as a page can hold: to be looked at only."""
+        while True:
+            try:
+                await self.load(ids, MAX_PAGE if len(ids) > 1 else None)
+            except TooMuchAtOnce:
+                ids = ids[: len(ids) // 2]
+            else:
+                return [row for id_ in ids if (row := self._sealed[id_]) is not None]
 
     def loaded(self, id_: str) -> R | None:
         """The entity as it was read, to be looked at only; None if there is none, or it has not been read."""
