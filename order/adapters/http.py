@@ -20,8 +20,10 @@ from shared.messaging.commands import Commands
 from shared.unit_of_work import Units
 from shared.web.documents import AN_ID, example
 from shared.web.parameters import (
+    MAX_ENTRIES,
     AddressBody,
     Body,
+    Few,
     IdAnswer,
     IdInPath,
     Moment,
@@ -53,16 +55,16 @@ class NewOrder(Body):
         description="Not more than 5 minutes in the past.", examples=["2040-01-02T18:30:00Z"]
     )
     delivery_address: AddressBody
-    line_items: dict[Name, Quantity] = Field(
-        min_length=1, max_length=100, examples=[{"chicken-vindaloo": 2}], json_schema_extra=_NO_OTHER_KEYS
+    line_items: Annotated[dict[Name, Quantity], Few] = Field(
+        min_length=1, max_length=MAX_ENTRIES, examples=[{"chicken-vindaloo": 2}], json_schema_extra=_NO_OTHER_KEYS
     )
 
 
 class Revision(Body):
     """Other quantities of what is ordered; 0 removes a line, lines that are not named stay."""
 
-    revised_quantities: dict[Name, QuantityOrNone] = Field(
-        min_length=1, max_length=100, examples=[{"chicken-vindaloo": 1}], json_schema_extra=_NO_OTHER_KEYS
+    revised_quantities: Annotated[dict[Name, QuantityOrNone], Few] = Field(
+        min_length=1, max_length=MAX_ENTRIES, examples=[{"chicken-vindaloo": 1}], json_schema_extra=_NO_OTHER_KEYS
     )
 
 

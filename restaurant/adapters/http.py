@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, FailFast, Field
 
 from restaurant.application import queries
 from restaurant.application.commands import CreateRestaurant, ReviseMenu
@@ -34,7 +34,7 @@ def _distinct(items: list[MenuItemBody]) -> list[MenuItemBody]:
 class MenuBody(Body):
     """A whole menu; it may be empty."""
 
-    menu_items: Annotated[list[MenuItemBody], AfterValidator(_distinct)] = Field(
+    menu_items: Annotated[list[MenuItemBody], FailFast(), AfterValidator(_distinct)] = Field(
         max_length=1000, description="No two items have the same id."
     )
 

@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     StringConstraints,
     WithJsonSchema,
+    model_validator,
 )
 from starlette.convertors import Convertor, register_url_convertor
 
@@ -105,10 +106,30 @@ class _AnyText(Convertor[str]):
 register_url_convertor("text", _AnyText())
 
 
+MAX_ENTRIES = 100
+"""Of an object in a body."""
+
+
+def _few(value: Any) -> Any:
+    if isinstance(value, dict) and len(value) > MAX_ENTRIES:
+        raise ValueError(f"has more than {MAX_ENTRIES} entries")
+    return value
+
+
+Few = BeforeValidator(_few)
+"""Refuses an object with too many entries before they are looked at: pydantic would note what is wrong with each of
+them, which for a body of 1 MiB takes seconds and more memory than a service has."""
+
+
 class Body(BaseModel):
     """Base of request bodies: unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_fields(cls, value: Any) -> Any:
+        return _few(value)
 
 
 class AddressBody(Body):

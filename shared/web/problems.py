@@ -22,6 +22,7 @@ from shared.core.errors import (
     TechnicalFault,
 )
 from shared.telemetry.logs import Sparingly
+from shared.web.gate import OVERLOADED
 
 log = structlog.get_logger(__name__)
 _unserved = Sparingly()
@@ -69,6 +70,13 @@ class BodyTooSlow(HTTPException):
 
     def __init__(self) -> None:
         super().__init__(408, "the body took too long", {"Connection": "close"})
+
+
+class NoRoomForBody(HTTPException):
+    """A body while other large ones take all the room that there is for them."""
+
+    def __init__(self) -> None:
+        super().__init__(503, OVERLOADED, {"Retry-After": "1"})
 
 
 class Problem(BaseModel):
