@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import count
+from itertools import accumulate, count
 from typing import Any, Generic, TypeVar
 
 from shared.core.clock import Clock, utc_now
 from shared.core.errors import Conflict, LeaseLost, TooMuchAtOnce
 from shared.eventsourcing.aggregate import Entity
-from shared.eventsourcing.store import History, Snapshot, StoredEvent
+from shared.eventsourcing.store import MAX_READ_TOGETHER, History, Snapshot, StoredEvent
 from shared.messaging.broker import Mark, Publication, subject_of
 from shared.messaging.envelope import Envelope, partition_of
 from shared.messaging.inbox import Claim, KeptReply
@@ -233,7 +233,9 @@ class _WaitingRoom:
 
     async def heads(self, partition: int, now: datetime, limit: int) -> Sequence[SetAside]:
         due = [head for head in self._heads(partition) if head.parked_at is None and head.retry_at <= now]
-        return sorted(due, key=lambda head: (head.retry_at, head.seq))[:limit]
+        due = sorted(due, key=lambda head: (head.retry_at, head.seq))[:limit]
+        before = accumulate((len(head.received.data.encode()) for head in due), initial=0)
+        return [head for head, size in zip(due, before, strict=False) if size < MAX_READ_TOGETHER]
 
     async def next_due(self, partition: int) -> datetime | None:
         return min((head.retry_at for head in self._heads(partition) if head.parked_at is None), default=None)

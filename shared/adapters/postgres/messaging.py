@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from shared.adapters.postgres.statements import Statements
+from shared.eventsourcing.store import MAX_READ_TOGETHER
 from shared.messaging.envelope import Envelope, Received
 from shared.messaging.inbox import Claim, KeptReply
 from shared.messaging.repairs import Action, Repair
@@ -86,6 +87,15 @@ select {_COLUMNS}
 from (select distinct on (key, source) * from set_aside where partition = $1 order by key, source, seq) heads
 where parked_at is null
 """
+_DUE_HEADS = f"""
+select {_COLUMNS}
+from (
+    select *, sum(octet_length(data)) over (order by retry_at, seq) - octet_length(data) as before
+    from ({_HEADS} and retry_at <= $2) due
+) due
+where before < $4
+order by retry_at, seq limit $3
+"""
 _PUT_ASIDE = """
 insert into set_aside
     (partition, key, source, message_id, row_id, headers, data, attempts, set_aside_at, retry_at, parked_at, error)
@@ -128,8 +138,8 @@ class PostgresWaitingRoom:
 
     async def heads(self, partition: int, now: datetime, limit: int) -> Sequence[SetAside]:
         """See `set_aside.WaitingRoom`."""
-        due = f"{_HEADS} and retry_at <= $2 order by retry_at, seq limit $3"
-        return [_set_aside(row) for row in await self._statements.fetch(due, partition, now, limit)]
+        rows = await self._statements.fetch(_DUE_HEADS, partition, now, limit, MAX_READ_TOGETHER)
+        return [_set_aside(row) for row in rows]
 
     async def next_due(self, partition: int) -> datetime | None:
         """See `set_aside.WaitingRoom`."""
