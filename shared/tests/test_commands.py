@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from shared import unit_of_work
 from shared.adapters import memory
 from shared.core.context import Cause, handling
 from shared.core.errors import Conflict, IdempotencyKeyReused, TechnicalFault
@@ -123,6 +124,18 @@ async def test_commands_that_name_too_much_together_are_carried_out_one_by_one(m
     assert answers == [Done()] * 3
     assert made.transactions > 3
     assert [await made.service.balance(wallet) for wallet in "wxy"] == [1, 1, 1]
+
+
+async def test_commands_that_lead_to_too_much_together_are_carried_out_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(unit_of_work, "MAX_WRITTEN_TOGETHER", 10)
+    made = await api()
+    assert await made.alone(made.deposit()) == Done()
+    assert made.transactions == 1
+    assert await made.together(made.deposit(), made.deposit()) == [Done()] * 2
+    assert made.transactions == 3
+    assert await made.service.balance("w") == 3
 
 
 async def test_a_bug_in_one_handler_takes_nothing_of_the_others() -> None:
