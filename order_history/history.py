@@ -3,10 +3,10 @@
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from itertools import chain
+from itertools import chain, islice
 from typing import Protocol
 
 from shared.core.clock import Clock
@@ -18,6 +18,8 @@ from shared.unit_of_work import Transaction, UnitOfWork
 
 LONGEST_WORD = 100
 """Longer words are told apart by their beginnings only: an index does not take words of any length."""
+MAX_WORDS = 1000
+"""An order is found by so many words of its names, the first ones."""
 
 _WORD = re.compile(r"\w+")
 
@@ -102,13 +104,26 @@ class OrderRecord(Entity):
             self.delivery_status, self.delivery_version = status, version
 
     def revise(self, revision: Revision) -> None:
-        """Other quantities were confirmed."""
-        known = {known.version: known for known in self.revisions}
-        self.revisions = tuple(revision for _, revision in sorted({**known, revision.version: revision}.items()))
+        """Other quantities were confirmed.
+
+        Of earlier revisions only what no later one has replaced is kept, and the last total: so there are never more
+        of them than line items, however often an order is revised.
+        """
+        known = {each.version: each for each in (*self.revisions, revision)}
+        kept: list[Revision] = []
+        replaced: set[MenuItemId] = set()
+        for _, each in sorted(known.items(), reverse=True):
+            lasting = {item: quantity for item, quantity in each.quantities.items() if item not in replaced}
+            if lasting or not kept:
+                kept.append(replace(each, quantities=lasting))
+            replaced.update(lasting)
+        self.revisions = tuple(reversed(kept))
 
     def index_words(self) -> None:
         """Makes it found by the names that it has now."""
-        self.words = " ".join(sorted(words_of(self.restaurant_name, *(item.name for item in self.line_items))))
+        names = (self.restaurant_name, *(item.name for item in self.line_items))
+        words = dict.fromkeys(chain.from_iterable(sorted(words_of(name)) for name in names))
+        self.words = " ".join(sorted(islice(words, MAX_WORDS)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,8 +143,8 @@ Place = tuple[datetime, OrderId]
 class OrderSearch(Protocol):
     """Finds orders."""
 
-    async def find(self, criteria: Criteria, *, before: Place | None, limit: int) -> Sequence[OrderRecord]:
-        """The newest first, those older than `before` only."""
+    async def find(self, criteria: Criteria, *, before: Place | None, limit: int) -> Sequence[OrderId]:
+        """Their ids, the newest first, those older than `before` only."""
 
 
 class OrderHistoryUnitOfWork(UnitOfWork):
@@ -152,10 +167,15 @@ async def get_order(order_id: OrderId, uow: OrderHistoryUnitOfWork) -> OrderReco
 async def find_orders(
     criteria: Criteria, uow: OrderHistoryUnitOfWork, *, before: Place | None, limit: int
 ) -> tuple[Sequence[OrderRecord], Place | None]:
-    """A page of orders, the newest first, and where the next one begins; None after the last."""
+    """A page of orders, the newest first, and where the next one begins; None after the last.
+
+    Large orders make a page of fewer.
+    """
+    if len(criteria.words) > MAX_WORDS:
+        return [], None
     found = await uow.search.find(criteria, before=before, limit=limit + 1)
-    page = found[:limit]
-    if len(found) <= limit:
+    page = await uow.orders.first_of(found[:limit])
+    if not page or len(page) == len(found):
         return page, None
     last = page[-1]
     assert last.created_at is not None

@@ -3,11 +3,18 @@
 https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
 """
 
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 
 from shared.eventsourcing.aggregate import Entity
 from shared.serialization import Json
+
+MAX_ID_BYTES = 2000
+"""An index of PostgreSQL takes no more than 2,704 bytes, and a path may have thousands: longer ids are hashed."""
 
 
 @dataclass(kw_only=True)
@@ -30,4 +37,24 @@ class IdempotencyKey:
     @property
     def id(self) -> str:
         """What the answer is kept under."""
-        return f"{self.request} {self.key}"
+        id_ = f"{self.request} {self.key}"
+        encoded = id_.encode()
+        return id_ if len(encoded) <= MAX_ID_BYTES else hashlib.sha256(encoded).hexdigest()
+
+
+_current: ContextVar[IdempotencyKey | None] = ContextVar("idempotency_key", default=None)
+
+
+def current_key() -> IdempotencyKey | None:
+    """The key of the request that is being handled; None if it has none."""
+    return _current.get()
+
+
+@contextmanager
+def under(key: IdempotencyKey | None) -> Iterator[None]:
+    """Makes `key` the current one inside the block."""
+    token = _current.set(key)
+    try:
+        yield
+    finally:
+        _current.reset(token)

@@ -10,14 +10,14 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from shared.core.clock import Clock, utc_now
 from shared.core.context import Cause, current_cause, handling
-from shared.core.errors import DomainError, NotFound, TechnicalFault
+from shared.core.errors import DomainError, NotFound, TechnicalFault, TooMuchAtOnce
 from shared.core.messages import Event, Message
 from shared.core.policy import Policy
 from shared.eventsourcing.aggregate import Aggregate, Entity
 from shared.eventsourcing.cache import StateCache
 from shared.eventsourcing.repository import Repository, Rows
 from shared.eventsourcing.snapshots import SnapshotFormat
-from shared.eventsourcing.store import EventStore, RowStore, Snapshot, StoredEvent
+from shared.eventsourcing.store import EventStore, RowStore, Snapshot, StoredEvent, most_for
 from shared.idempotency import KeptAnswer
 from shared.journal import Entry, EventRecorded, Journal, RowChanged
 from shared.messaging.envelope import Envelope, MessageTooLarge
@@ -35,6 +35,10 @@ A = TypeVar("A", bound=Aggregate[Any])
 R = TypeVar("R", bound=Entity)
 U_co = TypeVar("U_co", bound="UnitOfWork", covariant=True)
 U = TypeVar("U", bound="UnitOfWork")
+
+MAX_WRITTEN_TOGETHER = 2 << 20
+"""Characters that several messages, or requests, may lead to in one unit of work. One alone may lead to more. In memory
+they take some times as much: as events, messages and rows, and once more as they are sent to the database."""
 
 
 class Transaction(Protocol):
@@ -81,6 +85,7 @@ class UnitOfWork:
         self.policy = policy or Policy()
         self._journal = Journal()
         self._attempts = 0
+        self._written_before = 0
         self._repositories: list[Repository[Any] | Rows[Any]] = []
         self._by_id_type: dict[Any, Repository[Any] | Rows[Any]] = {}
         self._tables: dict[type[Entity], Rows[Any]] = {}
@@ -130,14 +135,18 @@ class UnitOfWork:
             repository.remember()
 
     async def prefetch(self, naming: Iterable[Message | Saga]) -> None:
-        """Loads what they name, one query a repository: each field whose type is a repository's id type."""
+        """Loads what they name, one query a repository: each field whose type is a repository's id type.
+
+        Raises TooMuchAtOnce when they are several and what they name can't be held together.
+        """
+        together = list(naming)
         wanted: dict[Any, list[str]] = {}
-        for each in naming:
+        for each in together:
             for id_type, id_ in ids_named_by(each):
                 if id_type in self._by_id_type:
                     wanted.setdefault(id_type, []).append(id_)
         for id_type, ids in wanted.items():
-            await self._by_id_type[id_type].load(ids)
+            await self._by_id_type[id_type].load(ids, most_for(len(together)))
 
     @contextmanager
     def attempt(self, cause: Cause | None = None) -> Iterator[None]:
@@ -146,7 +155,7 @@ class UnitOfWork:
         `cause` is what is being handled: its ids go with every event and message that the block leads to. Attempts may
         be nested: what the outer one has in hand is taken back with what the inner one did. Raises AlreadyWritten from
         a DomainError when a part has been flushed, as that can't be dropped alone; any other error takes the whole
-        transaction with it anyway.
+        transaction with it anyway. So does TooMuchAtOnce, when this is too much beside what others did before.
         """
         self.seal()
         outermost = self._attempts == 0
@@ -157,8 +166,11 @@ class UnitOfWork:
             try:
                 yield
                 self.seal()
-                if any(message.is_too_large for message in self._journal.messages_since(mark)):
-                    raise MessageTooLarge
+                size = self._size_since(mark)
+                if outermost:
+                    if self._written_before and self._written_before + size > MAX_WRITTEN_TOGETHER:
+                        raise TooMuchAtOnce(f"more than {MAX_WRITTEN_TOGETHER} characters would be sent together")
+                    self._written_before += size
             except BaseException as error:
                 if self._journal.written <= mark:
                     self._take_back_to(mark)
@@ -253,6 +265,15 @@ class UnitOfWork:
                 snapshots[entry.stored.aggregate, entry.stored.id] = entry.snapshot()
         stored: list[StoredEvent] = [entry.stored for entry in recorded]
         await self.transaction.events.append(stored, list(snapshots.values()))
+
+    def _size_since(self, mark: int) -> int:
+        """How many characters of data are to be sent; raises MessageTooLarge."""
+        size = 0
+        for message in self._journal.messages_since(mark):
+            if message.is_too_large:
+                raise MessageTooLarge
+            size += len(message.data)
+        return size
 
     def _take_back_to(self, mark: int) -> None:
         self._journal.back_to(mark)

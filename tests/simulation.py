@@ -38,7 +38,7 @@ from shared.core.values import (
     RestaurantId,
     TicketId,
 )
-from shared.idempotency import IdempotencyKey
+from shared.idempotency import IdempotencyKey, under
 from shared.runtime.verify.facts import Finding, facts_of
 from shared.runtime.verify.invariants import unrest, verify
 from shared.runtime.verify.memory import MemorySystemState
@@ -229,7 +229,8 @@ class Simulation:
         id_ = new_id()
         with handling(Cause(correlation_id=id_, id=id_, causation_id=id_)):
             try:
-                return await self.system.services[service].container.commands().execute(command, key)
+                with under(key):
+                    return await self.system.services[service].container.commands().execute(command)
             except IdempotencyKeyReused:
                 self.wrong.append(f"{command} was refused, and was the same as before")
             except DomainError:

@@ -1,7 +1,5 @@
 """The accounting service's HTTP API."""
 
-from fastapi import APIRouter
-
 from accounting.application import queries
 from accounting.application.commands import DisableAccount, EnableAccount
 from accounting.application.ports import AccountingUnitOfWork
@@ -12,13 +10,14 @@ from shared.unit_of_work import Units
 from shared.web.documents import AN_ID, example
 from shared.web.parameters import IdAnswer, IdInPath
 from shared.web.problems import problems
+from shared.web.routes import Routes
 
 AN_ACCOUNT = {"id": AN_ID, "name": "Ada Lovelace", "enabled": True, "authorized_total": 2468}
 
 
-def routes(commands: Commands[AccountingUnitOfWork], units: Units[AccountingUnitOfWork]) -> APIRouter:
+def routes(commands: Commands[AccountingUnitOfWork], units: Units[AccountingUnitOfWork]) -> Routes:
     """The routes of the API."""
-    router = APIRouter(prefix="/api", tags=["accounts"])
+    router = Routes(prefix="/api", tags=["accounts"])
 
     @router.get("/accounts/{id}", responses=problems(AccountNotFound) | example(200, AN_ACCOUNT))
     async def get_account(id_: IdInPath) -> queries.AccountView:

@@ -12,7 +12,7 @@ from accounting.contracts import (
     OrderAuthorizationRevised,
     OrderAuthorized,
 )
-from accounting.domain.errors import AccountAlreadyExists, AccountIsDisabled, AccountIsEnabled
+from accounting.domain.errors import AccountAlreadyExists, AccountIsDisabled, AccountIsEnabled, TooMuchAuthorized
 from shared.core.values import ConsumerId, Money, OrderId
 from shared.eventsourcing.aggregate import Aggregate
 
@@ -25,6 +25,9 @@ AccountEvent = (
     | OrderAuthorizationReversed
     | OrderAuthorizationRevised
 )
+
+MAX_AUTHORIZED = Money(2**53 - 1)
+"""Of one account: the largest number that every reader of JSON takes as it is."""
 
 
 @dataclass(eq=False)
@@ -65,6 +68,7 @@ class Account(Aggregate[AccountEvent]):
     def authorize(self, order_id: OrderId, order_total: Money) -> None:
         """An order may be charged."""
         self._require_enabled()
+        self._require_room(order_total)
         self.record(OrderAuthorized(consumer_id=self.consumer_id, order_id=order_id, order_total=order_total))
 
     def reverse(self, order_id: OrderId, order_total: Money) -> None:
@@ -77,6 +81,7 @@ class Account(Aggregate[AccountEvent]):
     def revise(self, order_id: OrderId, current_order_total: Money, order_total: Money) -> None:
         """An order will be charged with another total."""
         self._require_enabled()
+        self._require_room(order_total - current_order_total)
         self.record(
             OrderAuthorizationRevised(
                 consumer_id=self.consumer_id,
@@ -109,3 +114,7 @@ class Account(Aggregate[AccountEvent]):
     def _require_enabled(self) -> None:
         if not self.enabled:
             raise AccountIsDisabled
+
+    def _require_room(self, more: int) -> None:
+        if more > 0 and self.authorized_total + more > MAX_AUTHORIZED:
+            raise TooMuchAuthorized

@@ -1,6 +1,6 @@
 """What the accounting service refuses."""
 
-from shared.core.errors import AlreadyExists, FailedPrecondition, NotYet
+from shared.core.errors import AlreadyExists, FailedPrecondition, LimitReached, NotYet
 
 
 class AccountNotFound(NotYet):
@@ -17,3 +17,7 @@ class AccountIsDisabled(FailedPrecondition):
 
 class AccountIsEnabled(FailedPrecondition):
     text = "account is enabled"
+
+
+class TooMuchAuthorized(LimitReached):
+    text = "account has too much authorized"

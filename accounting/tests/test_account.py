@@ -15,8 +15,8 @@ from accounting.contracts import (
     OrderAuthorizationRevised,
     OrderAuthorized,
 )
-from accounting.domain.account import Account
-from accounting.domain.errors import AccountAlreadyExists, AccountIsDisabled, AccountIsEnabled
+from accounting.domain.account import MAX_AUTHORIZED, Account
+from accounting.domain.errors import AccountAlreadyExists, AccountIsDisabled, AccountIsEnabled, TooMuchAuthorized
 from shared.core.values import ConsumerId, Money, OrderId
 from shared.eventsourcing.snapshots import SnapshotFormat
 
@@ -127,3 +127,17 @@ def test_a_snapshot_is_whole() -> None:
     made.take_recorded()
     snapshots = SnapshotFormat.of(Account)
     assert snapshots.restore(snapshots.take(made)).__dict__ == made.__dict__
+
+
+def test_no_more_is_authorized_than_a_number_can_hold() -> None:
+    made = account()
+    made.authorize(ORDER, Money(MAX_AUTHORIZED - 1))
+    with pytest.raises(TooMuchAuthorized, match=r"^account has too much authorized$"):
+        made.authorize(ORDER, Money(2))
+    with pytest.raises(TooMuchAuthorized):
+        made.revise(ORDER, Money(10), Money(12))
+    made.authorize(ORDER, Money(1))
+    made.revise(ORDER, Money(10), Money(10))
+    made.revise(ORDER, Money(10), Money(9))
+    made.reverse(ORDER, Money(5))
+    assert made.authorized_total == MAX_AUTHORIZED - 6

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from consumer.application import queries
@@ -14,13 +14,20 @@ from consumer.application.commands import (
     UpdateAddress,
 )
 from consumer.application.ports import ConsumerUnitOfWork
-from consumer.domain.errors import AddressAlreadyExists, AddressNotFound, ConsumerNotFound, ConsumerWithoutName
+from consumer.domain.errors import (
+    AddressAlreadyExists,
+    AddressNotFound,
+    ConsumerNotFound,
+    ConsumerWithoutName,
+    TooManyAddresses,
+)
 from shared.core.values import Address, ConsumerId
 from shared.messaging.commands import Commands
 from shared.unit_of_work import Units
 from shared.web.documents import AN_ADDRESS, AN_ID, example
 from shared.web.parameters import AddressBody, Body, IdAnswer, IdInPath, Name, Text
 from shared.web.problems import problems
+from shared.web.routes import Routes
 
 Label = Annotated[Name, Path(alias="address_id", description="The label that the consumer gave the address.")]
 
@@ -62,9 +69,9 @@ class AddressIdAnswer(BaseModel):
     address_id: str = Field(examples=["home"])
 
 
-def routes(commands: Commands[ConsumerUnitOfWork], units: Units[ConsumerUnitOfWork]) -> APIRouter:
+def routes(commands: Commands[ConsumerUnitOfWork], units: Units[ConsumerUnitOfWork]) -> Routes:
     """The routes of the API."""
-    router = APIRouter(prefix="/api", tags=["consumers"])
+    router = Routes(prefix="/api", tags=["consumers"])
 
     @router.post("/consumers", status_code=201, responses=problems(ConsumerWithoutName, body=True))
     async def register_consumer(body: NamedConsumer) -> IdAnswer:
@@ -91,7 +98,7 @@ def routes(commands: Commands[ConsumerUnitOfWork], units: Units[ConsumerUnitOfWo
     @router.post(
         "/consumers/{id}/addresses",
         status_code=201,
-        responses=problems(ConsumerNotFound, AddressAlreadyExists, body=True),
+        responses=problems(ConsumerNotFound, AddressAlreadyExists, TooManyAddresses, body=True),
     )
     async def add_address(id_: IdInPath, body: NewAddress) -> AddressIdAnswer:
         """Adds an address under a new label."""

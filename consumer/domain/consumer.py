@@ -9,11 +9,15 @@ from consumer.domain.errors import (
     AddressNotFound,
     ConsumerAlreadyExists,
     ConsumerWithoutName,
+    TooManyAddresses,
 )
 from shared.core.values import Address, ConsumerId
 from shared.eventsourcing.aggregate import Aggregate
 
 ConsumerEvent = ConsumerRegistered | ConsumerUpdated | AddressAdded | AddressUpdated | AddressRemoved
+
+MAX_ADDRESSES = 50
+"""Of one consumer. Each order that names the consumer has all of them in memory."""
 
 
 @dataclass(eq=False)
@@ -42,6 +46,8 @@ class Consumer(Aggregate[ConsumerEvent]):
         """Under a label that is not in use."""
         if address_id in self.addresses:
             raise AddressAlreadyExists
+        if len(self.addresses) >= MAX_ADDRESSES:
+            raise TooManyAddresses
         self.record(AddressAdded(consumer_id=self.consumer_id, address_id=address_id, address=address))
 
     def update_address(self, address_id: str, address: Address) -> None:

@@ -1,6 +1,6 @@
 """What the consumer service refuses."""
 
-from shared.core.errors import AlreadyExists, InvalidArgument, NotFound
+from shared.core.errors import AlreadyExists, InvalidArgument, LimitReached, NotFound
 
 
 class ConsumerNotFound(NotFound):
@@ -23,3 +23,7 @@ class AddressNotFound(NotFound):
 
 class AddressAlreadyExists(AlreadyExists):
     text = "address with that identifier already exists"
+
+
+class TooManyAddresses(LimitReached):
+    text = "consumer has too many addresses"

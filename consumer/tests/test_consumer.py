@@ -3,12 +3,13 @@
 import pytest
 
 from consumer.contracts import AddressAdded, AddressRemoved, AddressUpdated, ConsumerRegistered, ConsumerUpdated
-from consumer.domain.consumer import Consumer
+from consumer.domain.consumer import MAX_ADDRESSES, Consumer
 from consumer.domain.errors import (
     AddressAlreadyExists,
     AddressNotFound,
     ConsumerAlreadyExists,
     ConsumerWithoutName,
+    TooManyAddresses,
 )
 from shared.core.values import Address, ConsumerId
 from shared.eventsourcing.snapshots import SnapshotFormat
@@ -86,3 +87,28 @@ def test_a_snapshot_is_whole() -> None:
     consumer.take_recorded()
     snapshots = SnapshotFormat.of(Consumer)
     assert snapshots.restore(snapshots.take(consumer)).__dict__ == consumer.__dict__
+
+
+def test_a_consumer_has_a_limited_number_of_addresses() -> None:
+    consumer = registered()
+    for number in range(MAX_ADDRESSES):
+        consumer.add_address(f"{number}", HOME)
+    with pytest.raises(TooManyAddresses, match=r"^consumer has too many addresses$") as refused:
+        consumer.add_address("one more", HOME)
+    assert refused.value.code == "consumer_has_too_many_addresses"
+    consumer.update_address("0", WORK)
+    consumer.remove_address("0")
+    consumer.add_address("one more", HOME)
+    assert len(consumer.addresses) == MAX_ADDRESSES
+
+
+def test_a_consumer_who_had_more_before_there_was_a_limit_keeps_them() -> None:
+    consumer = registered()
+    for number in range(MAX_ADDRESSES + 2):
+        consumer.replay(AddressAdded(consumer_id=ADA, address_id=f"{number}", address=HOME))
+    with pytest.raises(TooManyAddresses):
+        consumer.add_address("one more", HOME)
+    consumer.update_address("0", WORK)
+    assert consumer.address(f"{MAX_ADDRESSES + 1}") == HOME
+    consumer.remove_address("1")
+    assert len(consumer.addresses) == MAX_ADDRESSES + 1

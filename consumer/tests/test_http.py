@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from consumer.domain.consumer import MAX_ADDRESSES
 from shared.testing.system import MemorySystem
 
 ADDRESS = {"street1": "1 Main Street", "street2": None, "city": "Oakland", "state": "CA", "zip": "94611"}
@@ -132,3 +133,13 @@ async def test_malformed_json() -> None:
     async with api() as (http, _):
         headers = {"content-type": "application/json"}
         check_problem(await http.post("/api/consumers", content=b'{"name": "Ada', headers=headers), 400)
+
+
+async def test_too_many_addresses() -> None:
+    async with api() as (http, ada):
+        for number in range(MAX_ADDRESSES):
+            answer = await http.post(f"{ada}/addresses", json={"address_id": f"{number}", "address": ADDRESS})
+            assert answer.status_code == 201
+        answer = await http.post(f"{ada}/addresses", json={"address_id": "one more", "address": ADDRESS})
+        check_problem(answer, 422, "consumer has too many addresses")
+        assert len((await http.get(ada)).json()["addresses"]) == MAX_ADDRESSES

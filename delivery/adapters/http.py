@@ -1,6 +1,5 @@
 """The delivery service's HTTP API."""
 
-from fastapi import APIRouter
 from pydantic import BaseModel, Field, StrictBool
 
 from delivery.application import queries
@@ -13,6 +12,7 @@ from shared.unit_of_work import Units
 from shared.web.documents import AN_ADDRESS, AN_ID, example
 from shared.web.parameters import Body, IdAnswer, IdInPath
 from shared.web.problems import problems
+from shared.web.routes import Routes
 
 
 class Availability(Body):
@@ -44,9 +44,9 @@ A_DELIVERY = {
 }
 
 
-def routes(commands: Commands[DeliveryUnitOfWork], units: Units[DeliveryUnitOfWork]) -> APIRouter:
+def routes(commands: Commands[DeliveryUnitOfWork], units: Units[DeliveryUnitOfWork]) -> Routes:
     """The routes of the API."""
-    router = APIRouter(prefix="/api")
+    router = Routes(prefix="/api")
 
     @router.post("/couriers/{id}/availability", status_code=201, tags=["couriers"], responses=problems(body=True))
     async def set_courier_availability(id_: IdInPath, body: Availability) -> AvailabilityAnswer:

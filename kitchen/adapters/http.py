@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, Field
 
 from kitchen.application import queries
@@ -24,6 +24,7 @@ from shared.web.documents import AN_ID, example
 from shared.web.paging import DEFAULT_LIMIT, ID_PATTERN, Cursors, Limit, id_of_text, id_to_text
 from shared.web.parameters import Body, IdAnswer, IdInPath, Moment, UuidText
 from shared.web.problems import problems
+from shared.web.routes import Routes
 
 _cursors = Cursors[TicketId](ID_PATTERN, id_to_text, lambda text: TicketId(id_of_text(text)))
 
@@ -69,9 +70,9 @@ class TicketsAnswer(BaseModel):
     next: str = Field(examples=[""])
 
 
-def routes(commands: Commands[KitchenUnitOfWork], units: Units[KitchenUnitOfWork]) -> APIRouter:
+def routes(commands: Commands[KitchenUnitOfWork], units: Units[KitchenUnitOfWork]) -> Routes:
     """The routes of the API."""
-    router = APIRouter(prefix="/api")
+    router = Routes(prefix="/api")
     refusals = problems(TicketNotFound, TicketStateDoesNotAllowAction)
 
     @router.get(

@@ -25,10 +25,10 @@ class MemoryTicketSearch:
         status: TicketStatus | None,
         before: TicketId | None,
         limit: int,
-    ) -> Sequence[TicketView]:
+    ) -> Sequence[TicketId]:
         """See `ports.TicketSearch`."""
         found = [
-            view
+            TicketId(view.id)
             for view in self._table.values()
             if isinstance(view, TicketView)
             and (order_id is None or view.order_id == order_id)
@@ -36,7 +36,7 @@ class MemoryTicketSearch:
             and (status is None or view.status is status)
             and (before is None or view.id < before)
         ]
-        return sorted(found, key=lambda view: view.id, reverse=True)[:limit]
+        return sorted(found, reverse=True)[:limit]
 
 
 def unit_of_work(transaction: MemoryTransaction, clock: Clock, policy: Policy) -> KitchenUnitOfWork:

@@ -55,7 +55,7 @@ class PostgresTicketSearch:
         status: TicketStatus | None,
         before: TicketId | None,
         limit: int,
-    ) -> Sequence[TicketView]:
+    ) -> Sequence[TicketId]:
         """See `ports.TicketSearch`."""
         newest_first = select(_tickets.c.id).order_by(_tickets.c.id.desc()).limit(limit)
         for column, wanted in (
@@ -67,9 +67,7 @@ class PostgresTicketSearch:
                 newest_first = newest_first.where(column == wanted)
         if before is not None:
             newest_first = newest_first.where(_tickets.c.id < before)
-        ids = list(await self._transaction.connection.scalars(newest_first))
-        views = await self._transaction.rows(TicketView).load(ids)
-        return sorted(views, key=lambda view: view.id, reverse=True)
+        return [TicketId(id_) for id_ in await self._transaction.connection.scalars(newest_first)]
 
 
 def unit_of_work(transaction: PostgresTransaction, clock: Clock, policy: Policy) -> KitchenUnitOfWork:

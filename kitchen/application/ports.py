@@ -25,8 +25,8 @@ class TicketSearch(Protocol):
         status: TicketStatus | None,
         before: TicketId | None,
         limit: int,
-    ) -> Sequence[TicketView]:
-        """The newest first, those made before `before` only; each criterion that is None fits all."""
+    ) -> Sequence[TicketId]:
+        """Their ids, the newest first, those made before `before` only; each criterion that is None fits all."""
 
 
 class KitchenUnitOfWork(UnitOfWork):

@@ -57,9 +57,12 @@ async def find_tickets(
     before: TicketId | None,
     limit: int,
 ) -> tuple[Sequence[TicketView], TicketId | None]:
-    """A page of tickets, the newest first, and where the next one begins; None after the last."""
+    """A page of tickets, the newest first, and where the next one begins; None after the last.
+
+    Large tickets make a page of fewer.
+    """
     found = await uow.search.find(
         order_id=order_id, restaurant_id=restaurant_id, status=status, before=before, limit=limit + 1
     )
-    page = found[:limit]
-    return page, TicketId(page[-1].id) if len(found) > limit else None
+    page = await uow.ticket_views.first_of(found[:limit])
+    return page, TicketId(page[-1].id) if page and len(found) > len(page) else None

@@ -16,6 +16,7 @@ from shared.adapters.memory import MemoryDatabase
 from shared.adapters.postgres.database import PostgresDatabase
 from shared.core.policy import Policy
 from shared.core.values import OrderId, RestaurantId, TicketId
+from shared.eventsourcing import repository
 from shared.runtime.migrations import migrate
 from shared.runtime.provision import Database
 from shared.unit_of_work import Units
@@ -70,6 +71,27 @@ async def test_tickets_are_found_by_every_criterion(units: Callable[[], Units[Ki
                 )
                 assert [view.id for view in found] == expected[:limit]
                 assert following == (expected[limit - 1] if len(expected) > limit else None)
+    await close(made)
+
+
+async def test_large_tickets_make_shorter_pages(
+    units: Callable[[], Units[KitchenUnitOfWork]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = units()
+    async with made.begin() as uow:
+        for id_ in IDS:
+            await uow.tickets.add(a_ticket(S.AWAITING_ACCEPTANCE, id_=id_))
+    monkeypatch.setattr(repository, "MAX_PAGE", 1)
+    seen: list[str] = []
+    before = None
+    async with made.begin() as uow:
+        while not seen or before is not None:
+            page, before = await find_tickets(
+                uow, order_id=None, restaurant_id=None, status=None, before=before, limit=5
+            )
+            assert len(page) == 1
+            seen += [view.id for view in page]
+    assert seen == sorted(IDS, reverse=True)
     await close(made)
 
 

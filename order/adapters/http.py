@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, Field, JsonValue
 
 from order.application import queries
@@ -16,24 +15,25 @@ from order.domain.errors import (
     OrderTotalBelowMinimum,
     RestaurantNotFound,
 )
-from shared.core.errors import IdempotencyKeyReused
 from shared.core.values import ConsumerId, MenuItemId, OrderId, RestaurantId
 from shared.messaging.commands import Commands
 from shared.unit_of_work import Units
 from shared.web.documents import AN_ID, example
 from shared.web.parameters import (
+    MAX_ENTRIES,
     AddressBody,
     Body,
+    Few,
     IdAnswer,
     IdInPath,
     Moment,
     Name,
-    OptionalIdempotencyKey,
     Quantity,
     QuantityOrNone,
     UuidText,
 )
 from shared.web.problems import problems
+from shared.web.routes import Routes
 
 _PATIENCE = timedelta(minutes=5)
 # pydantic documents what keys of the pattern lead to, and leaves all other keys open.
@@ -55,16 +55,16 @@ class NewOrder(Body):
         description="Not more than 5 minutes in the past.", examples=["2040-01-02T18:30:00Z"]
     )
     delivery_address: AddressBody
-    line_items: dict[Name, Quantity] = Field(
-        min_length=1, max_length=100, examples=[{"chicken-vindaloo": 2}], json_schema_extra=_NO_OTHER_KEYS
+    line_items: Annotated[dict[Name, Quantity], Few] = Field(
+        min_length=1, max_length=MAX_ENTRIES, examples=[{"chicken-vindaloo": 2}], json_schema_extra=_NO_OTHER_KEYS
     )
 
 
 class Revision(Body):
     """Other quantities of what is ordered; 0 removes a line, lines that are not named stay."""
 
-    revised_quantities: dict[Name, QuantityOrNone] = Field(
-        min_length=1, max_length=100, examples=[{"chicken-vindaloo": 1}], json_schema_extra=_NO_OTHER_KEYS
+    revised_quantities: Annotated[dict[Name, QuantityOrNone], Few] = Field(
+        min_length=1, max_length=MAX_ENTRIES, examples=[{"chicken-vindaloo": 1}], json_schema_extra=_NO_OTHER_KEYS
     )
 
 
@@ -86,19 +86,17 @@ class StatusAnswer(BaseModel):
     status: str = Field(examples=["CancelPending"])
 
 
-def routes(commands: Commands[OrderUnitOfWork], units: Units[OrderUnitOfWork]) -> APIRouter:
+def routes(commands: Commands[OrderUnitOfWork], units: Units[OrderUnitOfWork]) -> Routes:
     """The routes of the API."""
-    router = APIRouter(prefix="/api")
+    router = Routes(prefix="/api")
 
     @router.post(
         "/orders",
         status_code=201,
         tags=["orders"],
-        responses=problems(
-            RestaurantNotFound, MenuItemNotFound, OrderTotalBelowMinimum, IdempotencyKeyReused, body=True
-        ),
+        responses=problems(RestaurantNotFound, MenuItemNotFound, OrderTotalBelowMinimum, body=True),
     )
-    async def create_order(body: NewOrder, key: OptionalIdempotencyKey) -> IdAnswer:
+    async def create_order(body: NewOrder) -> IdAnswer:
         """Takes an order. It is ApprovalPending until the consumer, the kitchen and the account have agreed."""
         command = CreateOrder(
             consumer_id=ConsumerId(body.consumer_id),
@@ -107,7 +105,7 @@ def routes(commands: Commands[OrderUnitOfWork], units: Units[OrderUnitOfWork]) -
             deliver_at=body.delivery_time,
             deliver_to=body.delivery_address.to_value(),
         )
-        return IdAnswer(id=(await commands.execute(command, key)).id)
+        return IdAnswer(id=(await commands.execute(command)).id)
 
     @router.get("/orders/{id}", tags=["orders"], responses=problems(OrderNotFound) | example(200, AN_ORDER))
     async def get_order(id_: IdInPath) -> queries.OrderView:
@@ -119,11 +117,11 @@ def routes(commands: Commands[OrderUnitOfWork], units: Units[OrderUnitOfWork]) -
         "/orders/{id}/cancel",
         status_code=202,
         tags=["orders"],
-        responses=problems(OrderNotFound, OrderStateDoesNotAllowAction, IdempotencyKeyReused),
+        responses=problems(OrderNotFound, OrderStateDoesNotAllowAction),
     )
-    async def cancel_order(id_: IdInPath, key: OptionalIdempotencyKey) -> StatusAnswer:
+    async def cancel_order(id_: IdInPath) -> StatusAnswer:
         """Asks for an approved order to be cancelled. The kitchen may find that it is too late."""
-        return _status(await commands.execute(CancelOrder(order_id=OrderId(id_)), key))
+        return _status(await commands.execute(CancelOrder(order_id=OrderId(id_))))
 
     @router.put(
         "/orders/{id}/revise",
@@ -134,14 +132,13 @@ def routes(commands: Commands[OrderUnitOfWork], units: Units[OrderUnitOfWork]) -
             MenuItemNotFound,
             OrderStateDoesNotAllowAction,
             OrderTotalBelowMinimum,
-            IdempotencyKeyReused,
             body=True,
         ),
     )
-    async def revise_order(id_: IdInPath, body: Revision, key: OptionalIdempotencyKey) -> StatusAnswer:
+    async def revise_order(id_: IdInPath, body: Revision) -> StatusAnswer:
         """Asks for other quantities in an approved order. The kitchen may find that it is too late."""
         quantities = {MenuItemId(item): quantity for item, quantity in body.revised_quantities.items()}
-        return _status(await commands.execute(ReviseOrder(order_id=OrderId(id_), revised_quantities=quantities), key))
+        return _status(await commands.execute(ReviseOrder(order_id=OrderId(id_), revised_quantities=quantities)))
 
     @router.get("/restaurants/{id}", tags=["restaurants"], responses=problems(RestaurantNotFound))
     async def get_restaurant(id_: IdInPath) -> IdAnswer:

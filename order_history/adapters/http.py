@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, Field
 
 from order_history import history
@@ -26,6 +26,7 @@ from shared.web.paging import (
 )
 from shared.web.parameters import IdInPath, Moment, Text, UuidText
 from shared.web.problems import problems
+from shared.web.routes import Routes
 
 _cursors = Cursors[Place](
     TIME_PATTERN + ID_PATTERN,
@@ -85,9 +86,9 @@ class OrdersAnswer(BaseModel):
     next: str = Field(examples=[""])
 
 
-def routes(_commands: Commands[Any], units: Units[OrderHistoryUnitOfWork]) -> APIRouter:
+def routes(_commands: Commands[Any], units: Units[OrderHistoryUnitOfWork]) -> Routes:
     """The routes of the API."""
-    router = APIRouter(prefix="/api", tags=["orders"])
+    router = Routes(prefix="/api", tags=["orders"])
 
     @router.get(
         "/orders",

@@ -15,10 +15,10 @@ class MemoryOrderSearch:
     def __init__(self, transaction: MemoryTransaction) -> None:
         self._table = transaction.database.tables[OrderRecord]
 
-    async def find(self, criteria: Criteria, *, before: Place | None, limit: int) -> Sequence[OrderRecord]:
+    async def find(self, criteria: Criteria, *, before: Place | None, limit: int) -> Sequence[OrderId]:
         """See `history.OrderSearch`."""
         found = [
-            (place, order)
+            place
             for order in self._table.values()
             if isinstance(order, OrderRecord)
             and (place := _place_of(order)) is not None
@@ -28,7 +28,7 @@ class MemoryOrderSearch:
             and criteria.words.issubset(order.words.split())
             and (before is None or place < before)
         ]
-        return [order for _, order in sorted(found, key=lambda pair: pair[0], reverse=True)[:limit]]
+        return [id_ for _, id_ in sorted(found, reverse=True)[:limit]]
 
 
 def unit_of_work(transaction: MemoryTransaction, clock: Clock, policy: Policy) -> OrderHistoryUnitOfWork:

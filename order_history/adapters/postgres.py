@@ -25,6 +25,7 @@ from shared.adapters.postgres.database import PostgresTransaction
 from shared.adapters.postgres.tables import Timestamp
 from shared.core.clock import Clock
 from shared.core.policy import Policy
+from shared.core.values import OrderId
 from shared.eventsourcing.aggregate import Entity
 
 _orders = Table(
@@ -66,27 +67,24 @@ class PostgresOrderSearch:
     def __init__(self, transaction: PostgresTransaction) -> None:
         self._transaction = transaction
 
-    async def find(self, criteria: Criteria, *, before: Place | None, limit: int) -> Sequence[OrderRecord]:
+    async def find(self, criteria: Criteria, *, before: Place | None, limit: int) -> Sequence[OrderId]:
         """See `history.OrderSearch`."""
-        ids = (
-            await self._with_words(criteria, before, limit)
-            if criteria.words
-            else await self._any(criteria, before, limit)
-        )
-        found = {order.id: order for order in await self._transaction.rows(OrderRecord).load(ids)}
-        return [found[id_] for id_ in ids]
+        if criteria.words:
+            return await self._with_words(criteria, before, limit)
+        return await self._any(criteria, before, limit)
 
-    async def _any(self, criteria: Criteria, before: Place | None, limit: int) -> Sequence[str]:
-        return list(await self._transaction.connection.scalars(_newest(_orders, criteria, before, limit)))
+    async def _any(self, criteria: Criteria, before: Place | None, limit: int) -> Sequence[OrderId]:
+        ids = await self._transaction.connection.scalars(_newest(_orders, criteria, before, limit))
+        return [OrderId(id_) for id_ in ids]
 
-    async def _with_words(self, criteria: Criteria, before: Place | None, limit: int) -> Sequence[str]:
+    async def _with_words(self, criteria: Criteria, before: Place | None, limit: int) -> Sequence[OrderId]:
         connection = self._transaction.connection
         looked_through = limit * LOOKED_THROUGH
         rows = (await connection.execute(_among_the_newest(criteria, before, limit, looked_through))).all()
-        ids = [row.id for row in rows if row.fits]
+        ids = [OrderId(row.id) for row in rows if row.fits]
         if len(ids) == limit or not rows or rows[-1].number < looked_through:
             return ids
-        return list(await connection.scalars(_by_their_words(criteria, before, limit)))
+        return [OrderId(id_) for id_ in await connection.scalars(_by_their_words(criteria, before, limit))]
 
 
 def unit_of_work(transaction: PostgresTransaction, clock: Clock, policy: Policy) -> OrderHistoryUnitOfWork:

@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql
 
 from order_history.adapters import memory, postgres
 from order_history.history import (
+    MAX_WORDS,
     Criteria,
     DeliveryStatus,
     OrderHistoryUnitOfWork,
@@ -29,6 +30,7 @@ from shared.adapters.postgres.database import PostgresDatabase, PostgresTransact
 from shared.core.clock import utc_now
 from shared.core.policy import Policy
 from shared.core.values import ConsumerId, LineItem, MenuItemId, Money, OrderId
+from shared.eventsourcing import repository
 from shared.runtime.migrations import migrate
 from shared.runtime.provision import Database
 from shared.unit_of_work import Units
@@ -69,11 +71,11 @@ async def found(units: HistoryUnits, *, before: Place | None = None, limit: int 
     """The numbers of the orders on one page."""
     wanted = Criteria(**{"consumer_id": CONSUMER, **criteria})
     async with units.begin() as uow:
-        return [number_of(record) for record in await uow.search.find(wanted, before=before, limit=limit)]
+        return [number_of(id_) for id_ in await uow.search.find(wanted, before=before, limit=limit)]
 
 
-def number_of(record: OrderRecord) -> int:
-    return int(record.id[-12:])
+def number_of(id_: str) -> int:
+    return int(id_[-12:])
 
 
 class HistorySuite:
@@ -140,7 +142,7 @@ class HistorySuite:
             for newer in range(100, 200):
                 async with units.begin() as uow:
                     page, place = await find_orders(Criteria(consumer_id=CONSUMER), uow, before=place, limit=5)
-                seen += [number_of(record) for record in page]
+                seen += [number_of(record.id) for record in page]
                 if place is None:
                     break
                 await keep(units, order(newer))
@@ -243,8 +245,30 @@ class HistorySuite:
                 before = dice.choice([None, (cast(datetime, at.created_at), OrderId(at.id))])
                 limit = dice.randrange(1, 12)
                 async with units.begin() as uow:
-                    records = await uow.search.find(criteria, before=before, limit=limit)
-                assert [number_of(record) for record in records] == plainly(orders, criteria, before, limit)
+                    ids = await uow.search.find(criteria, before=before, limit=limit)
+                assert [number_of(id_) for id_ in ids] == plainly(orders, criteria, before, limit)
+
+    async def test_large_orders_make_shorter_pages(self, open_history: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(repository, "MAX_PAGE", 3000)
+        async with open_history() as units:
+            await keep(units, *(order(n, 500 * "x", 400 * str(n)) for n in range(1, 8)))
+            pages: list[list[int]] = []
+            before = None
+            async with units.begin() as uow:
+                while not pages or before is not None:
+                    page, before = await find_orders(Criteria(consumer_id=CONSUMER), uow, before=before, limit=5)
+                    pages.append([number_of(record.id) for record in page])
+        assert [number for page in pages for number in page] == [7, 6, 5, 4, 3, 2, 1]
+        assert all(1 <= len(page) < 5 for page in pages)
+
+    async def test_more_words_than_an_order_is_found_by_find_nothing(self, open_history: Open) -> None:
+        async with open_history() as units:
+            await keep(units, order(1, "Ajanta", *(f"w{n}" for n in range(2 * MAX_WORDS))))
+            for number, expected in ((MAX_WORDS - 1, [1]), (MAX_WORDS + 1, [])):
+                words = frozenset(["ajanta", *(f"w{n}" for n in range(number - 1))])
+                async with units.begin() as uow:
+                    page, _ = await find_orders(Criteria(consumer_id=CONSUMER, words=words), uow, before=None, limit=5)
+                assert [number_of(record.id) for record in page] == expected
 
 
 def plainly(orders: Sequence[OrderRecord], criteria: Criteria, before: Place | None, limit: int) -> list[int]:
@@ -262,7 +286,7 @@ def plainly(orders: Sequence[OrderRecord], criteria: Criteria, before: Place | N
             continue
         if before and (record.created_at, record.id) >= before:
             continue
-        fitting.append((record.created_at, number_of(record)))
+        fitting.append((record.created_at, number_of(record.id)))
     return [number for _, number in sorted(fitting, reverse=True)][:limit]
 
 

@@ -1,6 +1,7 @@
 """What the history makes of events: of each, and of any number of them in any order."""
 
 import asyncio
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -21,6 +22,7 @@ from order_history.history import (
     OrderNotFound,
     OrderRecord,
     OrderStatus,
+    Revision,
     get_order,
 )
 from order_history.tests.story import (
@@ -43,6 +45,7 @@ from shared.adapters.memory import MemoryDatabase
 from shared.core.clock import utc_now
 from shared.core.messages import Event
 from shared.core.policy import Policy
+from shared.core.values import LineItem, MenuItemId, Money, with_quantities
 from shared.messaging.dispatcher import Dispatcher
 from shared.messaging.handlers import Handlers
 from shared.unit_of_work import Units
@@ -236,3 +239,37 @@ def test_any_order_and_any_repeats_make_the_same_record() -> None:
 async def test_an_event_without_a_version_is_a_fault() -> None:
     with pytest.raises(ValueError, match="can't be put in order"):
         await after(Happened(created().event, None))
+
+
+_ITEMS = st.sampled_from([PIZZA.menu_item_id, SALAD.menu_item_id])
+_QUANTITIES = st.dictionaries(_ITEMS, st.integers(1, 9), min_size=1)
+
+
+@given(st.lists(_QUANTITIES, max_size=6), st.randoms(use_true_random=False))
+def test_however_often_an_order_is_revised_no_more_is_kept_than_it_has_items(
+    revised: list[dict[MenuItemId, int]], dice: random.Random
+) -> None:
+    revisions = [
+        Revision(version=n, quantities=quantities, order_total=Money(n)) for n, quantities in enumerate(revised, 3)
+    ]
+    items: tuple[LineItem, ...] = (PIZZA, SALAD)
+    expected = items
+    for revision in revisions:
+        expected = with_quantities(expected, revision.quantities)
+    record = OrderRecord(id=ORDER, ordered_items=items, updated_at=NOON)
+    # They come in any order, and some of them twice.
+    for revision in dice.sample(revisions * 2, k=2 * len(revisions)):
+        record.revise(revision)
+    assert record.line_items == expected
+    assert record.order_total == (revisions[-1].order_total if revisions else 0)
+    assert sum(len(revision.quantities) for revision in record.revisions) <= len(items)
+    assert len(record.revisions) <= len(items)
+
+
+def test_revisions_that_were_kept_before_are_read_and_make_room() -> None:
+    kept = tuple(Revision(version=n, quantities={MenuItemId("pizza"): n}, order_total=Money(n)) for n in range(3, 200))
+    record = OrderRecord(id=ORDER, ordered_items=(PIZZA, SALAD), revisions=kept, updated_at=NOON)
+    assert (record.line_items[0].quantity, record.order_total) == (199, 199)
+    record.revise(Revision(version=200, quantities={MenuItemId("salad"): 1}, order_total=Money(7)))
+    assert [revision.version for revision in record.revisions] == [199, 200]
+    assert ([item.quantity for item in record.line_items], record.order_total) == ([199, 1], 7)

@@ -2,8 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, FailFast, Field
 
 from restaurant.application import queries
 from restaurant.application.commands import CreateRestaurant, ReviseMenu
@@ -15,6 +14,7 @@ from shared.unit_of_work import Units
 from shared.web.documents import AN_ADDRESS, AN_ID, example
 from shared.web.parameters import AddressBody, Body, Cents, IdAnswer, IdInPath, Name
 from shared.web.problems import problems
+from shared.web.routes import Routes
 
 
 class MenuItemBody(Body):
@@ -34,7 +34,7 @@ def _distinct(items: list[MenuItemBody]) -> list[MenuItemBody]:
 class MenuBody(Body):
     """A whole menu; it may be empty."""
 
-    menu_items: Annotated[list[MenuItemBody], AfterValidator(_distinct)] = Field(
+    menu_items: Annotated[list[MenuItemBody], FailFast(), AfterValidator(_distinct)] = Field(
         max_length=1000, description="No two items have the same id."
     )
 
@@ -61,9 +61,9 @@ A_RESTAURANT = {
 }
 
 
-def routes(commands: Commands[RestaurantUnitOfWork], units: Units[RestaurantUnitOfWork]) -> APIRouter:
+def routes(commands: Commands[RestaurantUnitOfWork], units: Units[RestaurantUnitOfWork]) -> Routes:
     """The routes of the API."""
-    router = APIRouter(prefix="/api", tags=["restaurants"])
+    router = Routes(prefix="/api", tags=["restaurants"])
 
     @router.post("/restaurants", status_code=201, responses=problems(body=True))
     async def create_restaurant(body: NewRestaurant) -> IdAnswer:

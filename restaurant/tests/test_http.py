@@ -119,3 +119,12 @@ async def test_what_is_no_request_at_all() -> None:
         refused(await http.post("/api/restaurants", json={**AJANTA, "name": "x" * (1 << 20)}), 413)
         refused(await http.get("/api/restaurants/42"), 422)
         refused(await http.put("/api/restaurants/42/menu", json={"menu_items": []}), 422)
+
+
+async def test_of_a_menu_the_first_item_that_is_none_is_named() -> None:
+    async with MemorySystem(["restaurant"]) as system:
+        items = [{"id": "a"}, {"id": "b"}]
+        answer = await system.client("restaurant").put(f"/api/restaurants/{new_id()}/menu", json={"menu_items": items})
+    assert answer.status_code == 422
+    assert "menu_items.0.name" in answer.json()["message"]
+    assert "menu_items.1" not in answer.json()["message"]

@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import count
+from itertools import accumulate, count
 from typing import Any, Generic, TypeVar
 
 from shared.core.clock import Clock, Due, utc_now
-from shared.core.errors import Conflict, LeaseLost
+from shared.core.errors import Conflict, LeaseLost, TooMuchAtOnce
 from shared.eventsourcing.aggregate import Entity
-from shared.eventsourcing.store import History, Snapshot, StoredEvent
+from shared.eventsourcing.store import MAX_READ_TOGETHER, History, Snapshot, StoredEvent
 from shared.messaging.broker import Mark, Publication, subject_of
 from shared.messaging.envelope import Envelope, partition_of
 from shared.messaging.inbox import Claim, KeptReply
@@ -32,6 +32,7 @@ from shared.messaging.set_aside import (
     TakenUp,
 )
 from shared.saga.instance import SagaFilter, SagaInstance
+from shared.serialization import to_json
 
 R = TypeVar("R", bound=Entity)
 T = TypeVar("T")
@@ -127,8 +128,14 @@ class _Events:
         self._database = database
         self._undo = undo
 
-    async def load(self, aggregate: str, tag: str, ids: Sequence[str]) -> Mapping[str, History]:
-        return {id_: self._history(aggregate, tag, id_) for id_ in ids if self._database.events.get((aggregate, id_))}
+    async def load(
+        self, aggregate: str, tag: str, ids: Sequence[str], most: int | None = None
+    ) -> Mapping[str, History]:
+        found = {id_: self._history(aggregate, tag, id_) for id_ in ids if self._database.events.get((aggregate, id_))}
+        texts = [event.data for history in found.values() for event in history.events]
+        texts += [history.snapshot.state for history in found.values() if history.snapshot is not None]
+        _limit(most, texts)
+        return found
 
     async def append(self, events: Sequence[StoredEvent], snapshots: Sequence[Snapshot]) -> None:
         for event in events:
@@ -156,8 +163,10 @@ class _RowStore(Generic[R]):
         self._table: dict[str, Any] = database.tables[cls]
         self._undo = undo
 
-    async def load(self, ids: Sequence[str]) -> Sequence[R]:
-        return [copy(self._table[id_]) for id_ in ids if id_ in self._table]
+    async def load(self, ids: Sequence[str], most: int | None = None) -> Sequence[R]:
+        found = [copy(self._table[id_]) for id_ in ids if id_ in self._table]
+        _limit(most, [] if most is None else [to_json(row) for row in found])
+        return found
 
     async def insert(self, rows: Sequence[R]) -> None:
         for row in rows:
@@ -224,7 +233,9 @@ class _WaitingRoom:
 
     async def heads(self, partition: int, due: Due, limit: int) -> Sequence[SetAside]:
         heads = [head for head in self._heads(partition) if head.parked_at is None and due.has_come(head.retry_at)]
-        return sorted(heads, key=lambda head: (head.retry_at, head.seq))[:limit]
+        heads = sorted(heads, key=lambda head: (head.retry_at, head.seq))[:limit]
+        before = accumulate((len(head.received.data.encode()) for head in heads), initial=0)
+        return [head for head, size in zip(heads, before, strict=False) if size < MAX_READ_TOGETHER]
 
     async def next_due(self, partition: int, due: Due) -> datetime | None:
         return _earliest(due, (head.retry_at for head in self._heads(partition) if head.parked_at is None))
@@ -384,6 +395,11 @@ def _earliest(due: Due, times: Iterable[datetime]) -> datetime | None:
 def _append(values: list[T], value: T, undo: Undo) -> None:
     values.append(value)
     undo.append(lambda: values.pop())
+
+
+def _limit(most: int | None, texts: Iterable[str]) -> None:
+    if most is not None and sum(len(text.encode()) for text in texts) > most:
+        raise TooMuchAtOnce(f"more than {most} bytes")
 
 
 def _put(mapping: dict[Any, Any], key: Any, value: Any, undo: Undo) -> None:

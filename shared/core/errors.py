@@ -55,6 +55,12 @@ class FailedPrecondition(DomainError):
     kind = "failed_precondition"
 
 
+class LimitReached(DomainError):
+    """There would be more of something than a limit allows. What there is already, however much, stays usable."""
+
+    kind = "limit_reached"
+
+
 class IdempotencyKeyReused(DomainError):
     """A client sent one idempotency key with two different requests."""
 
@@ -64,6 +70,10 @@ class IdempotencyKeyReused(DomainError):
 
 class TechnicalFault(Exception):
     """Something around us failed: nothing was done, and the same work may succeed later."""
+
+
+class TooMuchAtOnce(Exception):
+    """What is asked for together is more than a process may hold in memory: each by itself can be had."""
 
 
 class Conflict(TechnicalFault):

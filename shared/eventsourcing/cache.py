@@ -9,34 +9,45 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 from shared.eventsourcing.aggregate import Aggregate, Entity
+from shared.serialization import to_json
 
 S = TypeVar("S", bound=Aggregate[Any] | Entity)
 
-MOST_STATES = 1000
-"""Of a class: what a message is about mostly was there some seconds ago, or is in use all the time."""
+MAX_BYTES = 4 << 20
+"""Of all states together, as JSON; in memory they take some times as much. That is room for thousands of the usual
+size: what a message is about mostly was there some seconds ago, or is in use all the time."""
+
+_ALWAYS = 500
+"""Bytes that a state takes however small it is."""
 
 
 class StateCache:
     """Aggregates and rows by class and id. A state is one unit's at a time: to take it is to remove it."""
 
-    def __init__(self, most: int = MOST_STATES) -> None:
+    def __init__(self, most: int = MAX_BYTES) -> None:
         self._most = most
-        self._states: dict[type, OrderedDict[str, Any]] = {}
+        self._bytes = 0
+        self._states: OrderedDict[tuple[type, str], tuple[Any, int]] = OrderedDict()
 
     def take(self, cls: type[S], ids: Iterable[str]) -> dict[str, S]:
         """Those of them that are there."""
-        states = self._states.get(cls)
-        if not states:
-            return {}
-        return {id_: state for id_ in ids if (state := states.pop(id_, None)) is not None}
+        return {id_: state for id_ in ids if (state := self._pop((cls, id_))) is not None}
 
     def keep(self, cls: type[S], states: Iterable[S]) -> None:
         """Committed states; in exchange, those that nobody has wanted for the longest are forgotten."""
-        kept = self._states.setdefault(cls, OrderedDict())
         for state in states:
-            kept[state.id] = state
-        while len(kept) > self._most:
-            kept.popitem(last=False)
+            self._pop((cls, state.id))
+            size = _ALWAYS + len(to_json(state))
+            self._states[cls, state.id] = (state, size)
+            self._bytes += size
+        while self._bytes > self._most:
+            _, (_, size) = self._states.popitem(last=False)
+            self._bytes -= size
+
+    def _pop(self, key: tuple[type, str]) -> Any:
+        state, size = self._states.pop(key, (None, 0))
+        self._bytes -= size
+        return state
 
 
 class Recall(Generic[S]):

@@ -8,19 +8,19 @@ What they recall instead of reading it the database has to confirm (`confirm`) b
 committed it is kept for the next unit of work (`remember`).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from typing import Any, Generic, TypeVar, cast
 
 from shared.core.clock import Clock
 from shared.core.context import current_cause
-from shared.core.errors import Conflict, NotFound
+from shared.core.errors import Conflict, NotFound, TooMuchAtOnce
 from shared.core.ids import new_id
 from shared.core.messages import Event
 from shared.eventsourcing.aggregate import Aggregate, Entity, RecordingEntity
 from shared.eventsourcing.cache import Recall
 from shared.eventsourcing.snapshots import EVERY, SnapshotFormat
-from shared.eventsourcing.store import EventStore, History, Metadata, RowStore, Snapshot, StoredEvent
+from shared.eventsourcing.store import MAX_PAGE, EventStore, History, Metadata, RowStore, Snapshot, StoredEvent
 from shared.journal import EventRecorded, Journal, RowChanged
 from shared.outbox.outbox import event_envelope
 from shared.serialization import decode_message, to_json
@@ -81,8 +81,8 @@ class Repository(Generic[A]):
         self._live[aggregate.id] = self._touched[aggregate.id] = aggregate
         return aggregate
 
-    async def load(self, ids: Iterable[str]) -> None:
-        """Reads, in one query, those that have not been read yet."""
+    async def load(self, ids: Iterable[str], most: int | None = None) -> None:
+        """Reads, in one query, those that have not been read yet. Raises TooMuchAtOnce; see the store."""
         missing = [id_ for id_ in dict.fromkeys(ids) if id_ not in self._histories]
         recalled = self.recall.take(missing)
         for id_, aggregate in recalled.items():
@@ -91,7 +91,7 @@ class Repository(Generic[A]):
         missing = [id_ for id_ in missing if id_ not in recalled]
         if not missing:
             return
-        found = await self._store.load(self._cls.aggregate_name, self._snapshots.tag, missing)
+        found = await self._store.load(self._cls.aggregate_name, self._snapshots.tag, missing, most)
         for id_ in missing:
             self._histories[id_] = found.get(id_, _NOTHING)
             self._fold(id_)
@@ -210,8 +210,8 @@ class Rows(Generic[R]):
         self._touched.pop(row.id, None)
         self._seal(row)
 
-    async def load(self, ids: Iterable[str]) -> None:
-        """Reads, in one query, those that have not been read yet."""
+    async def load(self, ids: Iterable[str], most: int | None = None) -> None:
+        """Reads, in one query, those that have not been read yet. Raises TooMuchAtOnce; see the store."""
         missing = [id_ for id_ in dict.fromkeys(ids) if id_ not in self._sealed]
         recalled = self.recall.take(missing)
         for id_, row in recalled.items():
@@ -220,10 +220,20 @@ class Rows(Generic[R]):
         missing = [id_ for id_ in missing if id_ not in recalled]
         if not missing:
             return
-        found = {row.id: row for row in await self._store.load(missing)}
+        found = {row.id: row for row in await self._store.load(missing, most)}
         for id_ in missing:
             read = self._sealed[id_] = found.get(id_)
             self._stored[id_] = read.version if read is not None else 0
+
+    async def first_of(self, ids: Sequence[str]) -> Sequence[R]:
+        """The first of these entities, at least one, as many as a page can hold: to be looked at only."""
+        while True:
+            try:
+                await self.load(ids, MAX_PAGE if len(ids) > 1 else None)
+            except TooMuchAtOnce:
+                ids = ids[: len(ids) // 2]
+            else:
+                return [row for id_ in ids if (row := self._sealed[id_]) is not None]
 
     def loaded(self, id_: str) -> R | None:
         """The entity as it was read, to be looked at only; None if there is none, or it has not been read."""

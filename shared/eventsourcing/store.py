@@ -9,6 +9,16 @@ from shared.eventsourcing.aggregate import Entity
 
 R = TypeVar("R", bound=Entity)
 
+MAX_READ_TOGETHER = 4 << 20
+"""Bytes that are read of one kind for several messages, or requests, at once. What one alone is about may be more."""
+MAX_PAGE = 1 << 20
+"""Bytes that a page of a list is made of. One thing alone may be more."""
+
+
+def most_for(number: int) -> int | None:
+    """How many bytes may be read for so many messages or requests; None: any number, or one could never be handled."""
+    return MAX_READ_TOGETHER if number > 1 else None
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metadata:
@@ -55,8 +65,13 @@ class History:
 class EventStore(Protocol):
     """The events and snapshots of one database, in one transaction."""
 
-    async def load(self, aggregate: str, tag: str, ids: Sequence[str]) -> Mapping[str, History]:
-        """The histories of those that exist. A snapshot with another tag is passed over."""
+    async def load(
+        self, aggregate: str, tag: str, ids: Sequence[str], most: int | None = None
+    ) -> Mapping[str, History]:
+        """The histories of those that exist. A snapshot with another tag is passed over.
+
+        Raises TooMuchAtOnce when they have more than `most` bytes of data, without reading much more than that.
+        """
 
     async def append(self, events: Sequence[StoredEvent], snapshots: Sequence[Snapshot]) -> None:
         """Stores them; raises Conflict when a version is taken."""
@@ -68,8 +83,11 @@ class EventStore(Protocol):
 class RowStore(Protocol[R]):
     """The rows of one kind, in one transaction."""
 
-    async def load(self, ids: Sequence[str]) -> Sequence[R]:
-        """Those that exist."""
+    async def load(self, ids: Sequence[str], most: int | None = None) -> Sequence[R]:
+        """Those that exist.
+
+        Raises TooMuchAtOnce when they have more than `most` bytes of text, without reading much more than that.
+        """
 
     async def insert(self, rows: Sequence[R]) -> None:
         """New rows; raises Conflict when an id is taken."""

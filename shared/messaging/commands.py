@@ -18,7 +18,7 @@ from shared.core.clock import Clock
 from shared.core.context import Cause, current_cause
 from shared.core.errors import Conflict, DomainError, IdempotencyKeyReused, TechnicalFault
 from shared.core.messages import AnyCommand, Command, Done, Reply
-from shared.idempotency import IdempotencyKey, KeptAnswer
+from shared.idempotency import IdempotencyKey, KeptAnswer, current_key
 from shared.messaging.dispatcher import is_own_failure
 from shared.messaging.handlers import Handlers
 from shared.serialization import Json, from_json, to_json
@@ -79,18 +79,18 @@ class Commands(Generic[U]):
         recent = self._failed_at is not None and time.monotonic() - self._failed_at < FAILING_SECONDS
         return self._fault if recent else None
 
-    async def execute(self, command: Command[R], key: IdempotencyKey | None = None) -> R:
-        """Carries a command out and answers when it is committed.
+    async def execute(self, command: Command[R]) -> R:
+        """Carries a request's command out and answers when it is committed.
 
-        With a `key` that has been used before: the first answer, or IdempotencyKeyReused if that was for another
-        body. Raises DomainError when it is refused, and TechnicalFault when it can't be done now; nothing is written
-        then.
+        If the request has an idempotency key that has been used before: the first answer, or IdempotencyKeyReused if
+        that was for another body. Raises DomainError when it is refused, and TechnicalFault when it can't be done now;
+        nothing is written then.
         """
         if self._stopped:
             raise Stopped(_STOPPED)
         if len(self._waiting) >= MOST_WAITING:
             raise Overloaded(f"{MOST_WAITING} commands wait already")
-        waiting = _Waiting(command, current_cause(), key, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(command, current_cause(), current_key(), asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._arrived.set()
         return cast(R, await waiting.answer)

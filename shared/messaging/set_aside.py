@@ -87,7 +87,10 @@ class WaitingRoom(Protocol):
         """Those of the lines that have a message waiting."""
 
     async def heads(self, partition: int, due: Due, limit: int) -> Sequence[SetAside]:
-        """The first message of each line, where it is due and not parked; the longest due first."""
+        """The first message of each line, where it is due and not parked; the longest due first.
+
+        Not more of them than fit into memory.
+        """
 
     async def next_due(self, partition: int, due: Due) -> datetime | None:
         """When the next head is due: now at the earliest."""

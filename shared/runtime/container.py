@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from dependency_injector import containers, providers
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from pydantic import ValidationError
 from sqlalchemy import Table
 
@@ -42,6 +42,7 @@ from shared.telemetry.traces import configure_traces
 from shared.unit_of_work import Database, UnitOfWork, Units
 from shared.web.app import create_app
 from shared.web.gate import Gate
+from shared.web.routes import Routes
 from shared.web.server import Server, listening
 
 # On a transaction of the database's kind, which only the adapter knows.
@@ -159,7 +160,7 @@ class ServiceContainer(containers.DeclarativeContainer):
     description: providers.Provider[str] = providers.Dependency(instance_of=str)
     handlers: providers.Provider[Handlers] = providers.Dependency(instance_of=Handlers)
     unit_of_work: providers.Provider[MakeUnitOfWork] = providers.Dependency()
-    api: providers.Provider[Callable[[Commands[Any], Units[Any]], APIRouter]] = providers.Dependency()
+    api: providers.Provider[Callable[[Commands[Any], Units[Any]], Routes]] = providers.Dependency()
     tables: providers.Provider[Mapping[type[Entity], Table]] = providers.Dependency(default={})
     sagas: providers.Provider[Sequence[type[Saga]]] = providers.Dependency(default=())
     counters: providers.Provider[Callable[[Sequence[Event]], None]] = providers.Dependency(default=_count_nothing)

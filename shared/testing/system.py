@@ -21,7 +21,7 @@ from shared.adapters.memory_broker import MemoryBroker
 from shared.core.clock import Clock
 from shared.core.ids import new_id
 from shared.core.messages import Command, Event, Message, Reply
-from shared.idempotency import IdempotencyKey
+from shared.idempotency import current_key
 from shared.messaging.broker import Publication, subject_of
 from shared.messaging.commands import Commands, Stopped
 from shared.messaging.envelope import Envelope, Received
@@ -291,12 +291,12 @@ class _PatientCommands:
         self._service = service
         self._fate = fate
 
-    async def execute(self, command: Command[Any], key: IdempotencyKey | None = None) -> Reply:
+    async def execute(self, command: Command[Any]) -> Reply:
         """See `Commands`."""
         while True:
             process = self._service.commands
             try:
-                answer: Reply = await process.execute(command, key)
+                answer: Reply = await process.execute(command)
             except Stopped:
                 if process is self._service.commands:  # nobody has noticed before
                     await self._service.crash()
@@ -304,7 +304,7 @@ class _PatientCommands:
             crashed = self._fate.crashes()
             if crashed and process is self._service.commands:
                 await self._service.crash()
-            if not crashed or key is None:
+            if not crashed or current_key() is None:
                 return answer
 
 

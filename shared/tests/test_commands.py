@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from shared import unit_of_work
 from shared.adapters import memory
 from shared.core.context import Cause, handling
 from shared.core.errors import Conflict, IdempotencyKeyReused, TechnicalFault
-from shared.core.messages import Done
-from shared.idempotency import IdempotencyKey, KeptAnswer
+from shared.core.messages import Command, Done
+from shared.eventsourcing import store
+from shared.idempotency import MAX_ID_BYTES, IdempotencyKey, KeptAnswer, under
 from shared.messaging import commands
 from shared.messaging.commands import MOST_WAITING, TRIES, Commands, Overloaded, Stopped
 from shared.tests.contracts import Balance, Deposit, Nudge, WalletId, Withdraw
@@ -54,13 +56,17 @@ class Api:
         return answer
 
     def deposit(self, amount: int = 1, wallet: str = "w", key: IdempotencyKey | None = None) -> Any:
-        return self.commands.execute(Deposit(wallet_id=WalletId(wallet), amount=amount), key)
+        return self._request(Deposit(wallet_id=WalletId(wallet), amount=amount), key)
 
     def withdraw(self, amount: int = 1, wallet: str = "w", key: IdempotencyKey | None = None) -> Any:
-        return self.commands.execute(Withdraw(wallet_id=WalletId(wallet), amount=amount), key)
+        return self._request(Withdraw(wallet_id=WalletId(wallet), amount=amount), key)
 
     def nudge(self, text: str = "", key: IdempotencyKey | None = None) -> Any:
-        return self.commands.execute(Nudge(wallet_id=WalletId("w"), text=text), key)
+        return self._request(Nudge(wallet_id=WalletId("w"), text=text), key)
+
+    async def _request(self, command: Command[Any], key: IdempotencyKey | None) -> Any:
+        with under(key):
+            return await self.commands.execute(command)
 
 
 def key(name: str = "k", body: str = "body", request: str = "POST /api/wallets") -> IdempotencyKey:
@@ -107,6 +113,29 @@ async def test_a_refusal_after_a_flush_is_a_refusal_and_takes_nothing_of_the_oth
     assert [type(answer) for answer in answers] == [Done, NotEnough, Done]
     assert await made.service.balance("w") == 2
     assert isinstance(await made.alone(made.nudge()), NotEnough)
+
+
+async def test_commands_that_name_too_much_together_are_carried_out_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "MAX_READ_TOGETHER", 10)
+    made = await api()
+    for wallet in "xy":
+        await made.service.open(wallet)
+    answers = await made.together(*(made.deposit(wallet=wallet, key=key(wallet)) for wallet in "wxy"))
+    assert answers == [Done()] * 3
+    assert made.transactions > 3
+    assert [await made.service.balance(wallet) for wallet in "wxy"] == [1, 1, 1]
+
+
+async def test_commands_that_lead_to_too_much_together_are_carried_out_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(unit_of_work, "MAX_WRITTEN_TOGETHER", 10)
+    made = await api()
+    assert await made.alone(made.deposit()) == Done()
+    assert made.transactions == 1
+    assert await made.together(made.deposit(), made.deposit()) == [Done()] * 2
+    assert made.transactions == 3
+    assert await made.service.balance("w") == 3
 
 
 async def test_a_bug_in_one_handler_takes_nothing_of_the_others() -> None:
@@ -196,13 +225,20 @@ async def test_the_same_key_gets_the_first_answer_and_does_nothing_again() -> No
     assert await made.alone(made.withdraw(3, key=key(request="PUT /api/wallets"))) == Balance(amount=1)
 
 
+async def test_a_key_of_any_length_can_be_kept_and_is_told_from_others() -> None:
+    paths = ("POST /" + end * MAX_ID_BYTES for end in ("a", "b", "\U0001f3e0"))
+    ids = [key(request=path).id for path in paths]
+    assert len(set(ids)) == len(ids)
+    assert all(len(id_.encode()) <= MAX_ID_BYTES for id_ in ids)
+
+
 async def test_a_key_is_looked_up_only_when_it_has_come_before(monkeypatch: pytest.MonkeyPatch) -> None:
     looked_up: list[str] = []
     load = memory._RowStore.load
 
-    async def noted(self: Any, ids: Any) -> Any:
+    async def noted(self: Any, ids: Any, most: Any) -> Any:
         looked_up.extend(ids)
-        return await load(self, ids)
+        return await load(self, ids, most)
 
     monkeypatch.setattr(memory._RowStore, "load", noted)
     made = await api(balance=10)

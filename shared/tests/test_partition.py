@@ -4,11 +4,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from shared.adapters import memory
 from shared.core.errors import LeaseLost
 from shared.core.messages import Done
 from shared.core.policy import Policy
+from shared.eventsourcing import store
 from shared.messaging.broker import Mark
 from shared.messaging.partition import HeldPartition, Lease
 from shared.messaging.set_aside import Line
@@ -246,3 +248,15 @@ async def test_what_follows_a_message_that_waits_is_held_back_at_once(looks: lis
     assert looks == []
     await service.handle(deposit("c2"))
     assert (looks, service.waiting()) == (["find", "blocked"], ["c1", "c2"])
+
+
+async def test_messages_that_name_too_much_together_are_handled_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "MAX_READ_TOGETHER", 10)
+    service = WalletService()
+    for wallet in "wxy":
+        await service.open(wallet)
+    with capture_logs() as logs:
+        await service.handle(deposit("c1"), deposit("c2", "x"), deposit("c3", "y"))
+    assert [await service.balance(wallet) for wallet in "wxy"] == [1, 1, 1]
+    assert ["one by one" in line["event"] for line in logs] == [True]
+    assert service.waiting() == []

@@ -46,7 +46,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         load: Any = cls.load  # type: ignore[attr-defined]
 
         async def noted(self: Any, *arguments: Any) -> Any:
-            read.extend(arguments[-1])
+            read.extend(next(each for each in arguments if isinstance(each, list)))
             return await load(self, *arguments)
 
         monkeypatch.setattr(cls, "load", noted)
@@ -228,7 +228,7 @@ async def test_a_state_is_one_units_at_a_time() -> None:
 
 
 def test_those_that_nobody_has_wanted_for_the_longest_are_forgotten() -> None:
-    cache = StateCache(most=2)
+    cache = StateCache(most=2000)
     cache.keep(Owner, [Owner(id=id_, name=id_) for id_ in "ab"])
     cache.keep(Owner, cache.take(Owner, ["a"]).values())
     cache.keep(Owner, [Owner(id="c", name="c")])
@@ -236,3 +236,17 @@ def test_those_that_nobody_has_wanted_for_the_longest_are_forgotten() -> None:
     assert set(cache.take(Owner, ["a", "b", "c"])) == {"a", "c"}
     assert cache.take(Owner, [OwnerId("a")]) == {}
     assert set(cache.take(Entity, ["b"])) == {"b"}
+
+
+def test_large_states_leave_less_room_and_give_it_back() -> None:
+    cache = StateCache(most=5000)
+    large, larger = Owner(id="large", name=3000 * "x"), Owner(id="larger", name=5000 * "x")
+    cache.keep(Owner, [Owner(id="a", name="a"), large, Owner(id="b", name="b")])
+    cache.keep(Owner, [large])
+    assert set(cache.take(Owner, ["a", "large", "b"])) == {"a", "large", "b"}
+    cache.keep(Owner, [large, Owner(id="c", name=3000 * "x")])
+    assert set(cache.take(Owner, ["large", "c"])) == {"c"}
+    cache.keep(Owner, [larger])
+    assert cache.take(Owner, ["larger"]) == {}
+    cache.keep(Owner, [large])
+    assert set(cache.take(Owner, ["large"])) == {"large"}

@@ -19,7 +19,7 @@ from shared.core.clock import utc_now
 from shared.core.errors import Conflict
 from shared.core.messages import Done
 from shared.core.policy import Policy
-from shared.idempotency import IdempotencyKey
+from shared.idempotency import IdempotencyKey, under
 from shared.messaging.broker import Mark, Publication, subject_of
 from shared.messaging.commands import Commands
 from shared.runtime.provision import Database
@@ -302,7 +302,8 @@ async def test_the_same_idempotency_key_in_two_replicas_at_once_is_done_once(pro
     running = [asyncio.create_task(replica.run()) for replica in replicas]
     try:
         command = Withdraw(wallet_id=WalletId("w"), amount=1)
-        answers = await asyncio.gather(*(replica.execute(command, key) for replica in replicas))
+        with under(key):
+            answers = await asyncio.gather(*(replica.execute(command) for replica in replicas))
         assert list(answers) == [Balance(amount=99)] * 3
         async with units.begin() as uow:
             assert (await uow.wallets.get("w")).balance == 99

@@ -477,7 +477,7 @@ class _CountingTransaction:
         load = store.load
 
         async def counted(*arguments: Any) -> Any:
-            self._database.loads.append((name, list(arguments[-1])))
+            self._database.loads.append((name, list(next(each for each in arguments if isinstance(each, list)))))
             return await load(*arguments)
 
         store.load = counted

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
 from shared.adapters.postgres.errors import DatabaseUnavailable
 from shared.core.context import Cause, current_cause
@@ -20,10 +20,11 @@ from shared.core.errors import (
     NotFound,
     NotYet,
 )
-from shared.idempotency import IdempotencyKey
+from shared.idempotency import IdempotencyKey, current_key
 from shared.messaging.commands import Overloaded
 from shared.web.app import MAX_BODY, create_app
-from shared.web.parameters import Body, IdInPath, OptionalIdempotencyKey
+from shared.web.parameters import Body, IdInPath
+from shared.web.routes import Routes
 
 ID = "0197f2b0-0000-7000-8000-000000000001"
 JSON = {"content-type": "application/json"}
@@ -44,11 +45,19 @@ class Api:
         self.key: IdempotencyKey | None = None
         self.problems: list[str] = []
         self.measured = 0
-        router = APIRouter()
+        router = Routes(tags=["repair"])
+
+        @router.get("/labels/{label:text}")
+        async def see(label: str) -> None:
+            """Changes nothing."""
+
+        @router.put("/labels/{label:text}")
+        async def change(label: str) -> None:
+            self.key = current_key()
 
         @router.post("/things/{id}")
-        async def do(id_: IdInPath, body: Named, key: OptionalIdempotencyKey) -> dict[str, str]:
-            self.cause, self.key = current_cause(), key
+        async def do(id_: IdInPath, body: Named) -> dict[str, str]:
+            self.cause, self.key = current_cause(), current_key()
             if self.error is not None:
                 raise self.error
             return {"id": id_, "name": body.name}
@@ -238,6 +247,26 @@ async def test_an_idempotency_key_tells_requests_apart() -> None:
     assert keys[2].id != keys[0].id
     await api.post()
     assert api.key is None
+    assert current_key() is None
+
+
+async def test_a_key_tells_paths_apart_that_look_like_queries() -> None:
+    api = Api()
+    ids = set()
+    for path in ("/labels/a%3Fb", "/labels/a%3Fc"):
+        await api.http.put(path, headers={"Idempotency-Key": "k"})
+        assert api.key is not None
+        ids.add(api.key.id)
+    assert ids == {"PUT /labels/a?b k", "PUT /labels/a?c k"}
+
+
+async def test_what_changes_something_documents_the_key_and_what_reads_does_not() -> None:
+    operations = (await Api().http.get("/openapi.json")).json()["paths"]["/labels/{label}"]
+    assert operations.keys() == {"get", "put"}
+    for method, operation in operations.items():
+        names = {parameter["name"] for parameter in operation.get("parameters", ())}
+        assert ("Idempotency-Key" in names) is (method != "get"), method
+        assert (IdempotencyKeyReused.text in str(operation["responses"].get("422"))) is (method != "get"), method
 
 
 async def test_whether_the_process_lives_and_the_service_can_work() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Protocol
 
 from fastapi import APIRouter, FastAPI, Response
@@ -20,7 +20,7 @@ from shared.core.ids import new_id
 from shared.telemetry import metrics, traces
 from shared.web import problems
 from shared.web.documents import Api
-from shared.web.gate import Gate
+from shared.web.gate import Gate, Visit
 from shared.web.hardening import SecurityHeaders
 
 MAX_BODY = 1 << 20
@@ -148,8 +148,8 @@ class RequestMiddleware:
                     await _read_away(receive)
                 await problems.problem(413, problems.TOO_LARGE)(scope, receive, answer)
             else:
-                with self._gate.passing():
-                    await self._answered(scope, _bounded(receive), answer)
+                with self._gate.passing() as visit:
+                    await self._answered(scope, _bounded(receive, visit), answer)
         duration = time.perf_counter() - started
         metrics.HTTP.labels(scope["method"], _route_of(scope), str(status)).observe(duration)
 
@@ -184,8 +184,9 @@ def _plain(value: str | None) -> str | None:
     return value if value and _ID.fullmatch(value) else None
 
 
-def _bounded(receive: Receive) -> Receive:
-    """Ends a body that turns out longer than it may be, though its length was not declared, or that takes too long."""
+def _bounded(receive: Receive, visit: Visit) -> Receive:
+    """Ends a body that turns out longer than it may be, though its length was not declared, or that takes too long, or
+    that there is no room for now."""
     size = 0
     complete = False
     until = asyncio.get_running_loop().time() + BODY_SECONDS
@@ -199,10 +200,11 @@ def _bounded(receive: Receive) -> Receive:
             raise problems.BodyTooSlow from None
         complete = not message.get("more_body", False)
         size += len(message.get("body", b""))
-        if size > MAX_BODY:
-            if message.get("more_body", False):
+        if size > MAX_BODY or not visit.has_room_for(size):
+            visit.end()
+            if not complete:
                 await _read_away(receive)
-            raise problems.BodyTooLarge
+            raise problems.BodyTooLarge if size > MAX_BODY else problems.NoRoomForBody
         return message
 
     return bounded
@@ -211,8 +213,10 @@ def _bounded(receive: Receive) -> Receive:
 async def _read_away(receive: Receive) -> None:
     """Takes what is left of a body: a client that is still sending when the connection is closed sees no answer."""
     size = 0
-    while size < _MOST_READ_AWAY:
-        message = await receive()
-        size += len(message.get("body", b""))
-        if not message.get("more_body", False):
-            return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(BODY_SECONDS):
+            while size < _MOST_READ_AWAY:
+                message = await receive()
+                size += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return

@@ -4,6 +4,32 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+OVERLOADED = "the service is overloaded: try again"
+
+SMALL_BODY = 4 << 10
+"""Bytes of a body that always find room: large ones can't keep small ones out."""
+MAX_LARGE_BODIES = 8 << 20
+"""Bytes of all bodies together that go beyond that. Parsed, they take some times as much."""
+
+
+class Visit:
+    """A request that was let in, and the room that its body takes."""
+
+    def __init__(self, gate: "Gate") -> None:
+        self._gate = gate
+        self._large = 0
+
+    def has_room_for(self, size: int) -> bool:
+        """Takes room for a body that has so many bytes by now; answers whether there was any left."""
+        large = max(0, size - SMALL_BODY)
+        self._gate.large_bodies += large - self._large
+        self._large = large
+        return large == 0 or self._gate.large_bodies <= MAX_LARGE_BODIES
+
+    def end(self) -> None:
+        """Gives the room back."""
+        self.has_room_for(0)
+
 
 class Gate:
     """Asked by the application for every request; closed by the server that is to end."""
@@ -14,6 +40,7 @@ class Gate:
         self._empty = asyncio.Event()
         self._empty.set()
         self._closed = False
+        self.large_bodies = 0
         self.leaving = False
         """Clients are told to open another connection next time, which may lead to another replica."""
 
@@ -22,17 +49,19 @@ class Gate:
         if self._closed:
             return "the service is stopping: try again"
         if self._under_way >= self._most_at_once:
-            return "the service is overloaded: try again"
+            return OVERLOADED
         return None
 
     @contextmanager
-    def passing(self) -> Iterator[None]:
+    def passing(self) -> Iterator[Visit]:
         """A request that was let in is being answered."""
         self._under_way += 1
         self._empty.clear()
+        visit = Visit(self)
         try:
-            yield
+            yield visit
         finally:
+            visit.end()
             self._under_way -= 1
             if self._under_way == 0:
                 self._empty.set()

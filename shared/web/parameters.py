@@ -1,12 +1,11 @@
 """Types of the API's parameters and bodies, with the limits that every service has."""
 
-import hashlib
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends, Header, Path, Request
+from fastapi import Path
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -16,11 +15,11 @@ from pydantic import (
     Field,
     StringConstraints,
     WithJsonSchema,
+    model_validator,
 )
 from starlette.convertors import Convertor, register_url_convertor
 
 from shared.core.values import Address
-from shared.idempotency import IdempotencyKey
 from shared.web.documents import AN_ID
 
 _STORABLE = r"^[^\x00]*$"  # PostgreSQL's text holds every character but this one
@@ -107,10 +106,30 @@ class _AnyText(Convertor[str]):
 register_url_convertor("text", _AnyText())
 
 
+MAX_ENTRIES = 100
+"""Of an object in a body."""
+
+
+def _few(value: Any) -> Any:
+    if isinstance(value, dict) and len(value) > MAX_ENTRIES:
+        raise ValueError(f"has more than {MAX_ENTRIES} entries")
+    return value
+
+
+Few = BeforeValidator(_few)
+"""Refuses an object with too many entries before they are looked at: pydantic would note what is wrong with each of
+them, which for a body of 1 MiB takes seconds and more memory than a service has."""
+
+
 class Body(BaseModel):
     """Base of request bodies: unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_fields(cls, value: Any) -> Any:
+        return _few(value)
 
 
 class AddressBody(Body):
@@ -131,26 +150,3 @@ class IdAnswer(BaseModel):
     """The id of what was created or changed."""
 
     id: str = Field(examples=[AN_ID])
-
-
-async def _idempotency_key(
-    request: Request,
-    key: Annotated[
-        str | None,
-        Header(
-            alias="Idempotency-Key",
-            min_length=1,
-            max_length=255,
-            pattern=r"^[!-~]([ -~]*[!-~])?$",
-            description="Send the request again with the same key, and it is done once and answered as the first time.",
-        ),
-    ] = None,
-) -> IdempotencyKey | None:
-    if key is None:
-        return None
-    body_hash = hashlib.sha256(await request.body()).hexdigest()
-    return IdempotencyKey(request=f"{request.method} {request.url.path}", key=key, body_hash=body_hash)
-
-
-OptionalIdempotencyKey = Annotated[IdempotencyKey | None, Depends(_idempotency_key)]
-"""The request's `Idempotency-Key`, if it has one."""

@@ -17,10 +17,12 @@ from shared.core.errors import (
     FailedPrecondition,
     IdempotencyKeyReused,
     InvalidArgument,
+    LimitReached,
     NotFound,
     TechnicalFault,
 )
 from shared.telemetry.logs import Sparingly
+from shared.web.gate import OVERLOADED
 
 log = structlog.get_logger(__name__)
 _unserved = Sparingly()
@@ -33,6 +35,7 @@ _STATUSES: dict[str, int] = {
     InvalidArgument.kind: 400,
     FailedPrecondition.kind: 409,
     IdempotencyKeyReused.kind: 422,
+    LimitReached.kind: 422,
 }
 _TITLES = {
     400: "Bad Request",
@@ -67,6 +70,13 @@ class BodyTooSlow(HTTPException):
 
     def __init__(self) -> None:
         super().__init__(408, "the body took too long", {"Connection": "close"})
+
+
+class NoRoomForBody(HTTPException):
+    """A body while other large ones take all the room that there is for them."""
+
+    def __init__(self) -> None:
+        super().__init__(503, OVERLOADED, {"Retry-After": "1"})
 
 
 class Problem(BaseModel):
@@ -110,6 +120,13 @@ def problems(
     for status in (400, 413, 503) if body else (413, 503):
         texts[status].append(_EXAMPLES[status])
     return {status: documented(status, *messages) for status, messages in sorted(texts.items())}
+
+
+def also(responses: dict[int | str, dict[str, Any]], error: type[DomainError]) -> dict[int | str, dict[str, Any]]:
+    """The same `responses`, of an operation that may refuse with one more error."""
+    status = _STATUSES[error.kind]
+    known = responses[status]["content"][MEDIA_TYPE]["examples"] if status in responses else {}
+    return {**responses, status: documented(status, *known, error.text)}
 
 
 def unforeseen(error: Exception) -> JSONResponse:

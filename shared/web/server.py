@@ -6,7 +6,7 @@ uvicorn's own limits say nothing of request lines and headers, and answer in pla
 import asyncio
 import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
@@ -26,6 +26,10 @@ HEAD_SECONDS = 10.0
 """How long a client may take for them; also from the connection on."""
 KEEP_ALIVE_SECONDS = 75
 """Longer than the pools of clients keep a connection."""
+UNREAD_SECONDS = 60.0
+"""How long a client may leave an answer lying."""
+MAX_UNREAD = 32 << 20
+"""Bytes of answers that clients leave lying, together: beyond it who has done so for the longest is cut off."""
 MAX_CONNECTIONS = 2000
 BACKLOG = 1024
 _FILES_BESIDES = 200
@@ -38,6 +42,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self._patience: asyncio.TimerHandle | None = None
         self._head_size = 0
+        self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
@@ -50,7 +55,25 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         self._head_is_complete()
+        self._is_read()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`: the client reads more slowly than it is answered."""
+        super().pause_writing()
+        self._is_read()
+        self._unread = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+        _cut_off_the_slowest(each for each in self.connections if isinstance(each, BoundedProtocol))
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self._is_read()
+        super().resume_writing()
+
+    def _is_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -99,6 +122,17 @@ class BoundedProtocol(HttpToolsProtocol):
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
+
+
+def _cut_off_the_slowest(connections: Iterable[BoundedProtocol]) -> None:
+    """Closes connections whose clients do not take their answers, when these are too much together."""
+    unread = [(each._unread.when(), each.transport) for each in connections if each._unread is not None]
+    total = sum(transport.get_write_buffer_size() for _, transport in unread)
+    for _, transport in sorted(unread, key=lambda each: each[0]):
+        if total <= MAX_UNREAD:
+            return
+        total -= transport.get_write_buffer_size()
+        transport.abort()
 
 
 _HEAD_TOO_LARGE: Any = problems.problem(431, problems.HEAD_TOO_LARGE, {"Connection": "close"})

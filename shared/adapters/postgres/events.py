@@ -2,24 +2,36 @@
 
 from collections.abc import Mapping, Sequence
 
-from shared.adapters.postgres.statements import Expected, Statements, outdated
+from shared.adapters.postgres.statements import UNLIMITED, Expected, Statements, outdated
+from shared.core.errors import TooMuchAtOnce
 from shared.eventsourcing.store import History, Metadata, Snapshot, StoredEvent
 from shared.serialization import from_json, to_json
 
+# The snapshot comes first, as a row of its own: with each event it would be sent once for each. The running total ends
+# the answer where it becomes too much.
+#
 # `offset 0` keeps each lateral a look-up by key. Flattened into a join, it would read the whole table while that looks
 # small to the planner, which it does until the first analyze.
 _LOAD = """
-select wanted.id, e.version, e.type, e.data::text, e.metadata::text, e.occurred_at, s.version, s.state::text
-from unnest($3::text[]) as wanted(id)
-left join lateral (
-    select version, state from snapshots where aggregate = $1 and id = wanted.id and tag = $2 offset 0
-) s on true
-left join lateral (
-    select version, type, data, metadata, occurred_at from events
-    where aggregate = $1 and id = wanted.id and version > coalesce(s.version, 0) offset 0
-) e on true
-where coalesce(e.version, s.version) is not null
-order by wanted.id, e.version
+select id, version, type, data, metadata, occurred_at, total
+from (
+    select wanted.id, found.*, sum(octet_length(found.data)) over (order by wanted.id, found.version) as total
+    from unnest($3::text[]) as wanted(id)
+    left join lateral (
+        select version, state::text from snapshots where aggregate = $1 and id = wanted.id and tag = $2 offset 0
+    ) s on true
+    cross join lateral (
+        select s.version, null as type, s.state as data, null as metadata, null::timestamptz as occurred_at
+        where s.version is not null
+        union all
+        select * from (
+            select version, type, data::text, metadata::text, occurred_at from events
+            where aggregate = $1 and id = wanted.id and version > coalesce(s.version, 0) offset 0
+        ) e
+    ) found
+) counted
+where total - octet_length(data) <= $4
+order by id, version
 """
 _APPEND = """
 insert into events (aggregate, id, version, type, data, metadata, occurred_at)
@@ -46,18 +58,22 @@ class PostgresEvents:
     def __init__(self, statements: Statements) -> None:
         self._statements = statements
 
-    async def load(self, aggregate: str, tag: str, ids: Sequence[str]) -> Mapping[str, History]:
+    async def load(
+        self, aggregate: str, tag: str, ids: Sequence[str], most: int | None = None
+    ) -> Mapping[str, History]:
         """See `store.EventStore`."""
-        histories: dict[str, tuple[Snapshot | None, list[StoredEvent]]] = {}
-        for row in await self._statements.fetch(_LOAD, aggregate, tag, ids):
-            id_, version, type_, data, metadata, occurred_at, snapshot_version, state = row
-            if id_ not in histories:
-                snapshot = None
-                if snapshot_version is not None:
-                    snapshot = Snapshot(aggregate=aggregate, id=id_, version=snapshot_version, tag=tag, state=state)
-                histories[id_] = (snapshot, [])
-            if version is not None:
-                stored = StoredEvent(
+        snapshots: dict[str, Snapshot] = {}
+        events: dict[str, list[StoredEvent]] = {}
+        for row in await self._statements.fetch(_LOAD, aggregate, tag, ids, UNLIMITED if most is None else most):
+            id_, version, type_, data, metadata, occurred_at, total = row
+            if most is not None and total > most:
+                raise TooMuchAtOnce(f"the histories of {len(ids)} of {aggregate} have more than {most} bytes")
+            history = events.setdefault(id_, [])
+            if type_ is None:
+                snapshots[id_] = Snapshot(aggregate=aggregate, id=id_, version=version, tag=tag, state=data)
+                continue
+            history.append(
+                StoredEvent(
                     aggregate=aggregate,
                     id=id_,
                     version=version,
@@ -66,8 +82,8 @@ class PostgresEvents:
                     metadata=from_json(Metadata, metadata),
                     occurred_at=occurred_at,
                 )
-                histories[id_][1].append(stored)
-        return {id_: History(snapshot, events) for id_, (snapshot, events) in histories.items()}
+            )
+        return {id_: History(snapshots.get(id_), history) for id_, history in events.items()}
 
     async def append(self, events: Sequence[StoredEvent], snapshots: Sequence[Snapshot]) -> None:
         """See `store.EventStore`."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from shared.adapters.postgres.statements import Statements
 from shared.core.clock import Due
+from shared.eventsourcing.store import MAX_READ_TOGETHER
 from shared.messaging.envelope import Envelope, Received
 from shared.messaging.inbox import Claim, KeptReply
 from shared.messaging.repairs import Action, Repair
@@ -87,6 +88,15 @@ select {_COLUMNS}
 from (select distinct on (key, source) * from set_aside where partition = $1 order by key, source, seq) heads
 where parked_at is null
 """
+_DUE_HEADS = f"""
+select {_COLUMNS}
+from (
+    select *, sum(octet_length(data)) over (order by retry_at, seq) - octet_length(data) as before
+    from ({_HEADS} and (retry_at <= $2 or retry_at > $3)) due
+) due
+where before < $5
+order by retry_at, seq limit $4
+"""
 _PUT_ASIDE = """
 insert into set_aside
     (partition, key, source, message_id, row_id, headers, data, attempts, set_aside_at, retry_at, parked_at, error)
@@ -131,13 +141,7 @@ class PostgresWaitingRoom:
 
     async def heads(self, partition: int, due: Due, limit: int) -> Sequence[SetAside]:
         """See `set_aside.WaitingRoom`."""
-        rows = await self._statements.fetch(
-            f"{_HEADS} and (retry_at <= $2 or retry_at > $3) order by retry_at, seq limit $4",
-            partition,
-            due.now,
-            due.latest,
-            limit,
-        )
+        rows = await self._statements.fetch(_DUE_HEADS, partition, due.now, due.latest, limit, MAX_READ_TOGETHER)
         return [_set_aside(row) for row in rows]
 
     async def next_due(self, partition: int, due: Due) -> datetime | None:

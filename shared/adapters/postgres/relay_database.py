@@ -21,6 +21,9 @@ COMMAND_SECONDS = 60.0
 CHUNK_ROWS = 500
 CHUNK_EVENTS = 200
 """Fewer: they are decoded on the way, and what the relay has to publish meanwhile should not wait for long."""
+CHUNK_CHARACTERS = 4 << 20
+"""A chunk ends where its data has so many, however few rows that are."""
+_FETCHED_AT_ONCE = 20
 PURGE_ROWS = 5000
 SCAN_IDS = 10_000
 """Ids of the outbox that one query looks through for what is to be published again, so that none takes long."""
@@ -180,7 +183,7 @@ class RelayDatabase:
                         begin + SCAN_IDS,
                         horizon,
                     )
-                    while chunk := await cursor.fetch(CHUNK_ROWS):
+                    async for chunk in _chunks(cursor, CHUNK_ROWS):
                         yield [OutboxRow(*record) for record in chunk]
                     begin = await self._value("select min(id) from outbox where id >= $1", begin + SCAN_IDS)
 
@@ -207,7 +210,7 @@ class RelayDatabase:
                     " where type = any($1) order by aggregate, id, version",
                     list(types),
                 )
-                while chunk := await cursor.fetch(CHUNK_EVENTS):
+                async for chunk in _chunks(cursor, CHUNK_EVENTS):
                     yield [_stored_event(record) for record in chunk]
 
     async def purge(self, retention: timedelta, published_before: datetime) -> int:
@@ -250,6 +253,20 @@ class RelayDatabase:
     async def _value(self, query: str, *arguments: object) -> Any:
         with database_faults():
             return await self._connection.fetchval(query, *arguments)
+
+
+async def _chunks(cursor: Any, most_rows: int) -> AsyncGenerator[list[Any]]:
+    """The cursor's records, with a column `data`, in chunks that fit into memory whatever the size of a record."""
+    chunk: list[Any] = []
+    characters = 0
+    while records := await cursor.fetch(min(most_rows, _FETCHED_AT_ONCE)):
+        chunk += records
+        characters += sum(len(record["data"]) for record in records)
+        if len(chunk) >= most_rows or characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
 
 
 def _stored_event(record: Sequence[Any]) -> StoredEvent:

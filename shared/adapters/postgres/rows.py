@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, Generic, TypeVar, get_type_hints
 
-from sqlalchemy import Table
+from sqlalchemy import Table, Text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 
-from shared.adapters.postgres.statements import Expected, Statements, outdated
+from shared.adapters.postgres.statements import UNLIMITED, Expected, Statements, outdated
+from shared.core.errors import TooMuchAtOnce
 from shared.eventsourcing.aggregate import Entity
 from shared.serialization import Json, from_json, to_json
 
@@ -38,11 +39,17 @@ class RowMapping(Generic[R]):
             for name, type_ in zip(self._fields, types, strict=True)
         )
         read = ", ".join(
-            f"{name}::text" if isinstance(type_, JSONB) else name
+            f"{name}::text as {name}" if isinstance(type_, JSONB) else name
             for name, type_ in zip(self._fields, types, strict=True)
         )
         self.select = f"select {read} from {table.name}"
-        self.load_statement = f"{self.select} where id = any($1::text[])"
+        texts = [column.name for column in table.columns if isinstance(column.type, Text | JSONB)]
+        size = " + ".join(f"coalesce(octet_length({name}), 0)" for name in texts)
+        # The running total ends the answer where it becomes too much.
+        self.load_statement = (
+            f"select {columns}, _total from (select *, sum({size}) over (order by id) as _total, {size} as _size "
+            f"from ({self.select} where id = any($1::text[]) offset 0) found) counted where _total - _size <= $2"
+        )
         self.insert_statement = (
             f"insert into {table.name} ({columns}) select {values} from unnest({arrays}) as new({columns})"
         )
@@ -76,9 +83,11 @@ class PostgresRows(Generic[R]):
         self._statements = statements
         self._mapping = mapping
 
-    async def load(self, ids: Sequence[str]) -> Sequence[R]:
+    async def load(self, ids: Sequence[str], most: int | None = None) -> Sequence[R]:
         """See `store.RowStore`."""
-        rows = await self._statements.fetch(self._mapping.load_statement, ids)
+        rows = await self._statements.fetch(self._mapping.load_statement, ids, UNLIMITED if most is None else most)
+        if most is not None and any(row["_total"] > most for row in rows):
+            raise TooMuchAtOnce(f"{len(ids)} rows of {self._mapping.table} have more than {most} bytes")
         return [self._mapping.to_entity(row) for row in rows]
 
     async def insert(self, rows: Sequence[R]) -> None:

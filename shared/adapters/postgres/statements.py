@@ -15,6 +15,9 @@ import asyncpg
 
 from shared.core.errors import Conflict
 
+UNLIMITED = 2**62
+"""More bytes than there can be."""
+
 _PARAMETER = re.compile(r"\$(\d+)")
 
 

@@ -98,6 +98,20 @@ async def test_a_purge_takes_a_bounded_number(database: Database) -> None:
         assert await relay.purge(HOUR, published_before=NOW) == 10
 
 
+async def test_rows_come_in_chunks_that_fit_into_memory(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_database, "CHUNK_CHARACTERS", 50_000)
+    async with sessions(database) as (relay, service):
+        await service.execute(
+            "insert into outbox (subject, key, headers, data)"
+            " select 's', 'k', '{}', repeat('x', case when n > 600 then 10000 else 1 end)"
+            " from generate_series(1, 700) as n order by n"
+        )
+        chunks = [chunk async for chunk in relay.rows_since(None)]
+    assert [row.id for chunk in chunks for row in chunk] == list(range(1, 701))
+    assert len(chunks[0]) == relay_database.CHUNK_ROWS
+    assert max(sum(len(row.data) for row in chunk) for chunk in chunks) <= 50_000 + 20 * 10_000
+
+
 async def test_checkpoints_come_newest_first_and_are_replaced(database: Database) -> None:
     first, second = Checkpoint(7, 0x1_0000_0010, 70, NOW - HOUR), Checkpoint(3, 0x2_0000_0000, 80, NOW)
     async with sessions(database) as (relay, _):

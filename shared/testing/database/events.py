@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from shared.core.errors import Conflict
+from shared.core.errors import Conflict, TooMuchAtOnce
 from shared.testing.database.given import (
     Databases,
     event,
@@ -100,3 +100,17 @@ class EventStoreSuite:
                 history = (await tx.events.load("Order", "t1", ["a"]))["a"]
         assert history.snapshot is not None
         assert (history.snapshot.version, list(history.events)) == (2, [])
+
+    async def test_histories_that_are_too_much_together_are_not_read(self, databases: Databases) -> None:
+        large = '{"name": "' + 900 * "x" + '"}'
+        async with databases() as database:
+            async with database.transaction() as tx:
+                await tx.events.append([event("a", n, data=large) for n in (1, 2, 3)], [])
+                await tx.events.append([event("b", 1)], [snapshot("b", 1)])
+            async with database.transaction() as tx:
+                for few in (["a"], ["a", "b"], ["b", "a"]):
+                    with pytest.raises(TooMuchAtOnce):
+                        await tx.events.load("Order", "t1", few, 2000)
+                assert len((await tx.events.load("Order", "t1", ["a", "b"], 4000))["a"].events) == 3
+                assert len((await tx.events.load("Order", "t1", ["a", "b"]))["a"].events) == 3
+                assert set(await tx.events.load("Order", "t1", ["b"], 2000)) == {"b"}

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from shared.core.errors import Conflict
+from shared.eventsourcing.store import MAX_READ_TOGETHER
 from shared.messaging.inbox import Claim, KeptReply
 from shared.messaging.repairs import Action, Repair
 from shared.messaging.set_aside import ParkedFilter, PutAside, PutBack, TakenUp
@@ -65,6 +66,18 @@ class MessageSuite:
         assert replace(found, seq=0, received=message.received) == message
         assert (found.received.row_id, found.received.data) == ("row-1", '{"x":1}')
         assert found.received.headers == message.received.headers
+
+    async def test_of_large_messages_that_are_due_no_more_are_read_than_fit_into_memory(
+        self, databases: Databases
+    ) -> None:
+        large = MAX_READ_TOGETHER // 2
+        heads = [waiting(f"m{n}", f"key {n}", NOON + n * SECOND) for n in range(4)]
+        heads = [replace(it, received=replace(it.received, data='"' + large * "x" + '"')) for it in heads]
+        async with databases() as database:
+            async with database.transaction() as tx:
+                await tx.waiting_room.write([PutAside(message) for message in heads])
+            async with database.transaction() as tx:
+                assert ids(await tx.waiting_room.heads(0, due(NOON + 9 * SECOND), 10)) == ["m0", "m1"]
 
     async def test_only_the_first_message_of_a_key_is_due(self, databases: Databases) -> None:
         async with databases() as database:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.core.errors import Conflict
+from shared.core.errors import Conflict, TooMuchAtOnce
 from shared.idempotency import KeptAnswer
 from shared.serialization import Json
 from shared.testing.database.given import NOON, Content, Databases, Parcel, Size, parcel
@@ -108,3 +108,17 @@ class RowStoreSuite:
                 await tx.rows(KeptAnswer).insert([answer])
             async with database.transaction() as tx:
                 assert await tx.rows(KeptAnswer).load(["a"]) == [answer]
+
+    async def test_rows_that_are_too_much_together_are_not_read(self, databases: Databases) -> None:
+        contents = tuple(Content(name=100 * "x", count=1) for _ in range(10))
+        large = [parcel(id_, contents=contents, note=1000 * "y") for id_ in "ab"]
+        async with databases() as database:
+            async with database.transaction() as tx:
+                await tx.rows(Parcel).insert([*large, parcel("c")])
+            async with database.transaction() as tx:
+                for few in (["a", "b"], ["a", "c", "b"]):
+                    with pytest.raises(TooMuchAtOnce):
+                        await tx.rows(Parcel).load(few, 3500)
+                assert await tx.rows(Parcel).load(["a"], 3500) == large[:1]
+                assert len(await tx.rows(Parcel).load(["a", "b", "c"], 8000)) == 3
+                assert len(await tx.rows(Parcel).load(["a", "b", "c"])) == 3

@@ -14,8 +14,9 @@ from httpx import ASGITransport, AsyncClient
 
 from shared.telemetry.logs import Sparingly
 from shared.web import app as web
+from shared.web import gate as gate_module
 from shared.web.app import MAX_BODY, create_app
-from shared.web.gate import Gate
+from shared.web.gate import SMALL_BODY, Gate
 from shared.web.parameters import Body, Cents, Text
 
 A_MEBIBYTE_AND_MORE = b'{"name": "' + b"x" * MAX_BODY + b'"}'
@@ -103,6 +104,10 @@ async def test_what_is_no_json_is_answered_400(body: bytes) -> None:
         (b'{"' + b"x" * 10_000 + b'": 1}', f"body.{'x' * 100}: Extra inputs are not permitted"),
         (
             b"{" + b", ".join(b'"x%d": 1' % number for number in range(5000)) + b"}",
+            "body: has more than 100 entries",
+        ),
+        (
+            b"{" + b", ".join(b'"x%d": 1' % number for number in range(100)) + b"}",
             "body.x0: Extra inputs are not permitted",
         ),
     ],
@@ -209,6 +214,45 @@ async def test_more_requests_at_once_than_the_limit_are_told_to_come_again() -> 
         assert (answer.json(), answer.headers["Connection"]) == ("done", "close")
         late = await http.get("/slow")
         assert (late.status_code, late.json()["detail"]) == (503, "the service is stopping: try again")
+
+
+async def test_large_bodies_wait_outside_when_there_is_no_room_and_small_ones_never(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gate_module, "MAX_LARGE_BODIES", 100_000)
+    begun, finish = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b'{"name": "' + b"x" * 90_000
+        begun.set()
+        await finish.wait()
+        yield b'"}'
+
+    async with client() as http:
+        first = asyncio.create_task(http.post("/api/things", content=slow(), headers=JSON))
+        await begun.wait()
+        for size, status in ((20_000, 503), (SMALL_BODY - 100, 422)):
+            answer = await http.post("/api/things", json={"name": "x" * size})
+            assert answer.status_code == status, answer.text
+            if status == 503:
+                assert answer.headers["Retry-After"] == "1"
+                assert answer.json()["detail"] == "the service is overloaded: try again"
+        finish.set()
+        assert (await first).status_code == 422
+        assert (await http.post("/api/things", json={"name": "x" * 20_000})).status_code == 422
+
+
+async def test_who_goes_on_sending_what_was_refused_is_not_listened_to_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(web, "BODY_SECONDS", 0.05)
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"x" * (MAX_BODY + 1)
+        await asyncio.Event().wait()
+
+    async with client() as http:
+        assert (await http.post("/api/things", content=endless(), headers=JSON)).status_code == 413
 
 
 async def test_a_body_that_does_not_come_to_its_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,12 @@
 """The types that the services' parameters share."""
 
 from datetime import UTC, datetime
+from typing import Annotated
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from shared.web.parameters import Moment, UuidText
+from shared.web.parameters import MAX_ENTRIES, Body, Few, Moment, UuidText
 
 moment: TypeAdapter[datetime] = TypeAdapter(Moment)
 uuid: TypeAdapter[str] = TypeAdapter(UuidText)
@@ -66,3 +67,24 @@ def test_an_id_is_in_lower_case() -> None:
 def test_what_is_no_id_is_refused(value: object) -> None:
     with pytest.raises(ValidationError):
         uuid.validate_python(value)
+
+
+class Part(Body):
+    """A body."""
+
+    name: str
+
+
+class Whole(Body):
+    """A body with a map, and a body in it."""
+
+    quantities: Annotated[dict[str, int], Few] = Field({})
+    part: Part | None = None
+
+
+@pytest.mark.parametrize("place", ["itself", "quantities", "part"])
+def test_an_object_with_too_many_entries_is_refused_with_one_error(place: str) -> None:
+    entries = {f"entry {number}": "odd" for number in range(MAX_ENTRIES + 1)}
+    with pytest.raises(ValidationError, match="has more than 100 entries") as refused:
+        Whole.model_validate(entries if place == "itself" else {place: entries})
+    assert refused.value.error_count() == 1

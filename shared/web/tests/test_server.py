@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from starlette.types import Receive, Scope, Send
@@ -14,20 +14,31 @@ from shared.web.server import MAX_HEAD, Server, listening
 REQUEST = b"GET /thing HTTP/1.1\r\nHost: here\r\n"
 
 
+LARGE = 32 << 20
+"""Bytes of an answer that the system's buffers don't hold."""
+
+
 async def app(scope: Scope, _receive: Receive, send: Send) -> None:
-    """Answers with the path."""
+    """Answers with the path, or with much."""
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": scope["path"].encode()})
+    body = b"x" * LARGE if scope["path"] == "/large" else scope["path"].encode()
+    await send({"type": "http.response.body", "body": body})
 
 
 @asynccontextmanager
 async def served() -> AsyncIterator[int]:
+    async with running_server() as (_, port):
+        yield port
+
+
+@asynccontextmanager
+async def running_server() -> AsyncIterator[tuple[Server, int]]:
     running = Server(app, lifespan=False)
     with listening("127.0.0.1", 0) as listener:
         port: int = listener.getsockname()[1]
         task = asyncio.create_task(running.serve(sockets=[listener]))
         try:
-            yield port
+            yield running, port
         finally:
             running.should_exit = True
             await task
@@ -94,3 +105,52 @@ async def test_a_connection_too_many_is_told_so(monkeypatch: pytest.MonkeyPatch)
         writer.write(REQUEST + b"Connection: close\r\n\r\n")
         assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
         writer.close()
+
+
+class Idler:
+    """A client that asks for much and takes it only when it is told to."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    async def ask(self, running: Server, number: int) -> None:
+        """Its answer lies with the server, as that of a certain number of clients by now."""
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port, limit=1 << 16)
+        self._writer.write(b"GET /large HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+        while len(unread(running)) < number:
+            await asyncio.sleep(0.01)
+
+    async def take(self) -> int:
+        """How much comes until the connection is closed or cut off."""
+        size = 0
+        with suppress(ConnectionResetError):
+            while piece := await self._reader.read(1 << 16):
+                size += len(piece)
+        self._writer.close()
+        return size
+
+
+def unread(running: Server) -> list[object]:
+    return [each for each in running.server_state.connections if getattr(each, "_unread", None) is not None]
+
+
+async def test_an_answer_that_is_not_taken_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "UNREAD_SECONDS", 0.3)
+    async with running_server() as (running, port):
+        idler = Idler(port)
+        await idler.ask(running, 1)
+        while running.server_state.connections:
+            await asyncio.sleep(0.01)
+        assert await idler.take() < LARGE
+
+
+async def test_of_answers_that_are_too_much_together_the_oldest_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_UNREAD", LARGE + 1)
+    async with running_server() as (running, port):
+        first, second = Idler(port), Idler(port)
+        await first.ask(running, 1)
+        cut_off = unread(running)
+        await second.ask(running, 1)
+        while set(cut_off) & set(running.server_state.connections):
+            await asyncio.sleep(0.01)
+        assert await first.take() < LARGE < await second.take()
