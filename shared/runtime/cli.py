@@ -18,6 +18,7 @@ from shared.runtime.demo.command import demo
 from shared.runtime.documents.command import docs
 from shared.runtime.explain import explain
 from shared.runtime.logs import logs
+from shared.runtime.printer import Printer
 from shared.runtime.process import LaunchError, Program, require_free_port
 from shared.runtime.repair.command import parked, sagas
 from shared.runtime.soak.command import soak
@@ -86,15 +87,20 @@ def up(
         raise LaunchError(f"{both[0]} can't be left out and have replicas")
     system = System(_system_settings(port_offset=port_offset, partitions=partitions), arrangement)
     began = time.monotonic()
+    printer = Printer(sys.stdout.fileno())
+    terminal = Console(highlight=False, file=printer)
 
     async def run() -> None:
         async with local_client() as client:
-            supervisor = system.supervisor(client, console)
-            await supervisor.run(lambda: _print_places(system, time.monotonic() - began))
+            supervisor = system.supervisor(client, terminal)
+            await supervisor.run(lambda: _print_places(system, time.monotonic() - began, terminal))
 
-    console.print("Starting PostgreSQL, NATS, the relay and the services. Ctrl-C stops everything.")
-    asyncio.run(run())
-    console.print("Everything has stopped.")
+    terminal.print("Starting PostgreSQL, NATS, the relay and the services. Ctrl-C stops everything.")
+    try:
+        asyncio.run(run())
+        terminal.print("Everything has stopped.")
+    finally:
+        printer.finish()
 
 
 app.command()(status)
@@ -264,21 +270,21 @@ def _become(argv: tuple[str, ...], environment: dict[str, str]) -> None:
     os.execve(argv[0], argv, environment)  # noqa: S606 - our own program, no shell
 
 
-def _print_places(system: System, seconds: float) -> None:
+def _print_places(system: System, seconds: float, terminal: Console) -> None:
     table = Table("", "where", "", box=None, header_style="dim")
     state = read_state(system.folder) or {"parts": {}}
     for name, part in state["parts"].items():
         table.add_row(name, part["url"], f"{part['url']}/docs" if program_of(name) in BY_NAME else "")
-    console.print(table)
-    console.print(
+    terminal.print(table)
+    terminal.print(
         f"Logs are in {system.folder / 'logs'}, passwords in {system.folder / 'secrets.json'}.", soft_wrap=True
     )
-    console.print(
+    terminal.print(
         f"What waits for a person is at each service's port plus {ADMIN_PORTS}, for this machine only, and in"
         " ./ftgo parked and ./ftgo sagas.",
         soft_wrap=True,
     )
-    console.print(f"[green]Ready[/] after {seconds:.1f} s. Ctrl-C stops everything.")
+    terminal.print(f"[green]Ready[/] after {seconds:.1f} s. Ctrl-C stops everything.")
 
 
 def main() -> None:
