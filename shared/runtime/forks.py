@@ -108,7 +108,8 @@ class _Server(asyncio.Protocol):
             "log": str(log),
             "orphan_signal": program.orphan_signal,
         }
-        asked = self._asked[number] = asyncio.get_running_loop().create_future()
+        asked: asyncio.Future[ForkedProcess] = asyncio.get_running_loop().create_future()
+        self._asked[number] = asked
         self._transport.write(json.dumps(request).encode() + b"\n")
         try:
             return await asked

@@ -5,13 +5,14 @@ import os
 import queue
 import threading
 from contextlib import suppress
+from typing import TextIO
 
 MAX_WAITING = 1000
 """Pieces of text that wait to be printed."""
 _LAST_SECONDS = 2.0
 
 
-class Printer(io.TextIOBase):
+class Printer(io.TextIOBase, TextIO):  # type: ignore[misc]
     """A stream to a file descriptor whose writes neither fail nor wait. What can't be printed is dropped.
 
     The reader may be gone, or the disk full; a terminal may be halted (Ctrl-S), or a pipe full. So a thread writes,

@@ -158,7 +158,9 @@ class Supervisor:
         try:
             await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done() and starting.exception() is not None:
-                await asyncio.wait({waiting}, timeout=STOP_SECONDS)  # what could not start may have been stopped as well
+                await asyncio.wait(
+                    {waiting}, timeout=STOP_SECONDS
+                )  # what could not start may have been stopped as well
             if starting.done() and not asked.is_set():
                 await starting
                 announce()
@@ -253,7 +255,7 @@ class Supervisor:
             began = time.monotonic()
             try:
                 await work()
-            except Exception as failure:  # noqa: BLE001 - whatever it is, it must not end supervision
+            except Exception as failure:
                 if time.monotonic() - began > STABLE_SECONDS:
                     pause = FIRST_PAUSE
                 self._say(f"{what} failed, is tried again in {pause:g} s: {_reason(failure)}", name, "error")
@@ -271,7 +273,7 @@ class Supervisor:
     async def _keep(self, child: Child) -> None:
         """Start the child, and again whenever it has died."""
         pause = FIRST_PAUSE
-        while not self._stopping:
+        while True:
             if not child.alive:
                 await self._spawn(child)
             assert child.process is not None
@@ -532,7 +534,7 @@ async def _asked(probe: Probe) -> str:
         return await probe()
     except LaunchError:
         raise
-    except Exception as failure:  # noqa: BLE001 - whatever it is, the next time may be better
+    except Exception as failure:
         return f"it can't be asked: {_reason(failure)}"
 
 
