@@ -12,7 +12,7 @@ MAX_WAITING = 1000
 _LAST_SECONDS = 2.0
 
 
-class Printer(io.TextIOBase, TextIO):  # type: ignore[misc]
+class Printer(io.TextIOBase, TextIO):
     """A stream to a file descriptor whose writes neither fail nor wait. What can't be printed is dropped.
 
     The reader may be gone, or the disk full; a terminal may be halted (Ctrl-S), or a pipe full. So a thread writes,

@@ -429,7 +429,7 @@ def read_state(folder: Path) -> dict[str, Any] | None:
     seconds since 1970; it and `pid` are None until the part has been started.
     """
     state = _written_state(folder)
-    return state if state and _process(state) else None
+    return state if state and process_of(state) else None
 
 
 def _written_state(folder: Path) -> dict[str, Any]:
@@ -440,7 +440,7 @@ def _written_state(folder: Path) -> dict[str, Any]:
     return state
 
 
-def _process(entry: dict[str, Any]) -> psutil.Process | None:
+def process_of(entry: dict[str, Any]) -> psutil.Process | None:
     """Return the live process of an entry, not another one that got its id later."""
     if entry["pid"] is None or entry["created"] is None:
         return None
@@ -454,13 +454,14 @@ def _process(entry: dict[str, Any]) -> psutil.Process | None:
 def end_orphans(folder: Path, patience: float = 30.0) -> None:
     """Wait until the children of a killed supervisor have ended and freed their ports; end those that don't."""
     entries = _written_state(folder).get("parts", {}).values()
-    orphans = [process for process in map(_process, entries) if process is not None]
+    orphans = [process for process in map(process_of, entries) if process is not None]
     for process in still_alive(orphans, patience / 6):
         with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGINT)  # what ends PostgreSQL without waiting for its clients
+            process.send_signal(signal.SIGQUIT)  # what ends PostgreSQL at once, and leaves no shared memory
     for process in still_alive(orphans, patience):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+    still_alive(orphans, patience)  # until the kernel has freed their ports
 
 
 def http_probe(client: httpx.AsyncClient, url: str) -> Probe:
