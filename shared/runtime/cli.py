@@ -54,6 +54,8 @@ PASSES_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opt
 
 SERVICE_NAMES = tuple(service.name for service in SERVICES)
 READ_MODELS = ("order_history",)
+_STANDARD_OUTPUT = 1
+_STANDARD_FILES = (0, _STANDARD_OUTPUT, 2)
 PortOffset = Annotated[
     int | None,
     typer.Option(help="Added to every port, to run beside another copy.", envvar="FTGO_PORT_OFFSET", min=0, max=40000),
@@ -87,7 +89,7 @@ def up(
         raise LaunchError(f"{both[0]} can't be left out and have replicas")
     system = System(_system_settings(port_offset=port_offset, partitions=partitions), arrangement)
     began = time.monotonic()
-    printer = Printer(sys.stdout.fileno())
+    printer = Printer(_STANDARD_OUTPUT)
     terminal = Console(highlight=False, file=printer)
 
     async def run() -> None:
@@ -287,8 +289,18 @@ def _print_places(system: System, seconds: float, terminal: Console) -> None:
     terminal.print(f"[green]Ready[/] after {seconds:.1f} s. Ctrl-C stops everything.")
 
 
+def _open_standard_files() -> None:
+    """Where one was closed (`>&-`), or another file would get its number, and all that is printed."""
+    for descriptor in _STANDARD_FILES:
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
 def main() -> None:
     """Run the command line."""
+    _open_standard_files()
     try:
         app(prog_name="./ftgo")
     except LaunchError as error:

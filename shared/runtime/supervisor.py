@@ -31,9 +31,9 @@ from shared.runtime.process import LaunchError, Program, require_free_port, stil
 Probe = Callable[[], Awaitable[str]]
 
 FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 30.0
+LONGEST_PAUSE = 10.0
 # One that has lived this long starts again with the shortest pause.
-STABLE_SECONDS = 60.0
+STABLE_SECONDS = 20.0
 STOP_SECONDS = 0.2
 """Who stops the system may stop all its processes at once. So an end is no news before this: then we are told too."""
 LOG_BYTES = 10 << 20
