@@ -18,6 +18,7 @@ from shared.runtime.demo.command import demo
 from shared.runtime.documents.command import docs
 from shared.runtime.explain import explain
 from shared.runtime.logs import logs
+from shared.runtime.printer import Printer
 from shared.runtime.process import LaunchError, Program, require_free_port
 from shared.runtime.repair.command import parked, sagas
 from shared.runtime.soak.command import soak
@@ -53,6 +54,8 @@ PASSES_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opt
 
 SERVICE_NAMES = tuple(service.name for service in SERVICES)
 READ_MODELS = ("order_history",)
+_STANDARD_OUTPUT = 1
+_STANDARD_FILES = (0, _STANDARD_OUTPUT, 2)
 PortOffset = Annotated[
     int | None,
     typer.Option(help="Added to every port, to run beside another copy.", envvar="FTGO_PORT_OFFSET", min=0, max=40000),
@@ -86,15 +89,20 @@ def up(
         raise LaunchError(f"{both[0]} can't be left out and have replicas")
     system = System(_system_settings(port_offset=port_offset, partitions=partitions), arrangement)
     began = time.monotonic()
+    printer = Printer(_STANDARD_OUTPUT)
+    terminal = Console(highlight=False, file=printer)
 
     async def run() -> None:
         async with local_client() as client:
-            supervisor = system.supervisor(client, console)
-            await supervisor.run(lambda: _print_places(system, time.monotonic() - began))
+            supervisor = system.supervisor(client, terminal)
+            await supervisor.run(lambda: _print_places(system, time.monotonic() - began, terminal))
 
-    console.print("Starting PostgreSQL, NATS, the relay and the services. Ctrl-C stops everything.")
-    asyncio.run(run())
-    console.print("Everything has stopped.")
+    terminal.print("Starting PostgreSQL, NATS, the relay and the services. Ctrl-C stops everything.")
+    try:
+        asyncio.run(run())
+        terminal.print("Everything has stopped.")
+    finally:
+        printer.finish()
 
 
 app.command()(status)
@@ -264,25 +272,35 @@ def _become(argv: tuple[str, ...], environment: dict[str, str]) -> None:
     os.execve(argv[0], argv, environment)  # noqa: S606 - our own program, no shell
 
 
-def _print_places(system: System, seconds: float) -> None:
+def _print_places(system: System, seconds: float, terminal: Console) -> None:
     table = Table("", "where", "", box=None, header_style="dim")
     state = read_state(system.folder) or {"parts": {}}
     for name, part in state["parts"].items():
         table.add_row(name, part["url"], f"{part['url']}/docs" if program_of(name) in BY_NAME else "")
-    console.print(table)
-    console.print(
+    terminal.print(table)
+    terminal.print(
         f"Logs are in {system.folder / 'logs'}, passwords in {system.folder / 'secrets.json'}.", soft_wrap=True
     )
-    console.print(
+    terminal.print(
         f"What waits for a person is at each service's port plus {ADMIN_PORTS}, for this machine only, and in"
         " ./ftgo parked and ./ftgo sagas.",
         soft_wrap=True,
     )
-    console.print(f"[green]Ready[/] after {seconds:.1f} s. Ctrl-C stops everything.")
+    terminal.print(f"[green]Ready[/] after {seconds:.1f} s. Ctrl-C stops everything.")
+
+
+def _open_standard_files() -> None:
+    """Where one was closed (`>&-`), or another file would get its number, and all that is printed."""
+    for descriptor in _STANDARD_FILES:
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 def main() -> None:
     """Run the command line."""
+    _open_standard_files()
     try:
         app(prog_name="./ftgo")
     except LaunchError as error:

@@ -1,6 +1,7 @@
 """Runs programs as children: starts them in order, restarts what dies, and stops them in the reverse order.
 
-It knows nothing of FTGO: `shared.runtime.system` says which programs there are.
+Whatever fails while it does so is told and tried again, so that no program stays down: see `Supervisor._persist`. It
+knows nothing of FTGO: `shared.runtime.system` says which programs there are.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +24,18 @@ import psutil
 from rich.console import Console
 from rich.text import Text
 
-from shared.runtime.forks import ForkedProcess, can_fork, fork
+from shared.runtime.forks import ForkedProcess, Forks, can_fork
 from shared.runtime.process import LaunchError, Program, require_free_port, still_alive
 
 # Says why a program isn't ready, "" when it is.
 Probe = Callable[[], Awaitable[str]]
 
 FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 30.0
+LONGEST_PAUSE = 10.0
 # One that has lived this long starts again with the shortest pause.
-STABLE_SECONDS = 60.0
+STABLE_SECONDS = 20.0
+STOP_SECONDS = 0.2
+"""Who stops the system may stop all its processes at once. So an end is no news before this: then we are told too."""
 LOG_BYTES = 10 << 20
 STATE_FILE = "run.json"
 
@@ -127,7 +131,9 @@ class Supervisor:
             part.name: Child(part, self._logs / f"{part.name}.log") for group in groups for part in group.parts
         }
         self._held = contextlib.ExitStack()
-        self._watcher: asyncio.Task[None] | None = None
+        self._forks = Forks(self._tell_of_lost_forks)
+        self._watchers: list[asyncio.Task[None]] = []
+        self._changed = asyncio.Event()
         self._ready = False
         self._stopping = False
         self._forced = False
@@ -139,6 +145,7 @@ class Supervisor:
         def on_signal() -> None:
             if asked.is_set():
                 self.force()
+            self._stopping = True
             asked.set()
 
         loop = asyncio.get_running_loop()
@@ -150,7 +157,11 @@ class Supervisor:
         waiting = asyncio.create_task(asked.wait())
         try:
             await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            if starting.done():
+            if starting.done() and starting.exception() is not None:
+                await asyncio.wait(
+                    {waiting}, timeout=STOP_SECONDS
+                )  # what could not start may have been stopped as well
+            if starting.done() and not asked.is_set():
                 await starting
                 announce()
                 await waiting
@@ -166,37 +177,44 @@ class Supervisor:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._held.enter_context(locked(self._folder))
         await asyncio.to_thread(end_orphans, self._folder)
-        self._write_state()
+        self._changed.set()
+        self._watch(self._write_changes, "writing the state")
         for child in self._children.values():
             require_free_port(child.part.port, child.part.name, child.part.host)
-        self._logs.mkdir(exist_ok=True)
-        for child in self._children.values():  # what an earlier run has written was told then
-            child.scanned = child.log.stat().st_size if child.log.exists() else 0
-        self._watcher = asyncio.create_task(self._watch_logs())
+            child.scanned = child.log.stat().st_size if child.log.exists() else 0  # an earlier run has told that
+            self._watch(partial(self._watch_log, child), "watching the log", child.part.name)
         for group in self._groups:
             if group.prepare is not None:
                 group.prepare()
             children = [self._children[part.name] for part in group.parts]
-            for child in children:
-                await self._spawn(child)
             if group.essential:
-                await asyncio.gather(*(self._until_ready(child, may_end=False) for child in children))
+                for child in children:
+                    await self._spawn_first(child)
+                for child in children:
+                    await self._until_ready(child, may_end=False)
             for child in children:
-                child.keeper = asyncio.create_task(self._keep(child))
+                self._keep_up(child)
             if group.finish is not None:
                 await asyncio.to_thread(group.finish)
-        await asyncio.gather(*(self._until_ready(child) for child in self._children.values()))
-        self._scan_logs()
+        for child in self._children.values():
+            await self._until_ready(child)
+        for child in self._children.values():
+            with contextlib.suppress(OSError):  # its watcher tells
+                self._tell_warnings(child)
         self._ready = True
 
     async def stop(self) -> None:
         """Stop everything in good order: the last group first, the first one last."""
         self._stopping = True
         for group in reversed(self._groups):
-            await asyncio.gather(*(self._end(self._children[part.name]) for part in group.parts))
-        if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
+            ends = (self._end(self._children[part.name]) for part in group.parts)
+            for part, failure in zip(group.parts, await asyncio.gather(*ends, return_exceptions=True), strict=True):
+                if failure is not None:  # the others are to end in good order all the same
+                    self._say(f"ending it failed: {_reason(failure)}", part.name, "error")
+        await self._forks.close()
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
         self._held.close()
 
     def force(self) -> None:
@@ -218,36 +236,80 @@ class Supervisor:
     async def bring_up(self, name: str) -> None:
         """Start a part that was taken down."""
         child = self._children[name]
+        child.process = None  # it begins anew, which is no restart
         await self._spawn(child)
-        child.keeper = asyncio.create_task(self._keep(child))
+        self._keep_up(child)
 
-    async def _spawn(self, child: Child) -> None:
-        program = child.program = child.part.program()
-        child.process = await (fork if can_fork(program) else _run)(program, child.log)
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.created = psutil.Process(child.process.pid).create_time()
-        self._write_state()
+    @property
+    def fork_server(self) -> int | None:
+        """The process that programs are forked from; None while none runs."""
+        return self._forks.pid
 
-    async def _keep(self, child: Child) -> None:
-        """Start the child again whenever it has died."""
+    async def _persist(self, work: Callable[[], Awaitable[None]], what: str, name: str = "") -> None:
+        """Work until that returns. What fails is told and tried again, with pauses that double up to the longest.
+
+        All long-lived tasks are run by this: nobody waits for them, so nobody else would see that one has failed.
+        """
         pause = FIRST_PAUSE
         while True:
+            began = time.monotonic()
+            try:
+                await work()
+            except Exception as failure:
+                if time.monotonic() - began > STABLE_SECONDS:
+                    pause = FIRST_PAUSE
+                self._say(f"{what} failed, is tried again in {pause:g} s: {_reason(failure)}", name, "error")
+            else:
+                return
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, self._longest_pause)
+
+    def _watch(self, work: Callable[[], Awaitable[None]], what: str, name: str = "") -> None:
+        self._watchers.append(asyncio.create_task(self._persist(work, what, name)))
+
+    def _keep_up(self, child: Child) -> None:
+        child.keeper = asyncio.create_task(self._persist(partial(self._keep, child), "starting it", child.part.name))
+
+    async def _keep(self, child: Child) -> None:
+        """Start the child, and again whenever it has died."""
+        pause = FIRST_PAUSE
+        while True:
+            if not child.alive:
+                await self._spawn(child)
             assert child.process is not None
             began = time.monotonic()
             status = await child.process.wait()
+            await asyncio.sleep(STOP_SECONDS)
             if self._stopping:
                 return
             if time.monotonic() - began > STABLE_SECONDS:
                 pause = FIRST_PAUSE
             self._say(f"ended ({_how(status)}), starts again in {pause:g} s: {child.last_line()}", child.part.name)
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause - STOP_SECONDS)
             pause = min(2 * pause, self._longest_pause)
-            child.restarts += 1
+
+    async def _spawn(self, child: Child) -> None:
+        again = child.process is not None
+        program = child.program = child.part.program()
+        child.log.parent.mkdir(exist_ok=True)
+        child.process = await (self._forks.fork if can_fork(program) else _run)(program, child.log)
+        child.restarts += again
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.created = psutil.Process(child.process.pid).create_time()
+        self._changed.set()
+
+    async def _spawn_first(self, child: Child) -> None:
+        try:
             await self._spawn(child)
+        except OSError as failure:
+            raise LaunchError(f"{child.part.name} can't be started: {_reason(failure)}") from None
+
+    def _tell_of_lost_forks(self) -> None:
+        self._say("the process that programs are forked from has ended, and they with it", "", "error")
 
     async def _until_ready(self, child: Child, *, may_end: bool = True) -> None:
         told = time.monotonic()
-        while reason := await child.part.probe():
+        while reason := await _asked(child.part.probe):
             if not may_end and not child.alive:
                 raise LaunchError(f"{child.part.name} did not start: {child.last_line()}")
             if time.monotonic() - told > 20:
@@ -273,24 +335,25 @@ class Supervisor:
                 child.signal(then)
         await process.wait()
 
-    async def _watch_logs(self) -> None:
-        """Repeat the children's warnings on the terminal, and keep their logs from growing for ever."""
+    async def _watch_log(self, child: Child) -> None:
+        """Repeat the child's warnings on the terminal, and keep its log from growing for ever."""
         while True:
             await asyncio.sleep(0.5)
-            self._scan_logs()
+            self._tell_warnings(child)
 
-    def _scan_logs(self) -> None:
-        for child in self._children.values():
-            if child.log.exists():
-                for level, text in self._warnings(child):
-                    # While all start at once they wait for each other, and say so.
-                    if self._ready or level != "warning":
-                        self._say(text, child.part.name, level)
-                self._rotate(child)
+    def _tell_warnings(self, child: Child) -> None:
+        if child.log.exists():
+            for level, text in self._warnings(child):
+                # While all start at once they wait for each other, and say so.
+                if self._ready or level != "warning":
+                    self._say(text, child.part.name, level)
+            self._rotate(child)
 
     def _warnings(self, child: Child, most: int = 5) -> Iterator[tuple[str, str]]:
         """Yield (level, text) of the different warnings written since the last time, `most` at once."""
         with child.log.open("rb") as file:
+            if os.fstat(file.fileno()).st_size < child.scanned:  # somebody has cut it
+                child.scanned = 0
             file.seek(child.scanned)
             written = file.read(1 << 20)
         whole = written[: written.rfind(b"\n") + 1]
@@ -303,14 +366,27 @@ class Supervisor:
     def _rotate(self, child: Child) -> None:
         """Move a large log to `.1`. The child goes on writing to the file it has open: so copy, then cut it."""
         if child.log.stat().st_size > LOG_BYTES:
-            shutil.copyfile(child.log, f"{child.log}.1")
+            copy = Path(f"{child.log}.1")
+            try:
+                shutil.copyfile(child.log, copy)
+            except OSError:
+                copy.unlink(missing_ok=True)  # the half of a log, on a disk that is full
+                raise
             os.truncate(child.log, 0)
             child.scanned = 0
 
     def _say(self, text: str, name: str, level: str = "") -> None:
+        """Tell whoever reads the terminal. What can't be printed is dropped: that must not end anything here."""
         style = {"warning": "yellow", "error": "red", "critical": "bold red"}.get(level, "")
         line = Text.assemble((time.strftime("%H:%M:%S "), "dim"), (f"{name or 'ftgo':<14}", "bold"), (text, style))
-        self._console.print(line, soft_wrap=True)
+        with contextlib.suppress(Exception, SystemExit):  # a console whose reader has gone would end the process
+            self._console.print(line, soft_wrap=True)
+
+    async def _write_changes(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._write_state()
+            self._changed.clear()
 
     def _write_state(self) -> None:
         parts = {}
@@ -342,7 +418,8 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            (folder / STATE_FILE).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # whoever reads it sees that we have ended
+                (folder / STATE_FILE).unlink(missing_ok=True)
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:
@@ -352,7 +429,7 @@ def read_state(folder: Path) -> dict[str, Any] | None:
     seconds since 1970; it and `pid` are None until the part has been started.
     """
     state = _written_state(folder)
-    return state if state and _process(state) else None
+    return state if state and process_of(state) else None
 
 
 def _written_state(folder: Path) -> dict[str, Any]:
@@ -363,7 +440,7 @@ def _written_state(folder: Path) -> dict[str, Any]:
     return state
 
 
-def _process(entry: dict[str, Any]) -> psutil.Process | None:
+def process_of(entry: dict[str, Any]) -> psutil.Process | None:
     """Return the live process of an entry, not another one that got its id later."""
     if entry["pid"] is None or entry["created"] is None:
         return None
@@ -377,13 +454,14 @@ def _process(entry: dict[str, Any]) -> psutil.Process | None:
 def end_orphans(folder: Path, patience: float = 30.0) -> None:
     """Wait until the children of a killed supervisor have ended and freed their ports; end those that don't."""
     entries = _written_state(folder).get("parts", {}).values()
-    orphans = [process for process in map(_process, entries) if process is not None]
+    orphans = [process for process in map(process_of, entries) if process is not None]
     for process in still_alive(orphans, patience / 6):
         with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGINT)  # what ends PostgreSQL without waiting for its clients
+            process.send_signal(signal.SIGQUIT)  # what ends PostgreSQL at once, and leaves no shared memory
     for process in still_alive(orphans, patience):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
+    still_alive(orphans, patience)  # until the kernel has freed their ports
 
 
 def http_probe(client: httpx.AsyncClient, url: str) -> Probe:
@@ -437,7 +515,7 @@ def summary(line: str) -> tuple[str, str]:
         details = entry.get("error") or entry.get("reason") or str(entry.get("exception", "")).strip().split("\n")[-1]
     except (ValueError, KeyError, TypeError):
         return "error", line[:300]
-    return level, f"{text}: {details}"[:300] if details else text[:300]
+    return str(level), f"{text}: {details}"[:300] if details else text[:300]
 
 
 async def _run(program: Program, log: Path) -> asyncio.subprocess.Process:
@@ -449,6 +527,20 @@ async def _run(program: Program, log: Path) -> asyncio.subprocess.Process:
             stderr=asyncio.subprocess.STDOUT,
             **program.options(),
         )
+
+
+async def _asked(probe: Probe) -> str:
+    """What a probe says; also when it fails itself. LaunchError when there is no use in asking again."""
+    try:
+        return await probe()
+    except LaunchError:
+        raise
+    except Exception as failure:
+        return f"it can't be asked: {_reason(failure)}"
+
+
+def _reason(failure: BaseException) -> str:
+    return " ".join(str(failure).split()) or type(failure).__name__
 
 
 def _how(status: int) -> str:

@@ -7,7 +7,7 @@ import asyncio
 import resource
 import socket
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -24,6 +24,8 @@ MAX_HEAD = 32 << 10
 """Bytes of a request line with its headers."""
 HEAD_SECONDS = 10.0
 """How long a client may take for them; also from the connection on."""
+LAST_HEAD_SECONDS = 0.5
+"""The same when the server ends."""
 KEEP_ALIVE_SECONDS = 75
 """Longer than the pools of clients keep a connection."""
 UNREAD_SECONDS = 60.0
@@ -43,6 +45,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._patience: asyncio.TimerHandle | None = None
         self._head_size = 0
         self._unread: asyncio.TimerHandle | None = None
+        self._is_last = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
@@ -97,6 +100,17 @@ class BoundedProtocol(HttpToolsProtocol):
         if size > MAX_HEAD:
             self.app = _HEAD_TOO_LARGE
         super().on_headers_complete()
+        if self._is_last:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """See `HttpToolsProtocol`. A request that is about to come is answered, which says why it is not let in."""
+        if self._patience is None:
+            super().shutdown()
+        else:
+            self._is_last = True
+            self._patience.cancel()
+            self._patience = self.loop.call_later(LAST_HEAD_SECONDS, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:
         """See `HttpToolsProtocol`."""
@@ -158,10 +172,30 @@ class Server(uvicorn.Server):
             )
         )
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See `uvicorn.Server`. Who has connected, but was not accepted yet, is not cut off either."""
+        waiting = [client for listener in sockets or () for client in _waiting(listener)]
+        for server in self.servers:  # at once, as nobody accepts who comes between the two
+            server.close()
+        for client in waiting:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, client)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> BoundedProtocol:
+        return BoundedProtocol(self.config, self.server_state, self.lifespan.state)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """See `uvicorn.Server`."""
         yield
+
+
+def _waiting(listener: socket.socket) -> Iterator[socket.socket]:
+    with suppress(OSError):
+        while True:
+            client, _ = listener.accept()
+            client.setblocking(False)
+            yield client
 
 
 def listening(host: str, port: int) -> socket.socket:

@@ -1,7 +1,6 @@
 """The start of the whole system: how long `./ftgo up` takes until all is ready, and what memory that needs."""
 
 import asyncio
-import os
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -13,7 +12,8 @@ from shared.runtime.bench.machine import Surroundings, surroundings
 from shared.runtime.bench.orders import Load, plan_of, play
 from shared.runtime.process import LaunchError, memory_of
 from shared.runtime.supervisor import read_state
-from shared.runtime.system import ROOT, System, system_on_free_ports
+from shared.runtime.system import System, system_on_free_ports
+from shared.runtime.up import start_up
 
 SUPERVISOR = "supervisor"
 """`./ftgo up` itself, with the process that its programs are forked from."""
@@ -64,13 +64,10 @@ async def measure(folder: Path, number: int, seed: int, seconds: float) -> tuple
 @asynccontextmanager
 async def _up(system: System) -> AsyncIterator[tuple[int, float]]:
     """Run `./ftgo up` as a person would; gives its process and after how many seconds all was ready. LaunchError."""
-    settings = {f"FTGO_{name.upper()}": str(value) for name, value in system.settings.model_dump().items()}
     log = system.folder / "up.log"
+    log.unlink(missing_ok=True)
     begun = _clock()
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            ROOT / "ftgo", "up", env={**os.environ, **settings}, stdout=output, stderr=asyncio.subprocess.STDOUT
-        )
+    process = await start_up(system, log)
     try:
         while READY not in log.read_text():
             if process.returncode is not None or _clock() - begun > PATIENCE:

@@ -31,6 +31,8 @@ class Fault:
     settings: ClassVar[Mapping[str, str]] = {}
     """Environment variables of services and relay, beside the short ones that all runs have."""
     control: ClassVar[bool] = False
+    outside: ClassVar[bool] = False
+    """Whether the supervisor is a process of its own, which can be killed: `World.outside`."""
 
     async def arrange(self, system: System, stack: AsyncExitStack) -> Arrangement:
         """Before anything runs: say how the system, whose ports are known by now, is to be put together. What is

@@ -16,6 +16,7 @@ from rich.console import Console
 from shared.runtime.chaos import crash_points
 from shared.runtime.chaos.fault import Fault
 from shared.runtime.chaos.load import Load
+from shared.runtime.chaos.outside import OutsideSupervisor
 from shared.runtime.chaos.record import Record
 from shared.runtime.chaos.world import PATIENCE, TooLate, World
 from shared.runtime.demo.api import Api, Unexpected
@@ -109,14 +110,23 @@ async def _running(fault: Fault, folder: Path, options: Options) -> AsyncIterato
         system = System(system.settings, _over_tcp(system, await fault.arrange(system, stack)))
         said = stack.enter_context((folder / SUPERVISOR_LOG).open("w"))
         supervisor = system.supervisor(client, Console(file=said, width=500), longest_pause=1.0)
-        stack.push_async_callback(_end, supervisor)
+        outside = None
+        if fault.outside:
+            outside = OutsideSupervisor(system, {**SHORT, **fault.settings}, folder / SUPERVISOR_LOG)
+        stack.push_async_callback(_end, supervisor, outside)
+        api = Api(_AnyReplica(await _clients(system, stack)), lambda: asyncio.sleep(0.1))
+        world = World(system, supervisor, client, Load(api, f"{options.seed} {fault.name}", options.rate), outside)
         try:
             async with asyncio.timeout(3 * PATIENCE):
-                await supervisor.start()
+                await (supervisor.start() if outside is None else _start(world))
         except TimeoutError:
             raise LaunchError(f"the system does not start within {3 * PATIENCE:g} s") from None
-        api = Api(_AnyReplica(await _clients(system, stack)), lambda: asyncio.sleep(0.1))
-        yield World(system, supervisor, client, Load(api, f"{options.seed} {fault.name}", options.rate))
+        yield world
+
+
+async def _start(world: World) -> None:
+    await world.outside.start()
+    await world.ready()
 
 
 def _over_tcp(system: System, arrangement: Arrangement) -> Arrangement:
@@ -137,8 +147,11 @@ async def _clients(system: System, stack: AsyncExitStack) -> dict[str, list[http
     return clients
 
 
-async def _end(supervisor: Supervisor) -> None:
+async def _end(supervisor: Supervisor, outside: OutsideSupervisor | None) -> None:
     """At once: nobody needs what the processes still have in hand."""
+    if outside is not None:
+        await outside.end()
+        return
     supervisor.force()
     await supervisor.stop()
 

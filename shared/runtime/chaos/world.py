@@ -18,7 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from shared.adapters.nats.connection import NatsAddress, NatsConnection, connect
 from shared.runtime.chaos import crash_points
 from shared.runtime.chaos.load import Load
-from shared.runtime.supervisor import Supervisor
+from shared.runtime.chaos.outside import OutsideSupervisor
+from shared.runtime.supervisor import Supervisor, process_of, read_state
 from shared.runtime.system import System, program_of
 from shared.runtime.topology import BY_NAME, SERVICES
 from shared.runtime.verify.facts import Finding
@@ -38,9 +39,18 @@ class TooLate(Exception):
 class World:
     """One system that runs. A part is a process of it: `order`, `order-2`, `relay`, `postgres`, `nats`."""
 
-    def __init__(self, system: System, supervisor: Supervisor, client: httpx.AsyncClient, load: Load) -> None:
+    def __init__(
+        self,
+        system: System,
+        supervisor: Supervisor,
+        client: httpx.AsyncClient,
+        load: Load,
+        outside: OutsideSupervisor | None = None,
+    ) -> None:
+        """With `outside`, that runs the system, and `supervisor` only knows what the parts are."""
         self.system = system
         self.supervisor = supervisor
+        self._outside = outside
         self.load = load
         self.findings: list[Finding] = []
         self._client = client
@@ -69,12 +79,31 @@ class World:
 
     def pid(self, part: str) -> int | None:
         """The id of a part's process; None while it has none."""
+        if self._outside is not None:
+            state = read_state(self.system.folder)
+            process = None if state is None else process_of(state["parts"][part])
+            return None if process is None else process.pid
         child = self.supervisor.children[part]
         return child.process.pid if child.alive and child.process is not None else None
 
     def restarts(self, part: str) -> int:
         """How often the supervisor has started it again."""
         return self.supervisor.children[part].restarts
+
+    @property
+    def outside(self) -> OutsideSupervisor:
+        """The supervisor, where that is a process of its own."""
+        assert self._outside is not None
+        return self._outside
+
+    @property
+    def fork_server(self) -> int | None:
+        """The process that programs are forked from; None while none runs."""
+        return self.supervisor.fork_server
+
+    def processes(self) -> list[psutil.Process]:
+        """All processes of the system: the parts, what they are forked from, and what they have started."""
+        return list(psutil.Process().children(recursive=True))
 
     def send(self, part: str, number: signal.Signals) -> None:
         """Send a part a signal. One that has just ended gets none."""
@@ -85,6 +114,12 @@ class World:
     def kill(self, part: str) -> None:
         """End a part at once, as a crash would; the supervisor starts it again."""
         self.send(part, signal.SIGKILL)
+
+    def kill_process(self, pid: int | None) -> None:
+        """The same for any process of the system; nothing where it has just ended."""
+        if pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def pause(self, part: str) -> None:
         """Let a part stand still; its connections stay open."""

@@ -29,6 +29,8 @@ from shared.runtime.embedded.installation import (
 from shared.runtime.process import LaunchError, Program, still_alive
 
 ADMIN_ROLE = "ftgo_admin"
+_PREDECESSOR_SECONDS = 30.0
+"""How long a server that still runs has for each way to end it."""
 _LONGEST_SOCKET_FOLDER = 85
 """Bytes: with the socket's own name no more than the 103 that every system takes."""
 
@@ -98,7 +100,8 @@ class Postgres:
             # SIGINT is PostgreSQL's "fast" shutdown, SIGQUIT its "immediate" one; SIGKILL would leave shared memory.
             stop_signal=signal.SIGINT,
             force_signal=signal.SIGQUIT,
-            orphan_signal=signal.SIGINT,
+            # A fast shutdown that comes while it restarts after a crash never ends (seen with 18.4); nobody would help.
+            orphan_signal=signal.SIGQUIT,
             stop_seconds=30.0,
         )
 
@@ -240,8 +243,11 @@ class Postgres:
         with contextlib.suppress(psutil.NoSuchProcess, IndexError):
             server = psutil.Process(pid)
             if Path(server.cmdline()[-1]) == self.folder.resolve():
-                server.send_signal(signal.SIGINT)
-                if still_alive([server], 30):
+                for number in (signal.SIGINT, signal.SIGQUIT):
+                    server.send_signal(number)
+                    if not still_alive([server], _PREDECESSOR_SECONDS):
+                        break
+                else:
                     raise LaunchError(f"a PostgreSQL (pid {pid}) still runs on {self.folder}: end it first")
         pid_file.unlink(missing_ok=True)
 

@@ -10,6 +10,7 @@ from shared.core.ids import new_id
 
 facts = {
     "arguments": sys.argv[1:],
+    "blocked": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
     "environment": dict(os.environ),
     "folder": os.getcwd(),  # noqa: PTH109 - the real one
     "group": os.getpgid(0),

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
+from shared.runtime.printer import Printer
 from shared.runtime.process import LaunchError, Program
 from shared.runtime.supervisor import Group, Part, Supervisor, http_probe, local_client
 
@@ -33,10 +34,11 @@ def groups(folder: Path, ports: list[int], client: httpx.AsyncClient) -> list[Gr
 
 async def supervise(folder: Path, ports: list[int]) -> None:
     """Run the four until a signal comes."""
+    printer = Printer(sys.stdout.fileno())
+    console = Console(width=200, file=printer)
     async with local_client() as client:
-        await Supervisor(groups(folder, ports, client), folder, Console(width=200)).run(
-            lambda: print("READY", flush=True)
-        )
+        await Supervisor(groups(folder, ports, client), folder, console).run(lambda: console.print("READY"))
+    printer.finish()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -154,3 +155,31 @@ async def test_of_answers_that_are_too_much_together_the_oldest_is_given_up(monk
         while set(cut_off) & set(running.server_state.connections):
             await asyncio.sleep(0.01)
         assert await first.take() < LARGE < await second.take()
+
+
+@pytest.mark.parametrize("accepted", [False, True], ids=["not accepted yet", "accepted"])
+async def test_who_has_connected_when_it_ends_is_answered(accepted: bool) -> None:
+    running = Server(app, lifespan=False)
+    with listening("127.0.0.1", 0) as listener:
+        serving = asyncio.create_task(running.serve(sockets=[listener]))
+        await answer_to(listener.getsockname()[1], REQUEST + b"Connection: close\r\n\r\n")
+        with socket.create_connection(listener.getsockname()) as client:
+            while accepted and not running.server_state.connections:
+                await asyncio.sleep(0)
+            ending = asyncio.create_task(running.shutdown([listener]))
+            await asyncio.sleep(0)
+            client.sendall(REQUEST + b"\r\n")
+            answer = await asyncio.to_thread(client.makefile("rb").read)
+        await ending
+        running.should_exit = True
+        await serving
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" in answer
+
+
+async def test_a_silent_connection_does_not_keep_it_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "LAST_HEAD_SECONDS", 0.01)
+    async with served() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    assert await reader.read() == b""
+    writer.close()

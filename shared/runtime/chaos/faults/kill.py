@@ -1,8 +1,10 @@
 """Processes end without a warning, anywhere."""
 
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from random import Random
+
+import psutil
 
 from shared.runtime.chaos import crash_points
 from shared.runtime.chaos.fault import Fault
@@ -10,6 +12,7 @@ from shared.runtime.chaos.world import READING, TooLate, World
 from shared.runtime.system import RELAY, Arrangement, System, program_of
 from shared.runtime.topology import SERVICES
 
+_NAME_LENGTH = 60
 _ARMED_SECONDS = 5.0
 """How long a process has to come to the point where it is to end."""
 _POINTS: dict[str, Sequence[str]] = {
@@ -19,14 +22,15 @@ _POINTS: dict[str, Sequence[str]] = {
     crash_points.COMPENSATING: ("order",),
 }
 _ONE, _ALL = "one of a service", "all of a service"
-_AT_RANDOM = ("postgres", "nats", RELAY, _ONE, _ONE, _ALL)
+_FORK_SERVER, _ANY_TWO = "the fork server", "any two processes"
+_AT_RANDOM = ("postgres", "nats", RELAY, _ONE, _ONE, _ALL, _FORK_SERVER, _ANY_TWO)
 
 
 class Kill(Fault):
     """kill -9. The supervisor starts again what has ended."""
 
     name = "kill"
-    summary = "kill -9 of services, relays, PostgreSQL and NATS: at random, and at the worst moments"
+    summary = "kill -9 of any process, alone and with others: at random, and at the worst moments"
     times = len(_AT_RANDOM) + len(_POINTS)
     replicas = 2
 
@@ -56,6 +60,11 @@ class Kill(Fault):
         card = self._deck.pop()
         if card in _POINTS:
             return await self._kill_at(card, world, random)
+        if card == _ANY_TWO:
+            return _kill_any(2, world, random)
+        if card == _FORK_SERVER:
+            world.kill_process(world.fork_server)
+            return f"{card} killed, and all programs of ours with it"
         if card in (_ONE, _ALL):
             victims = world.system.parts_of(random.choice(SERVICES).name)
         else:
@@ -88,3 +97,20 @@ class Kill(Fault):
             for part in parts:
                 world.disarm(part)
         return f"{ended[0]} killed {point}"
+
+
+def _kill_any(number: int, world: World, random: Random) -> str:
+    """Processes of the system, whatever they are: sessions of PostgreSQL, the fork server, programs."""
+    victims = sorted(world.processes(), key=lambda process: process.pid)
+    victims = random.sample(victims, min(number, len(victims)))
+    names = [_name_of(victim) for victim in victims]
+    for victim in victims:
+        world.kill_process(victim.pid)
+    return f"{' and '.join(names)} killed"
+
+
+def _name_of(process: psutil.Process) -> str:
+    """What a process is called in lists of processes."""
+    with suppress(psutil.Error, IndexError):
+        return " ".join(process.cmdline())[:_NAME_LENGTH].strip() or str(process.name())
+    return f"{process.pid}"

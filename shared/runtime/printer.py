@@ -1,0 +1,52 @@
+"""Where commands that run for long print to: nobody who reads that can hold them up."""
+
+import io
+import os
+import queue
+import threading
+from contextlib import suppress
+from typing import TextIO
+
+MAX_WAITING = 1000
+"""Pieces of text that wait to be printed."""
+_LAST_SECONDS = 2.0
+
+
+class Printer(io.TextIOBase, TextIO):
+    """A stream to a file descriptor whose writes neither fail nor wait. What can't be printed is dropped.
+
+    The reader may be gone, or the disk full; a terminal may be halted (Ctrl-S), or a pipe full. So a thread writes,
+    past Python's own buffer, which would be written once more when the process ends.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._waiting: queue.Queue[str] = queue.Queue(MAX_WAITING)
+        threading.Thread(target=self._print, name="printer", daemon=True).start()
+
+    def fileno(self) -> int:
+        """See `io.IOBase`."""
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        """See `io.IOBase`."""
+        return os.isatty(self._descriptor)
+
+    def write(self, text: str) -> int:
+        """Have it printed, unless too much waits already."""
+        with suppress(queue.Full):
+            self._waiting.put_nowait(text)
+        return len(text)
+
+    def finish(self) -> None:
+        """Wait a moment for what was written last: to be called before the process ends."""
+        with self._waiting.all_tasks_done:
+            self._waiting.all_tasks_done.wait_for(lambda: not self._waiting.unfinished_tasks, _LAST_SECONDS)
+
+    def _print(self) -> None:
+        while True:
+            left = self._waiting.get().encode(errors="replace")
+            with suppress(OSError):
+                while left:
+                    left = left[os.write(self._descriptor, left) :]
+            self._waiting.task_done()
