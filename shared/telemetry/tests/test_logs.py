@@ -62,7 +62,7 @@ def test_a_line_that_can_not_be_written_is_counted_and_nobody_elses_trouble(outp
         command = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
     reader, writer = os.pipe()
     os.close(reader)
-    with open("/dev/full", "wb") as full, open(writer, "wb") as closed:
+    with Path("/dev/full").open("wb") as full, os.fdopen(writer, "wb") as closed:
         files = {"full disk": full, "closed pipe": closed, "none": None}
         done = subprocess.run(command, stdout=files[output], stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "3\n")
@@ -90,7 +90,8 @@ def test_a_line_that_can_not_be_made_is_counted_and_half_a_character_is_written(
     done = subprocess.run([sys.executable, "-c", UNSPEAKABLE, format_], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert (len(lines), done.stderr) == (2, "3\n")
-    assert "of a client" in lines[0] and "of a library" in lines[1]
+    assert "of a client" in lines[0]
+    assert "of a library" in lines[1]
 
 
 # A limit on the size of the file takes the place of a full disk: both take a part of a line.
