@@ -40,6 +40,7 @@ from shared.adapters.postgres.replication import DatabaseUnavailable, LogStream,
 from shared.core.backoff import Backoff
 from shared.core.clock import utc_now
 from shared.core.errors import TechnicalFault
+from shared.core.tasks import beside
 from shared.messaging.broker import Broker, BrokerConnection, BrokerUnavailable, LogReader, Publication, subject_of
 from shared.messaging.envelope import partition_of
 from shared.outbox import LONGEST_TRANSACTION
@@ -156,11 +157,8 @@ class Relay:
 
     async def run(self) -> None:
         """Relay until `stop` is called; what passes by waiting is waited for. Raises PartitionsDiffer."""
-        beating = asyncio.create_task(self._pulse.beat())
-        try:
+        async with beside(self._pulse.beat()):
             await self._run()
-        finally:
-            beating.cancel()
         self.status.stopped()
 
     def stop(self) -> None:

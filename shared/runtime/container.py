@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from dependency_injector import containers, providers
 from fastapi import APIRouter, FastAPI
@@ -204,8 +204,8 @@ class ServiceContainer(containers.DeclarativeContainer):
     )
 
 
-def run(container: ServiceContainer) -> None:
-    """Runs a service's process until it is told to stop."""
+def run(container: ServiceContainer) -> NoReturn:
+    """Runs a service's process until it is told to stop, and ends it with 0; with 1 after a failure of its own."""
     try:
         info, settings = container.info(), container.settings()
     except ValidationError as invalid:
@@ -223,7 +223,10 @@ def run(container: ServiceContainer) -> None:
                 admin = Server(container.admin_app(), lifespan=False), listener
             runner = stack.enter_context(asyncio.Runner(loop_factory=new_event_loop))
             collector.spare()
-            runner.run(serve(api, admin, container.service(), container.gate(), drain_seconds, shutdown_seconds))
+            status = runner.run(
+                serve(api, admin, container.service(), container.gate(), drain_seconds, shutdown_seconds)
+            )
     finally:
         if traces is not None:
             traces.shutdown()
+    raise SystemExit(status)
