@@ -36,7 +36,7 @@ from shared.runtime.service import Service, serve
 from shared.runtime.settings import ServiceSettings, what_is_wrong
 from shared.runtime.topology import ServiceInfo
 from shared.saga.saga import Saga
-from shared.telemetry.logs import configure_logging
+from shared.telemetry.logs import best_effort, configure_logging
 from shared.telemetry.metrics import count_events
 from shared.telemetry.traces import configure_traces
 from shared.unit_of_work import Database, UnitOfWork, Units
@@ -90,8 +90,9 @@ def _units(
     count: Callable[[Sequence[Event]], None],
 ) -> Units[UnitOfWork]:
     def on_commit(events: Sequence[Event]) -> None:
-        count_events(events)
-        count(events)
+        with best_effort("to count events"):
+            count_events(events)
+            count(events)
 
     return Units(database, lambda transaction: unit_of_work(transaction, clock, policy), on_commit)
 
@@ -228,5 +229,6 @@ def run(container: ServiceContainer) -> NoReturn:
             )
     finally:
         if traces is not None:
-            traces.shutdown()
+            with best_effort("to export the last traces"):
+                traces.shutdown()
     raise SystemExit(status)

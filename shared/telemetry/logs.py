@@ -8,7 +8,8 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 import structlog
@@ -39,9 +40,18 @@ class Sparingly:
         return times
 
 
+@contextmanager
+def best_effort(what: str) -> Iterator[None]:
+    """The block reports on work that is done: that it fails is logged, and nothing to whoever did the work."""
+    try:
+        yield
+    except Exception:
+        log.exception("a report failed", what=what)
+
+
 class Lines:
-    """A text stream for log lines, each of which is given to `write` as a whole. It writes them to the file of a stream
-    such as `sys.stdout`, which is None in a process that was started without one.
+    """Where log lines go, as structlog calls what it hands them to: the file of a stream such as `sys.stdout`, which is
+    None in a process that was started without one.
 
     Nothing is kept in a buffer: what can't be written now would be written again with every later line, and once more
     when the process ends, which would change its exit status.
@@ -54,21 +64,20 @@ class Lines:
         self._torn = False
         self._lost = 0
 
-    def write(self, text: str) -> None:
-        """Writes it, or counts it as lost."""
+    def msg(self, line: str) -> None:
+        """Writes a line, or counts it as lost."""
         lost = 0
         with self._lock:
             try:
-                self._write(text.encode(errors="backslashreplace"))
+                self._write(f"{line}\n".encode(errors="backslashreplace"))
                 lost, self._lost = self._lost, 0
             except Exception:
                 self._lost += 1
                 LINES_LOST.inc()
-        if lost:
+        if lost:  # without the lock: it's a line like any other
             log.warning("log lines could not be written", lost=lost)
 
-    def flush(self) -> None:
-        """Everything has been written."""
+    debug = info = warning = error = critical = msg
 
     def isatty(self) -> bool:
         """Whether a person reads it at a terminal."""
@@ -102,7 +111,7 @@ class _Handler(logging.Handler):
         except Exception:
             LINES_LOST.inc()
         else:
-            self._lines.write(f"{line}\n")
+            self._lines.msg(line)
 
 
 def _bound_logger(level: str) -> type[Any]:
@@ -141,7 +150,7 @@ def configure_logging(service: str, level: str = "info", format: str = "json") -
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(lines),  # type: ignore[arg-type]
+        logger_factory=lambda *_names: lines,
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.clear_contextvars()
