@@ -23,6 +23,7 @@ from shared.adapters.nats.broker import NatsBroker
 from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.nats.keeper import Keeper
 from shared.adapters.nats.stream import StreamLimits
+from shared.core.tasks import Tasks
 from shared.outbox.relay import Relay, RelayOptions
 from shared.outbox.replay import Replays
 from shared.runtime import collector
@@ -124,42 +125,42 @@ class Container(containers.DeclarativeContainer):
 
 async def serve(
     keeper: Keeper | None,
-    relays: Sequence[Relay],
-    replays: Sequence[Replays],
+    relays: Mapping[str, Relay],
+    replays: Mapping[str, Replays],
     app: Starlette,
     listener: socket.socket,
     shutdown_seconds: float,
 ) -> int:
-    """Run until SIGTERM or SIGINT, then end in good order and return 0; 1 if something ended by itself."""
-    stopping = asyncio.Event()
+    """Run until SIGTERM or SIGINT, or until a task fails; then end in good order. Returns the process's exit status."""
+    tasks = Tasks()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        asyncio.get_running_loop().add_signal_handler(number, tasks.ended.set)
     server = Server(app, lifespan=False)
-    told_to_stop = asyncio.create_task(stopping.wait())
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    keeping = [] if keeper is None else [asyncio.create_task(keeper.run())]
+    serving = tasks.start("the server", server.serve(sockets=[listener]))
+    others = []
     if keeper is not None:
-        tried = asyncio.create_task(keeper.tried.wait())  # or the relays would complain that there is no stream yet
-        await asyncio.wait([told_to_stop, serving, tried, *keeping], return_when=asyncio.FIRST_COMPLETED)
-        tried.cancel()
-    relaying = [asyncio.create_task(relay.run()) for relay in relays]
-    others = [*keeping, *(asyncio.create_task(each.run()) for each in replays)]
+        others.append(tasks.start("the keeper", keeper.run()))
+        # Or the relays would complain that there is no stream yet.
+        first = [asyncio.create_task(event.wait()) for event in (keeper.tried, tasks.ended)]
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        for waiting in first:
+            waiting.cancel()
+    relaying = [tasks.start(f"the relay of {name}", relay.run()) for name, relay in relays.items()]
+    others += [tasks.start(f"the replays of {name}", each.run()) for name, each in replays.items()]
 
-    await asyncio.wait([told_to_stop, serving, *relaying, *others], return_when=asyncio.FIRST_COMPLETED)
+    await tasks.ended.wait()
+    tasks.stopping()
     for task in others:
         task.cancel()
-    for relay in relays:
+    for relay in relays.values():
         relay.stop()
     if relaying:
         _, late = await asyncio.wait(relaying, timeout=shutdown_seconds)
         for task in late:
             task.cancel()
     server.should_exit = True
-    ends = await asyncio.gather(serving, *relaying, *others, return_exceptions=True)
-    for fault in ends:
-        if isinstance(fault, Exception):
-            log.critical("the relay process ends", reason=str(fault), exc_info=fault)
-    return 0 if stopping.is_set() and not any(isinstance(end, Exception) for end in ends) else 1
+    await asyncio.wait([serving, *relaying, *others])
+    return 0 if tasks.failure is None else 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -192,6 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asyncio.Runner(loop_factory=new_event_loop) as runner,
     ):
         collector.spare()
-        relays, replays = tuple(container.relays().values()), tuple(container.replays().values())
         keeper, app = container.keeper(), container.app()
-        return runner.run(serve(keeper, relays, replays, app, listener, settings.shutdown_seconds))
+        return runner.run(
+            serve(keeper, container.relays(), container.replays(), app, listener, settings.shutdown_seconds)
+        )

@@ -10,17 +10,20 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 
-from cdc.main import main
+from cdc.main import main, serve
 from cdc.tests.support import eventually, first_seen, nats_broker, opened, published
 from shared.runtime.process import free_port
 from shared.runtime.provision import Database
 from shared.runtime.topology import ServiceInfo
 from shared.testing.infra import NatsServer
 from shared.testing.schema import make_framework_tables
+from shared.web.server import listening
 
 
 class Process:
@@ -152,7 +155,40 @@ async def test_another_count_of_partitions_ends_the_process(database: Database, 
     with process(nats.url, database) as relay:
         code, log = await asyncio.to_thread(relay.end)
     assert code == 1
-    assert "has 2 partitions, this process is set to 1" in str(log[-1]["reason"])
+    [failure] = [line for line in log if line["level"] == "critical"]
+    assert "has 2 partitions, this process is set to 1" in str(failure["reason"])
+
+
+class Part:
+    """Stands in for a relay, what answers replays, or the keeper: it goes on until it is told to end, or fails."""
+
+    def __init__(self, *, fails: bool) -> None:
+        self._fails = fails
+        self._stopping = asyncio.Event()
+        self.tried = asyncio.Event()
+        self.tried.set()
+
+    async def run(self) -> None:
+        if self._fails:
+            raise OSError("bug")
+        await self._stopping.wait()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+
+@pytest.mark.parametrize("broken", [None, "keeper", "relay", "replays"])
+async def test_the_process_exits_with_0_when_it_was_told_to_end_and_with_1_after_a_failure(broken: str | None) -> None:
+    def part(name: str) -> Any:
+        return Part(fails=name == broken)
+
+    with listening("127.0.0.1", 0) as listener:
+        relays, replays = {"order": part("relay")}, {"order": part("replays")}
+        serving = asyncio.create_task(serve(part("keeper"), relays, replays, Starlette(), listener, 1))
+        await asyncio.sleep(0)
+        if broken is None:
+            signal.raise_signal(signal.SIGTERM)
+        assert await serving == (0 if broken is None else 1)
 
 
 def test_a_taken_port_ends_the_process_with_one_line(database: Database, nats: NatsServer) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from psycopg2 import extras
 
 from cdc.tests.support import (
     OPTIONS,
@@ -29,7 +30,7 @@ from cdc.tests.support import (
 )
 from shared.adapters.nats.connection import NatsAddress, connect
 from shared.adapters.nats.stream import STREAM
-from shared.adapters.postgres import relay_database
+from shared.adapters.postgres import pgoutput, relay_database
 from shared.messaging.broker import Publication
 from shared.outbox import relay as relay_module
 from shared.runtime.provision import Database
@@ -363,6 +364,27 @@ async def test_checkpoints_that_are_gone_make_it_publish_everything_again(databa
         Store(nats).lose()
         async with running(database, broker):
             assert await published(broker, rows) == rows
+
+
+@pytest.mark.parametrize("part", ["reading", "reporting", "pulse"])
+async def test_what_fails_in_the_background_ends_the_relay(
+    part: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise IndexError("bug")
+
+    async with opened(database) as outbox:
+        with pytest.raises(IndexError, match="bug"):
+            async with running(database, GatedBroker()) as relay:
+                await relay.publishing()
+                if part == "reading":
+                    monkeypatch.setattr(pgoutput.Decoder, "decode", fail)
+                    await outbox.add()
+                elif part == "reporting":
+                    monkeypatch.setattr(extras.ReplicationCursor, "send_feedback", fail)
+                else:
+                    monkeypatch.setattr(relay_module.Pulse, "_feel", fail)
+                await asyncio.wait([relay.task])
 
 
 async def test_a_publish_error_advances_nothing(database: Database) -> None:

@@ -41,6 +41,7 @@ from shared.adapters.postgres.relay_database import (
 from shared.adapters.postgres.replication import DatabaseUnavailable, LogStream, SlotInUse, Snapshot
 from shared.core.backoff import Backoff
 from shared.core.errors import TechnicalFault
+from shared.core.tasks import beside
 from shared.messaging.broker import Broker, BrokerConnection, BrokerUnavailable, LogReader, Publication, subject_of
 from shared.messaging.envelope import partition_of
 from shared.outbox import LONGEST_TRANSACTION
@@ -163,11 +164,8 @@ class Relay:
 
     async def run(self) -> None:
         """Relay until `stop` is called; what passes by waiting is waited for. Raises PartitionsDiffer."""
-        beating = asyncio.create_task(self._pulse.beat())
-        try:
+        async with beside(self._pulse.beat()):
             await self._run()
-        finally:
-            beating.cancel()
         self.status.stopped()
 
     def stop(self) -> None:

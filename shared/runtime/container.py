@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from dependency_injector import containers, providers
 from fastapi import FastAPI
@@ -36,7 +36,7 @@ from shared.runtime.service import Service, serve
 from shared.runtime.settings import ServiceSettings, what_is_wrong
 from shared.runtime.topology import ServiceInfo
 from shared.saga.saga import Saga
-from shared.telemetry.logs import configure_logging
+from shared.telemetry.logs import best_effort, configure_logging
 from shared.telemetry.metrics import count_events
 from shared.telemetry.traces import configure_traces
 from shared.unit_of_work import Database, UnitOfWork, Units
@@ -91,8 +91,9 @@ def _units(
     count: Callable[[Sequence[Event]], None],
 ) -> Units[UnitOfWork]:
     def on_commit(events: Sequence[Event]) -> None:
-        count_events(events)
-        count(events)
+        with best_effort("to count events"):
+            count_events(events)
+            count(events)
 
     return Units(database, lambda transaction: unit_of_work(transaction, clock, policy), on_commit)
 
@@ -210,8 +211,8 @@ class ServiceContainer(containers.DeclarativeContainer):
     )
 
 
-def run(container: ServiceContainer) -> None:
-    """Runs a service's process until it is told to stop."""
+def run(container: ServiceContainer) -> NoReturn:
+    """Runs a service's process until it is told to stop, and ends it with 0; with 1 after a failure of its own."""
     try:
         info, settings = container.info(), container.settings()
     except ValidationError as invalid:
@@ -229,7 +230,11 @@ def run(container: ServiceContainer) -> None:
                 admin = Server(container.admin_app(), lifespan=False), listener
             runner = stack.enter_context(asyncio.Runner(loop_factory=new_event_loop))
             collector.spare()
-            runner.run(serve(api, admin, container.service(), container.gate(), drain_seconds, shutdown_seconds))
+            status = runner.run(
+                serve(api, admin, container.service(), container.gate(), drain_seconds, shutdown_seconds)
+            )
     finally:
         if traces is not None:
-            traces.shutdown()
+            with best_effort("to export the last traces"):
+                traces.shutdown()
+    raise SystemExit(status)

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from shared.adapters.postgres.database import PostgresDatabase
 from shared.adapters.postgres.errors import translated_errors
 from shared.core.backoff import Backoff
 from shared.core.errors import TechnicalFault
+from shared.core.tasks import Tasks
 from shared.messaging.broker import Broker
 from shared.messaging.commands import Commands
 from shared.messaging.subscription import Subscription
@@ -54,7 +55,8 @@ class Service:
         self._migrated = False
         self._checked_at = 0.0
         self._reasons: list[str] = []
-        self._tasks: list[asyncio.Task[None]] = []
+        self.tasks = Tasks()
+        self._working: list[asyncio.Task[None]] = []
         self._reading: list[tuple[Subscription[Any], asyncio.Task[None]]] = []
         self._stopping: list[asyncio.Task[None]] | None = None
         self._drained_at = 0.0
@@ -62,17 +64,17 @@ class Service:
     @asynccontextmanager
     async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
         """Works as long as the web server runs: it starts at once and says by /readyz when it is ready."""
-        starting = self._spawn(self._start())
+        living = self.tasks.start("the service", self._live())
         try:
             yield
         finally:
             # What has failed has said so already: it must not keep the rest from ending in good order.
-            starting.cancel()
-            await asyncio.gather(starting, return_exceptions=True)
+            living.cancel()
+            await asyncio.gather(living, return_exceptions=True)
             await self._end_reading()
-            for task in self._tasks:
+            for task in self._working:
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.gather(*self._working, return_exceptions=True)
             self._commands.end()
             await self._database.close()
             log.info("stopped")
@@ -80,11 +82,14 @@ class Service:
     def drain(self) -> None:
         """The process is about to end: /readyz says so, and replicas get what is read here. The API goes on."""
         if self._stopping is None:
+            self.tasks.stopping()
             self._drained_at = time.monotonic()
             self._stopping = [asyncio.create_task(each.stop(task)) for each, task in self._reading]
 
     async def reasons(self) -> list[str]:
         """Why it can't work; empty when it can."""
+        if self.tasks.failure is not None:
+            return [self.tasks.failure]
         if self._stopping is not None:
             return ["the service is stopping"]
         if time.monotonic() - self._checked_at > _CHECKED_FOR_SECONDS:
@@ -113,12 +118,19 @@ class Service:
             task.cancel()
         await asyncio.gather(*(self._stopping or ()), *(task for _, task in self._reading), return_exceptions=True)
 
-    async def _start(self) -> None:
+    async def _live(self) -> None:
         await self._migrate_when_possible()
         self._migrated = True
-        self._tasks += [self._spawn(self._commands.run()), self._spawn(self._housekeeping.run())]
-        self._reading = [(subscription, self._spawn(subscription.run())) for subscription in self._subscriptions]
+        self._working = [
+            self.tasks.start("commands", self._commands.run()),
+            self.tasks.start("housekeeping", self._housekeeping.run()),
+        ]
+        self._reading = [
+            (subscription, self.tasks.start(f"subscription {number}", subscription.run()))
+            for number, subscription in enumerate(self._subscriptions)
+        ]
         log.info("started")
+        await asyncio.Event().wait()
 
     async def _migrate_when_possible(self) -> None:
         backoff = Backoff(first=0.2, longest=3)
@@ -153,11 +165,6 @@ class Service:
             except (TechnicalFault, TimeoutError) as error:
                 yield f"NATS: {error}"
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        task.add_done_callback(_end_the_process_on_a_bug)
-        return task
-
 
 async def serve(
     api: tuple[Server, socket.socket],
@@ -166,16 +173,18 @@ async def serve(
     gate: Gate,
     drain_seconds: float,
     shutdown_seconds: float,
-) -> None:
-    """Serves until SIGTERM or SIGINT. Then /readyz says so at once, what is under way is answered, and this returns."""
-    told = asyncio.Event()
+) -> int:
+    """Serves until SIGTERM or SIGINT, or until a task fails. Then /readyz says so at once, what is under way is
+    answered, and this returns the process's exit status."""
+    tasks = service.tasks
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
+        asyncio.get_running_loop().add_signal_handler(number, tasks.ended.set)
     servers = [each for each in (admin, api) if each is not None]
-    serving = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
-    waiting = asyncio.create_task(told.wait())
-    await asyncio.wait([*serving, waiting], return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
+    serving = [
+        tasks.start(f"the server on port {listener.getsockname()[1]}", server.serve(sockets=[listener]))
+        for server, listener in servers
+    ]
+    await tasks.ended.wait()
     service.drain()
     gate.leaving = True
     await asyncio.sleep(drain_seconds)
@@ -186,11 +195,5 @@ async def serve(
         log.warning("requests are cut off: they took too long", seconds=shutdown_seconds)
     for (server, _), task in zip(servers, serving, strict=True):  # with the API's ends what the other one works with
         server.should_exit = True
-        await task
-
-
-def _end_the_process_on_a_bug(task: asyncio.Task[None]) -> None:
-    """Nothing that a task does not handle itself is to be passed over: the supervisor starts the process again."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.critical("a background task failed: the process ends", exc_info=error)
-        signal.raise_signal(signal.SIGTERM)
+        await asyncio.wait([task])
+    return 0 if tasks.failure is None else 1

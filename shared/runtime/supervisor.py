@@ -38,13 +38,16 @@ STOP_SECONDS = 0.2
 """Who stops the system may stop all its processes at once. So an end is no news before this: then we are told too."""
 LOG_BYTES = 10 << 20
 STATE_FILE = "run.json"
+_LOOK_SECONDS = 2.0
+"""Between two looks whether a child can go on."""
 
 
 @dataclass(frozen=True)
 class Part:
     """A program of the system: where it listens, when it's ready, and the address to show to people.
 
-    `program` is asked each time that it starts. Its log file has the part's name.
+    `program` is asked each time that it starts. Its log file has the part's name. `broken` says why the program can't
+    go on without being started again, though it runs; "" while it can.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Part:
     probe: Probe
     url: str
     host: str = "127.0.0.1"
+    broken: Probe | None = None
 
 
 @dataclass(frozen=True)
@@ -278,7 +282,7 @@ class Supervisor:
                 await self._spawn(child)
             assert child.process is not None
             began = time.monotonic()
-            status = await child.process.wait()
+            status = await self._end_of(child.process, child)
             await asyncio.sleep(STOP_SECONDS)
             if self._stopping:
                 return
@@ -306,6 +310,22 @@ class Supervisor:
 
     def _tell_of_lost_forks(self) -> None:
         self._say("the process that programs are forked from has ended, and they with it", "", "error")
+
+    async def _end_of(self, process: ForkedProcess | asyncio.subprocess.Process, child: Child) -> int:
+        """Wait until a child's process has ended, and end it when it can't go on; returns its exit status."""
+        waiting = asyncio.ensure_future(process.wait())
+        try:
+            while child.part.broken is not None:
+                await asyncio.wait([waiting], timeout=_LOOK_SECONDS)
+                if waiting.done():
+                    break
+                if reason := await child.part.broken():
+                    self._say(f"has to start again: {reason}", child.part.name, "warning")
+                    child.signal(signal.SIGKILL)
+                    break
+            return await waiting
+        finally:
+            waiting.cancel()
 
     async def _until_ready(self, child: Child, *, may_end: bool = True) -> None:
         told = time.monotonic()

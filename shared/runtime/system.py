@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
@@ -53,6 +54,7 @@ class SystemSettings(BaseSettings):
     port_offset: int = Field(0, ge=0, le=40000, description="Added to every port, to run beside another copy.")
     postgres_port: int = Field(15432, description="Port of the embedded PostgreSQL.")
     nats_port: int = Field(14222, description="Port of the embedded NATS.")
+    nats_monitor_port: int = Field(14322, description="Port of its HTTP monitoring: whether it can go on.")
     partitions: int = Field(1, ge=1, le=64, description="Partitions of the stream; the same in every process.")
 
 
@@ -168,6 +170,7 @@ class System:
             self.folder / "nats",
             self.settings.nats_port + offset,
             self.secrets.nats,
+            self.settings.nats_monitor_port + offset,
             sync_interval=self.arrangement.nats_sync_interval,
             settings=self.arrangement.nats_settings,
         )
@@ -276,7 +279,14 @@ class System:
             blocking_probe(self.postgres.ready),
             f"postgresql://127.0.0.1:{self.postgres.port}",
         )
-        nats = Part("nats", self.nats.program, self.nats.port, blocking_probe(self.nats.ready), self.nats.url)
+        nats = Part(
+            "nats",
+            self.nats.program,
+            self.nats.port,
+            blocking_probe(self.nats.ready),
+            self.nats.url,
+            broken=partial(asyncio.to_thread, self.nats.broken),
+        )
         return [
             Group([postgres], essential=True, prepare=self.postgres.prepare, finish=self._provision),
             Group([nats], essential=True, prepare=self.nats.prepare, finish=self._check_partitions),
@@ -288,6 +298,7 @@ class System:
         """Yield each port that is listened on, with the part's name."""
         yield "postgres", self.postgres.port
         yield "nats", self.nats.port
+        yield "nats", self.settings.nats_monitor_port + self.settings.port_offset
         for replica in self.arrangement.replicas_of(RELAY):
             yield part_name(RELAY, replica), self.relay_port(replica)
         for service in SERVICES:
@@ -345,7 +356,13 @@ class System:
 def system_on_free_ports(folder: Path, arrangement: Arrangement | None = None) -> System:
     """Return a system for a temporary folder, beside whatever else runs. LaunchError when no ports are free."""
     settings = SystemSettings(
-        data_dir=folder, host="127.0.0.1", port_offset=0, postgres_port=15432, nats_port=14222, partitions=1
+        data_dir=folder,
+        host="127.0.0.1",
+        port_offset=0,
+        postgres_port=15432,
+        nats_port=14222,
+        nats_monitor_port=14322,
+        partitions=1,
     )
     return on_free_ports(settings, arrangement)
 

@@ -1,14 +1,24 @@
-"""Structured logs: one line an occurrence, for people or for machines, with the ids of what was being handled."""
+"""Structured logs: one line an occurrence, for people or for machines, with the ids of what was being handled.
+
+To log is to report on work, not a part of it. So no log call raises: a line that can't be made or written, because the
+disk is full or the reader is gone, is counted and dropped.
+"""
 
 import logging
 import sys
+import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
 
 import structlog
+from prometheus_client import Counter
 
 from shared.core.context import NO_CAUSE, current_cause
+
+LINES_LOST = Counter("log_lines_lost", "Log lines that could not be written")
+log = structlog.get_logger(__name__)
 
 
 class Sparingly:
@@ -30,11 +40,101 @@ class Sparingly:
         return times
 
 
+@contextmanager
+def best_effort(what: str) -> Iterator[None]:
+    """The block reports on work that is done: that it fails is logged, and nothing to whoever did the work."""
+    try:
+        yield
+    except Exception:
+        log.exception("a report failed", what=what)
+
+
+class Lines:
+    """Where log lines go, as structlog calls what it hands them to: the file of a stream such as `sys.stdout`, which is
+    None in a process that was started without one.
+
+    Nothing is kept in a buffer: what can't be written now would be written again with every later line, and once more
+    when the process ends, which would change its exit status.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        buffer = getattr(stream, "buffer", None)
+        self._file: Any = getattr(buffer, "raw", buffer)
+        self._lock = threading.RLock()  # a destructor that runs meanwhile may log too
+        self._torn = False
+        self._lost = 0
+
+    def msg(self, line: str) -> None:
+        """Writes a line, or counts it as lost."""
+        lost = 0
+        with self._lock:
+            try:
+                self._write(f"{line}\n".encode(errors="backslashreplace"))
+                lost, self._lost = self._lost, 0
+            except Exception:
+                self._lost += 1
+                LINES_LOST.inc()
+        if lost:  # without the lock: it's a line like any other
+            log.warning("log lines could not be written", lost=lost)
+
+    debug = info = warning = error = critical = msg
+
+    def isatty(self) -> bool:
+        """Whether a person reads it at a terminal."""
+        try:
+            return bool(self._file.isatty())
+        except Exception:
+            return False
+
+    def _write(self, data: bytes) -> None:
+        """A full disk may take a part of a line: then the next one begins on a line of its own."""
+        left = memoryview(b"\n" + data if self._torn else data)
+        while left:
+            written = self._file.write(left)
+            if not written:
+                raise BlockingIOError("the reader does not keep up")
+            left = left[written:]
+            self._torn = bool(left)
+
+
+class _Handler(logging.Handler):
+    """For what libraries log."""
+
+    def __init__(self, lines: Lines) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`."""
+        try:
+            line = self.format(record)
+        except Exception:
+            LINES_LOST.inc()
+        else:
+            self._lines.msg(line)
+
+
+def _bound_logger(level: str) -> type[Any]:
+    base: Any = structlog.make_filtering_bound_logger(level)
+
+    class BoundLogger(base):  # type: ignore[misc]
+        """Counts a line that can't be made, for example of a value that has no representation."""
+
+        def _proxy_to_logger(self, *arguments: Any, **named: Any) -> None:
+            try:
+                super()._proxy_to_logger(*arguments, **named)
+            except Exception:
+                LINES_LOST.inc()
+
+    return BoundLogger
+
+
 def configure_logging(service: str, level: str = "info", format: str = "json") -> None:  # noqa: A002 - what it is
     """Sends the process's log lines, those of libraries included, to standard output.
 
     `level` is debug, info, warning or error; `format` is console or json.
     """
+    lines = Lines(sys.stdout)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -45,19 +145,17 @@ def configure_logging(service: str, level: str = "info", format: str = "json") -
     renderer: list[Any] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if format == "json"
-        else [
-            structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback)
-        ]
+        else [structlog.dev.ConsoleRenderer(colors=lines.isatty(), exception_formatter=structlog.dev.plain_traceback)]
     )
     structlog.configure(
         processors=[*shared, *renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        wrapper_class=_bound_logger(level),
+        logger_factory=lambda *_names: lines,
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(service=service)
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _Handler(lines)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer]

@@ -243,7 +243,7 @@ async def test_what_always_takes_longer_than_a_transaction_may_is_parked_and_hol
 
     async def endless(event: Heard, uow: WalletUnitOfWork) -> None:
         if event.wallet_id == "slow":
-            await uow.transaction.driver.execute("select pg_sleep(60)")  # type: ignore[attr-defined]
+            await uow.transaction.statements.fetch("select pg_sleep(60)")  # type: ignore[attr-defined]
         await note(event, uow)
 
     policy = Policy(attempts=2, retry=timedelta(milliseconds=10))

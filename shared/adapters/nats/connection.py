@@ -112,9 +112,14 @@ async def connect(address: NatsAddress) -> AsyncIterator[NatsConnection]:
             lost.set_result(str(client.last_error or "the connection was closed"))
 
     async def told(error: Exception) -> None:
-        """What matters also closes the connection, or is seen by a time-out, which would not tell the reason."""
+        """What NATS says is also seen by whoever asked, or by a time-out, which would not tell the reason. What one of
+        our own callbacks has raised nobody else sees: the message was not handled, so all is to begin anew."""
         if "permissions violation" in str(error).lower():
             log.error("NATS refuses", user=user, reason=str(error))
+        elif not isinstance(error, Error | OSError):
+            log.error("a message of NATS was not handled: the connection is given up", user=user, exc_info=error)
+            if not lost.done():
+                lost.set_result(f"a message was not handled: {error!r}")
 
     try:
         with broker_faults(), unswallowed_cancellation():

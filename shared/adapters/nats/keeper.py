@@ -35,6 +35,8 @@ from shared.messaging.broker import BrokerUnavailable, Mark
 from shared.messaging.replay import replay_stream, replay_subjects
 from shared.serialization import Undecodable, from_json, to_json
 
+log = structlog.get_logger(__name__)
+
 LOOK_SECONDS = 2.0
 """How often it looks whether the stream is still there."""
 REPLAYS_KEPT_SECONDS = 86400.0
@@ -136,7 +138,6 @@ class Keeper:
     async def run(self) -> None:
         """Keep it until cancelled; what passes by waiting is waited for. Raises PartitionsDiffer."""
         backoff = Backoff(first=0.1, longest=2.0)
-        log = structlog.get_logger()
         while True:
             try:
                 async with self.keeping():
@@ -196,6 +197,9 @@ class Keeper:
                 answered = await answer(user, from_json(_Question, message.data))
             except (Undecodable, BrokerUnavailable) as error:
                 answered = _Answer(error=str(error))
+            except Exception as error:
+                log.exception("a question to the keeper was not answered", user=user)
+                answered = _Answer(error=f"the keeper of the stream failed: {error!r}")
             with broker_faults_ignored():
                 await message.respond(to_json(answered).encode())
 

@@ -7,15 +7,16 @@ held or something is written before the end; each query sees what is committed b
 """
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
-from sqlalchemy import Table
+from sqlalchemy import Table, event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from shared.adapters.postgres.addresses import engine_url
-from shared.adapters.postgres.errors import translated_errors
+from shared.adapters.postgres.errors import translated, translated_errors
 from shared.adapters.postgres.events import PostgresEvents
 from shared.adapters.postgres.messaging import PostgresInbox, PostgresOutbox, PostgresRepairLog, PostgresWaitingRoom
 from shared.adapters.postgres.positions import PostgresPositions
@@ -23,6 +24,7 @@ from shared.adapters.postgres.rows import PostgresRows, RowMapping
 from shared.adapters.postgres.sagas import PostgresSagaTimers
 from shared.adapters.postgres.statements import Statements
 from shared.adapters.postgres.tables import FRAMEWORK_TABLES
+from shared.core.errors import TechnicalFault
 from shared.eventsourcing.aggregate import Entity
 
 R = TypeVar("R", bound=Entity)
@@ -75,6 +77,7 @@ class PostgresDatabase:
                 },
             },
         )
+        event.listen(self._engine.sync_engine, "handle_error", _translate)
         self._mappings = {cls: RowMapping(cls, table) for cls, table in {**FRAMEWORK_TABLES, **(tables or {})}.items()}
 
     @property
@@ -85,34 +88,41 @@ class PostgresDatabase:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["PostgresTransaction"]:
         """See `unit_of_work.Database`."""
-        with translated_errors():
-            async with self._connected() as connected, _begun(*connected, self._mappings) as transaction:
-                yield transaction
+        async with self._connected() as connected, _begun(*connected, self._mappings) as transaction:
+            yield transaction
 
     @asynccontextmanager
     async def session(self, holder: int) -> AsyncIterator["PostgresSession"]:
         """See `subscription.Sessions`: an advisory lock on `holder` lives as long as the connection."""
-        with translated_errors():
-            async with self._connected() as (connection, driver):
-                try:
+        async with self._connected() as (connection, driver):
+            try:
+                with translated_errors():
                     await driver.execute("select pg_advisory_lock($1)", holder)
                     await driver.execute(_PLAN_ONCE)
-                    yield PostgresSession(connection, driver, self._mappings)
-                finally:
+                yield PostgresSession(connection, driver, self._mappings)
+            finally:
+                with translated_errors():
                     await connection.invalidate()
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[tuple[AsyncConnection, _Driver]]:
         """A connection that works, SQLAlchemy's and asyncpg's: the same one. SQLAlchemy can't see what asyncpg does on
         it: we tell its pool which ones don't."""
-        async with self._engine.connect() as connection:
-            while (driver := await _driver(connection)).is_closed():
-                await connection.invalidate()
+        with translated_errors():
+            connection = await self._engine.connect()
+        try:
+            with translated_errors():
+                while (driver := await _driver(connection)).is_closed():
+                    await connection.invalidate()
             try:
                 yield connection, driver
             finally:
                 if driver.is_closed() or driver.is_in_transaction():
-                    await connection.invalidate()
+                    with translated_errors():
+                        await connection.invalidate()
+        finally:
+            with translated_errors():
+                await connection.close()
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -132,13 +142,15 @@ class PostgresSession:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["PostgresTransaction"]:
         """See `unit_of_work.Database`."""
-        with translated_errors():
-            async with _begun(self._connection, self._driver, self._mappings) as transaction:
-                yield transaction
+        async with _begun(self._connection, self._driver, self._mappings) as transaction:
+            yield transaction
 
 
 class PostgresTransaction:
-    """See `unit_of_work.Transaction`. `connection` is SQLAlchemy's, `driver` is asyncpg's: the same one."""
+    """See `unit_of_work.Transaction`. `connection` is SQLAlchemy's, `driver` is asyncpg's: the same one.
+
+    What PostgreSQL refuses is raised as Conflict or DatabaseUnavailable by `connection` and `statements`.
+    """
 
     def __init__(
         self,
@@ -149,27 +161,27 @@ class PostgresTransaction:
     ) -> None:
         self.connection = connection
         self.driver = driver
-        self._statements = statements
+        self.statements = statements
         self._mappings = mappings
-        self.events = PostgresEvents(self._statements)
-        self.inbox = PostgresInbox(self._statements)
-        self.outbox = PostgresOutbox(self._statements)
-        self.waiting_room = PostgresWaitingRoom(self._statements)
-        self.repairs = PostgresRepairLog(self._statements)
-        self.positions = PostgresPositions(self._statements)
-        self.saga_timers = PostgresSagaTimers(self._statements, mappings)
+        self.events = PostgresEvents(self.statements)
+        self.inbox = PostgresInbox(self.statements)
+        self.outbox = PostgresOutbox(self.statements)
+        self.waiting_room = PostgresWaitingRoom(self.statements)
+        self.repairs = PostgresRepairLog(self.statements)
+        self.positions = PostgresPositions(self.statements)
+        self.saga_timers = PostgresSagaTimers(self.statements, mappings)
 
     def rows(self, cls: type[R]) -> PostgresRows[R]:
         """See `unit_of_work.Transaction`."""
-        return PostgresRows(self._statements, self._mappings[cls])
+        return PostgresRows(self.statements, self._mappings[cls])
 
     async def flush(self) -> None:
         """See `unit_of_work.Transaction`."""
-        await self._statements.send()
+        await self.statements.send()
 
     async def hold_locks(self) -> None:
         """Locks that are taken from now on are held until the end."""
-        await self._statements.begin()
+        await self.statements.begin()
 
 
 @asynccontextmanager
@@ -181,8 +193,17 @@ async def _begun(
         yield PostgresTransaction(connection, driver, statements, mappings)
         await statements.commit()
     except BaseException:
-        await statements.rollback()
+        with suppress(TechnicalFault):  # the connection is lost, and the transaction with it: why is said already
+            await statements.rollback()
         raise
+
+
+def _translate(context: ExceptionContext) -> None:
+    """What SQLAlchemy's own statements raise; the error of the driver says more than the one that wraps it."""
+    wrapped = context.sqlalchemy_exception
+    error = getattr(context.original_exception, "__cause__", None) if wrapped else context.original_exception
+    if error is not None and (found := translated(error)) is not error:
+        raise found from error
 
 
 def _milliseconds(seconds: float) -> str:

@@ -45,17 +45,22 @@ _STORAGE = "md.c"
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Raises Conflict and DatabaseUnavailable for what they stand for; lets the rest pass."""
+    """Raises Conflict and DatabaseUnavailable for what they stand for; lets the rest pass.
+
+    The block is to hold what asks PostgreSQL, and nothing else: an OSError there is a connection that is lost, one of a
+    handler is something else.
+    """
     try:
         yield
     except (asyncpg.PostgresError, *_SURROUNDINGS) as error:
-        raise _translated(error) from error
+        raise translated(error) from error
     except DBAPIError as error:
         cause = getattr(error.orig, "__cause__", None) or error
-        raise _translated(cause) from error
+        raise translated(cause) from error
 
 
-def _translated(error: BaseException) -> BaseException:
+def translated(error: BaseException) -> BaseException:
+    """The Conflict or DatabaseUnavailable that what asking PostgreSQL has raised stands for; else the same error."""
     if isinstance(error, _CONFLICTS):
         return Conflict(str(error))
     if isinstance(error, _SURROUNDINGS) or _is_of_a_file(error):

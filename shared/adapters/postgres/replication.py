@@ -16,7 +16,7 @@ import psycopg2
 from psycopg2 import errors
 from psycopg2.extras import LogicalReplicationConnection, ReplicationCursor
 
-from shared.adapters.postgres.pgoutput import Committed, Decoder, OutboxRow, UnexpectedMessage, parse_lsn
+from shared.adapters.postgres.pgoutput import Committed, Decoder, OutboxRow, parse_lsn
 from shared.core.errors import TechnicalFault
 from shared.outbox import PUBLICATION
 
@@ -216,7 +216,7 @@ class LogStream:
                     if item is not None:
                         self._items.append(item)
                         self._characters += _size(item)
-        except (DatabaseUnavailable, UnexpectedMessage) as fault:
+        except Exception as fault:  # what the event loop would only log: the rows would be missing, and nobody knew
             self._fail(fault)
         if self._full:
             self._pause()
@@ -227,7 +227,7 @@ class LogStream:
         try:
             with database_faults():
                 self._cursor.send_feedback(_FAR, reply=True, force=True)  # type: ignore[no-untyped-call]
-        except DatabaseUnavailable as fault:
+        except Exception as fault:
             self._fail(fault)
         else:
             self._timer = self._loop.call_later(self._status_seconds, self._report)

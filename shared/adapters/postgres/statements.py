@@ -13,6 +13,7 @@ from typing import Any
 
 import asyncpg
 
+from shared.adapters.postgres.errors import translated_errors
 from shared.core.errors import Conflict
 
 UNLIMITED = 2**62
@@ -50,7 +51,10 @@ class _Part:
 
 
 class Statements:
-    """asyncpg's connection, within a transaction. Whatever is asked of it sees what was written before."""
+    """asyncpg's connection, within a transaction. Whatever is asked of it sees what was written before.
+
+    All methods raise Conflict and DatabaseUnavailable, for what asyncpg raises.
+    """
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver
@@ -88,7 +92,8 @@ class Statements:
         """Begins the transaction, if that has not been done: what follows is part of it, and so are its locks."""
         if self._transaction is None:
             transaction = self._driver.transaction()
-            await transaction.start()
+            with translated_errors():
+                await transaction.start()
             self._transaction = transaction
 
     async def commit(self) -> None:
@@ -98,42 +103,49 @@ class Statements:
             return
         await self._send()
         transaction, self._transaction = self._transaction, None
-        await transaction.commit()
+        with translated_errors():
+            await transaction.commit()
 
     async def rollback(self) -> None:
         """Takes back what was sent."""
         if self._transaction is not None:
             transaction, self._transaction = self._transaction, None
-            await transaction.rollback()
+            with translated_errors():
+                await transaction.rollback()
 
     async def fetch(self, query: str, *arguments: Any) -> Sequence[Any]:
         """The rows of a query."""
         await self.send()
-        rows: Sequence[Any] = await self._driver.fetch(query, *arguments)
+        with translated_errors():
+            rows: Sequence[Any] = await self._driver.fetch(query, *arguments)
         return rows
 
     async def fetchrow(self, query: str, *arguments: Any) -> Any:
         """A query's first row; None without one."""
         await self.send()
-        return await self._driver.fetchrow(query, *arguments)
+        with translated_errors():
+            return await self._driver.fetchrow(query, *arguments)
 
     async def fetchval(self, query: str, *arguments: Any) -> Any:
         """The first value of a query's first row; None without one."""
         await self.send()
-        return await self._driver.fetchval(query, *arguments)
+        with translated_errors():
+            return await self._driver.fetchval(query, *arguments)
 
     async def execute(self, statement: str, *arguments: Any) -> str:
         """Runs a statement at once; returns its status, such as `UPDATE 1`."""
         await self.begin()
         await self._send()
-        status: str = await self._driver.execute(statement, *arguments)
+        with translated_errors():
+            status: str = await self._driver.execute(statement, *arguments)
         return status
 
     async def _send(self) -> None:
         parts, self._kept_back = self._kept_back, []
         if not parts:
             return
-        counts = await self._driver.fetchrow(_together(_shape(parts)), *_arguments(parts))
+        with translated_errors():
+            counts = await self._driver.fetchrow(_together(_shape(parts)), *_arguments(parts))
         for part, rows in zip(parts, counts, strict=True):
             if part.expected is not None and rows != part.expected.rows:
                 raise part.expected.error(rows)
@@ -144,7 +156,8 @@ class Statements:
             return
         expected = [part.expected.rows for part in parts if part.expected is not None]
         try:
-            await self._driver.execute(_as_transaction(_shape(parts)), *_arguments(parts), *expected)
+            with translated_errors():
+                await self._driver.execute(_as_transaction(_shape(parts)), *_arguments(parts), *expected)
         except asyncpg.DivisionByZeroError:  # something was not as expected: done step by step, it says what
             await self.begin()
             await self.commit()

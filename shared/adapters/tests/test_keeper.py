@@ -56,6 +56,21 @@ async def test_it_says_that_the_server_is_away_and_comes_back_with_it(new_nats: 
             assert await log.message_at(1) is None
 
 
+async def test_a_question_that_it_fails_at_is_answered_with_that(
+    new_nats: Callable[[], NatsServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = new_nats()
+    async with running(server) as keeper:
+        await until(lambda: keeper.waiting_for is None)
+        async with NatsBroker(NatsAddress(server.url), 1).connect() as log:
+            with monkeypatch.context() as broken:
+                broken.setattr(module, "stored_message", None)
+                with pytest.raises(BrokerUnavailable, match="the keeper of the stream failed: TypeError"):
+                    await log.message_at(1)
+            assert keeper.waiting_for is None
+            assert await log.message_at(1) is None
+
+
 async def test_a_keeper_that_is_just_being_started_is_waited_for(new_nats: Callable[[], NatsServer]) -> None:
     server = new_nats()
     async with running(server) as keeper:

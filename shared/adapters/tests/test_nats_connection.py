@@ -33,6 +33,16 @@ async def test_a_request_ends_with_the_connection_that_its_answer_would_come_on(
             await asking
 
 
+async def test_a_message_that_a_callback_fails_at_ends_the_connection(new_nats: NewNats) -> None:
+    async def fail(_: Msg) -> None:
+        raise KeyError("bug")
+
+    async with connect(NatsAddress(new_nats().url)) as connection:
+        await connection.client.subscribe("subject", cb=fail)
+        await connection.client.publish("subject", b"")
+        assert await connection.lost == "a message was not handled: KeyError('bug')"
+
+
 async def test_nothing_is_said_of_a_failed_request_that_nobody_waits_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,6 +1,7 @@
 """The database on PostgreSQL: what every database does, and what only a server can do to us."""
 
 import asyncio
+import errno
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing
@@ -9,8 +10,9 @@ import asyncpg
 import psycopg2
 import pytest
 from asyncpg.transaction import Transaction
-from sqlalchemy import Boolean, Column, Integer, MetaData, Table, Text
+from sqlalchemy import Boolean, Column, Integer, MetaData, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import DBAPIError
 
 from shared.adapters.postgres.database import PostgresDatabase
 from shared.adapters.postgres.errors import DatabaseUnavailable, TransactionTookTooLong, translated_errors
@@ -145,6 +147,57 @@ async def test_a_session_that_is_terminated_before_the_commit_is_a_fault_of_the_
                 await terminate_all(infra, provisioned)
 
 
+@pytest.mark.parametrize("kept", [False, True], ids=["on a pool", "in a session"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "no space left"), BrokenPipeError(), TimeoutError()], ids=repr)
+async def test_what_a_handler_raises_is_no_fault_of_the_database(
+    error: OSError, kept: bool, provisioned: Database
+) -> None:
+    async with opened(provisioned) as database, database.session(1) as session:
+        with pytest.raises(type(error)) as raised:
+            async with (session if kept else database).transaction() as tx:
+                await tx.inbox.add([Claim(message_id="a", row_id="r")])
+                await tx.flush()
+                raise error
+        assert raised.value is error
+        async with session.transaction() as tx:
+            assert await tx.inbox.find(["a"]) == {}
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(), TimeoutError(), asyncpg.InterfaceError("closed")], ids=repr)
+async def test_what_the_driver_raises_is_a_fault_of_the_database(
+    error: Exception, provisioned: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_arguments: object, **_options: object) -> None:
+        raise error
+
+    async with opened(provisioned) as database:
+        with pytest.raises(DatabaseUnavailable):
+            async with database.transaction() as tx:
+                monkeypatch.setattr(asyncpg.Connection, "fetch", fails)
+                await tx.inbox.find(["a"])
+        monkeypatch.undo()
+        with pytest.raises(DatabaseUnavailable):
+            async with database.transaction() as tx:
+                monkeypatch.setattr(asyncpg.prepared_stmt.PreparedStatement, "fetch", fails)
+                await tx.connection.execute(text("select 1"))
+
+
+async def test_a_refusal_of_a_query_of_sqlalchemys_is_translated(provisioned: Database) -> None:
+    async with opened(provisioned) as database:
+        with pytest.raises(TransactionTookTooLong):
+            async with database.transaction() as tx:
+                await tx.connection.execute(text("set statement_timeout = '10ms'"))
+                await tx.connection.execute(text("select pg_sleep(30)"))
+        with pytest.raises(Conflict):
+            async with database.transaction() as tx:
+                await tx.inbox.add([Claim(message_id="a", row_id="r")])
+                await tx.flush()
+                await tx.connection.execute(text("insert into inbox (message_id, row_id) values ('a', 'r')"))
+        with pytest.raises(DBAPIError, match="syntax error"):
+            async with database.transaction() as tx:
+                await tx.connection.execute(text("selectt"))
+
+
 async def test_pooled_connections_that_have_died_are_replaced(infra: Infra, provisioned: Database) -> None:
     async with opened(provisioned, pool_size=2) as database:
         async with database.transaction(), database.transaction():
@@ -207,7 +260,7 @@ async def test_a_cancelled_transaction_is_undone_and_its_connection_of_use(provi
                 await tx.inbox.add([Claim(message_id="a", row_id="r")])
                 await tx.flush()
                 inside.set()
-                await tx.driver.execute("select pg_sleep(30)")
+                await tx.statements.fetch("select pg_sleep(30)")
 
         task = asyncio.create_task(work())
         await inside.wait()
@@ -367,7 +420,7 @@ async def test_what_takes_too_long_is_a_fault_of_the_surroundings(settings: str,
                 await tx.driver.execute(settings)  # of the next transaction: the time of this one runs already
             with pytest.raises(TransactionTookTooLong, match="timeout"):
                 async with one.transaction() as tx:
-                    await tx.driver.execute("select pg_sleep(30)")
+                    await tx.statements.fetch("select pg_sleep(30)")
         async with database.transaction() as tx:
             assert await tx.inbox.find(["a"]) == {}
 

@@ -57,7 +57,7 @@ class OneProcess(System):
         return Program(PART, (*relay.argv[:2], MODULE), environment, relay.cwd)
 
 
-def _service(name: str, stack: ExitStack) -> Coroutine[Any, Any, None]:
+def _service(name: str, stack: ExitStack) -> Coroutine[Any, Any, int]:
     """A service, set up with the environment as it is now."""
     container = importlib.import_module(f"{name}.main").container()
     settings = container.settings()
@@ -71,12 +71,13 @@ def _relay(stack: ExitStack) -> Coroutine[Any, Any, int]:
     """The relay and the stream's keeper, set up with the environment as it is now."""
     container = cdc.main.Container(services=cdc.main.PUBLISHING, keeps_stream=True)
     settings = container.settings()
-    relays, replays = tuple(container.relays().values()), tuple(container.replays().values())
     listener = stack.enter_context(listening(settings.host, settings.port))
-    return cdc.main.serve(container.keeper(), relays, replays, container.app(), listener, _SHUTDOWN_SECONDS)
+    return cdc.main.serve(
+        container.keeper(), container.relays(), container.replays(), container.app(), listener, _SHUTDOWN_SECONDS
+    )
 
 
-async def _all(running: list[Coroutine[Any, Any, Any]]) -> None:
+async def _all(running: list[Coroutine[Any, Any, int]]) -> None:
     await asyncio.gather(*running)
 
 

@@ -57,9 +57,11 @@ def chaos(
         return
     from shared.runtime.chaos.run import Options, run
 
-    chosen = faults_called(faults or [])
+    chosen, left_out = faults_called(faults or [])
     options = Options(SystemRandom().randrange(1_000_000) if seed is None else seed, seconds, rate, times, keep)
     console.print(f"Seed {options.seed}; {', '.join(fault.name for fault in chosen)}.")
+    for line in left_out:
+        console.print(f"[yellow]left out[/]: {escape(line)}", soft_wrap=True)
     began = time.monotonic()
     reports = []
     for fault in chosen:

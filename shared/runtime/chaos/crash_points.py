@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from dependency_injector import providers
 from sqlalchemy import event
@@ -177,7 +177,7 @@ def wrapped_broker(broker: Any, reached: Reached) -> Any:
     return _Broker(broker, reached)
 
 
-def _run_service(name: str, reached: Reached) -> int:
+def _run_service(name: str, reached: Reached) -> NoReturn:
     from shared.runtime.container import run
 
     def before(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -189,7 +189,6 @@ def _run_service(name: str, reached: Reached) -> int:
     database = container.database()
     container.database.override(providers.Object(wrapped_database(database, reached)))
     run(container)
-    return 0
 
 
 def _run_relay(services: Sequence[str], reached: Reached) -> int:

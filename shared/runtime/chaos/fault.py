@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from random import Random
 from typing import ClassVar
 
@@ -33,6 +34,14 @@ class Fault:
     control: ClassVar[bool] = False
     outside: ClassVar[bool] = False
     """Whether the supervisor is a process of its own, which can be killed: `World.outside`."""
+
+    @classmethod
+    def lacks(cls) -> str:
+        """What the fault needs and is not there, such as a program or a right; "" when all is."""
+        return ""
+
+    async def prepare(self, folder: Path, stack: AsyncExitStack) -> None:
+        """Before there is anything in the system's folder. What is set up is taken down by the stack, at the end."""
 
     async def arrange(self, system: System, stack: AsyncExitStack) -> Arrangement:
         """Before anything runs: say how the system, whose ports are known by now, is to be put together. What is
@@ -66,9 +75,16 @@ def _below(cls: type[Fault]) -> set[type[Fault]]:
     return found.union(*map(_below, found))
 
 
-def faults_called(names: Sequence[str]) -> list[type[Fault]]:
-    """Those named; all but the controls when none is. LaunchError when there is none of a name."""
+def faults_called(names: Sequence[str]) -> tuple[list[type[Fault]], list[str]]:
+    """Those named; all but the controls when none is, without those that lack something here, and lines that say so.
+
+    LaunchError when there is none of a name, or one that is named lacks something.
+    """
     known = all_faults()
     if unknown := [name for name in names if name not in known]:
         raise LaunchError(f"no fault is called {unknown[0]!r}: {', '.join(known)}")
-    return [known[name] for name in names] if names else [cls for cls in known.values() if not cls.control]
+    chosen = [known[name] for name in names] if names else [cls for cls in known.values() if not cls.control]
+    lacking = {cls: f"{cls.name} needs {reason}" for cls in chosen if (reason := cls.lacks())}
+    if names and lacking:
+        raise LaunchError("; ".join(lacking.values()))
+    return [cls for cls in chosen if cls not in lacking], list(lacking.values())

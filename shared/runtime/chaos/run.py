@@ -13,6 +13,7 @@ from random import Random
 import httpx
 from rich.console import Console
 
+from shared.core.tasks import beside
 from shared.runtime.chaos import crash_points
 from shared.runtime.chaos.fault import Fault
 from shared.runtime.chaos.load import Load
@@ -41,6 +42,8 @@ SHORT: Mapping[str, str] = {
 ANSWER_SECONDS = 3.0
 """How long a client waits for an answer."""
 SUPERVISOR_LOG = "supervisor.log"
+DATA = "data"
+"""The system's own folder, beside the log of its supervisor."""
 _COUNT_SECONDS = 2.0
 
 
@@ -89,7 +92,7 @@ async def run(cls: type[Fault], options: Options, console: Console) -> Report:
         console.print(f"{cls.name}: data and logs are kept in {report.folder}", soft_wrap=True)
         raise
     if report.passed and not options.keep:
-        remove_data(report.folder)
+        remove_data(report.folder / DATA)
         shutil.rmtree(report.folder)
     return report
 
@@ -98,15 +101,19 @@ async def run(cls: type[Fault], options: Options, console: Console) -> Report:
 async def _running(fault: Fault, folder: Path, options: Options) -> AsyncIterator[World]:
     """The system, put together as the fault wants it, and a load that has not begun."""
 
+    data = folder / DATA
+    data.mkdir(mode=0o711)
+
     def variables(part: str) -> Mapping[str, str]:
-        orders = {crash_points.VARIABLE: str(crash_points.orders_file(folder, part))}
+        orders = {crash_points.VARIABLE: str(crash_points.orders_file(data, part))}
         return {**SHORT, **fault.settings, **orders}
 
     replicas = dict.fromkeys([RELAY, *(service.name for service in SERVICES)], fault.replicas)
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(local_client())
         plain = Arrangement(replicas=replicas, variables=variables, runner=crash_points.MODULE)
-        system = system_on_free_ports(folder, plain)
+        await fault.prepare(data, stack)
+        system = system_on_free_ports(data, plain)
         system = System(system.settings, _over_tcp(system, await fault.arrange(system, stack)))
         said = stack.enter_context((folder / SUPERVISOR_LOG).open("w"))
         supervisor = system.supervisor(client, Console(file=said, width=500), longest_pause=1.0)
@@ -161,18 +168,17 @@ async def _play(fault: Fault, world: World, options: Options, report: Report, co
     console.print(f"[dim]{fault.name}[/] the system runs, {len(world.parts)} processes")
     await world.load.open_town()
     await fault.begin(world)
-    counting = asyncio.create_task(_count(world))
-    loading = asyncio.create_task(world.load.run())
-    try:
-        await _inject(fault, world, options, report, console)
-        await world.ready()
-    except TooLate as late:
-        report.findings.append(Finding("fault", f"{late}"))
-    finally:
-        world.load.enough()
-        await asyncio.gather(loading, return_exceptions=True)
-        counting.cancel()
-    loading.result()
+    async with beside(_count(world)):
+        loading = asyncio.create_task(world.load.run())
+        try:
+            await _inject(fault, world, options, report, console)
+            await world.ready()
+        except TooLate as late:
+            report.findings.append(Finding("fault", f"{late}"))
+        finally:
+            world.load.enough()
+            await asyncio.gather(loading, return_exceptions=True)
+        loading.result()
     await _verify(fault, world, report)
     report.complete = True
 

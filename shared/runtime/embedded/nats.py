@@ -9,9 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+
 from shared.runtime.embedded.installation import environment
 from shared.runtime.nats_users import nats_users
 from shared.runtime.process import LaunchError, Program
+
+_ROOM_BYTES = 32 << 20
+"""Free room on the disk, with which there is a point in writing again: for a few blocks of the stream."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,22 @@ class Nats:
             cwd=self.folder,
             orphan_signal=signal.SIGTERM,
         )
+
+    def broken(self) -> str:
+        """Say why it can't go on without being started again; "" while it can.
+
+        After a write that failed, as on a full disk, a stream takes nothing more until the server starts again, and
+        publishers get no answer (nats-server 2.14, its pull request 7788). While there is no room that would not help.
+        """
+        if self.monitor_port is None or not self.ready():
+            return ""
+        try:
+            health = httpx.get(f"http://127.0.0.1:{self.monitor_port}/healthz", trust_env=False, timeout=3)
+        except httpx.HTTPError:
+            return ""
+        if health.is_success or shutil.disk_usage(self.folder).free < _ROOM_BYTES:
+            return ""
+        return health.text
 
     def ready(self) -> bool:
         """Tell whether the server takes connections; JetStream has recovered its store by then."""

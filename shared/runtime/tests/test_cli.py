@@ -40,6 +40,7 @@ class Ftgo:
             "FTGO_DATA_DIR": str(folder),
             "FTGO_POSTGRES_PORT": str(free_port()),
             "FTGO_NATS_PORT": str(free_port()),
+            "FTGO_NATS_MONITOR_PORT": str(free_port()),
             "COLUMNS": "200",
         }
         self.command = [sys.executable, "-m", "shared.runtime"]

@@ -1,20 +1,24 @@
 """PostgreSQL's data folder: what it may look like, and what is refused in one line."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import asyncpg
 import psycopg2
 import pytest
+from nats.js.api import StreamConfig
 from psycopg2.extras import PhysicalReplicationConnection
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from shared.adapters.nats.connection import NatsAddress, connect
 from shared.adapters.postgres.addresses import engine_url
 from shared.runtime.embedded.nats import Nats
 from shared.runtime.embedded.postgres import Postgres
@@ -145,3 +149,30 @@ def test_jetstream_writes_to_disk_as_often_as_it_is_told(tmp_path: Path) -> None
     nats = Nats(tmp_path, free_port())
     assert "sync_interval" not in nats.configuration("127.0.0.1:1", tmp_path)
     assert "64GB, sync_interval: always }" in replace(nats, sync_interval="always").configuration("h:1", tmp_path)
+
+
+async def test_nats_says_that_it_has_to_start_again_after_a_write_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nats = Nats(tmp_path, free_port(), monitor_port=free_port())
+    nats.prepare()
+    assert nats.broken() == ""  # it does not run: that is for others to see
+    server = Server(nats.program(), nats.ready, tmp_path / "nats.log")
+    server.start()
+    try:
+        async with connect(NatsAddress(nats.url)) as connection:
+            await connection.jetstream.add_stream(StreamConfig(name="S", subjects=["s"], max_bytes=1 << 20))
+            assert nats.broken() == ""
+            shutil.rmtree(tmp_path / "store" / "jetstream" / "$G" / "streams" / "S" / "msgs")
+            while not (reason := nats.broken()):
+                await connection.client.publish("s", b"x" * (1 << 19))
+                await connection.client.flush()
+        assert "write error" in reason
+        with monkeypatch.context() as full:
+            full.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
+            assert nats.broken() == ""  # it would not help
+        server.kill()
+        server.start()
+        assert nats.broken() == ""
+    finally:
+        server.stop()

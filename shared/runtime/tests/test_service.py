@@ -2,20 +2,21 @@
 
 import asyncio
 import signal
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from sqlalchemy.exc import OperationalError
 
-from shared.runtime.service import Service
+from shared.runtime.service import Service, serve
+from shared.web.gate import Gate
+from shared.web.server import Server, listening
 
 
 class Part:
     """Stands in for whatever runs in a service; `events` says what became of all of them."""
 
-    def __init__(self, name: str, events: list[str], error: Exception | None = None) -> None:
+    def __init__(self, name: str, events: list[str], error: BaseException | None = None) -> None:
         self.name, self.events, self.error = name, events, error
         self.unavailable: str | None = None
         self._stop = asyncio.Event()
@@ -29,6 +30,9 @@ class Part:
         except asyncio.CancelledError:
             self.events.append(f"{self.name} is cancelled")
             raise
+
+    def returns(self) -> None:
+        self._stop.set()
 
     async def stop(self, task: asyncio.Task[None]) -> None:
         self._stop.set()
@@ -74,62 +78,86 @@ class World:
             await asyncio.sleep(0.001)
 
 
-@pytest.fixture
-def terminations() -> Iterator[list[int]]:
-    """How often the process was told to end."""
-    found: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: found.append(number))
-    yield found
-    signal.signal(signal.SIGTERM, before)
-
-
-async def test_it_migrates_first_and_ends_in_good_order(terminations: list[int]) -> None:
+async def test_it_migrates_first_and_ends_in_good_order() -> None:
     world = World()
     async with world.service.lifespan(FastAPI()):
         await world.started()
+        world.service.drain()
     assert world.events[0] == "migrated"
     assert world.events[-1] == "database is closed"
     # Subscriptions may still need the API's connections: what they have in hand comes first.
     order = [world.events.index(event) for event in ("first has stopped", "commands is cancelled")]
     assert order == sorted(order)
     assert {"second has stopped", "housekeeping is cancelled"} <= set(world.events)
-    assert terminations == []
+    assert world.service.tasks.failure is None
 
 
-async def test_it_waits_for_postgresql(terminations: list[int]) -> None:
+async def test_it_waits_for_postgresql() -> None:
     away = OperationalError("connect", None, Exception("no server"))
     world = World(migrations=[away, None])
     assert await world.service.reasons() == ["PostgreSQL: the migrations have not been applied yet"]
     async with world.service.lifespan(FastAPI()):
         await world.started()
-    assert terminations == []
+        world.service.drain()
+    assert world.service.tasks.failure is None
 
 
-@pytest.mark.parametrize("broken", ["first", "commands", "housekeeping"])
-async def test_a_bug_in_one_part_ends_the_process_and_the_others_in_good_order(
-    broken: str, terminations: list[int]
+@pytest.mark.parametrize("broken", ["first", "second", "commands", "housekeeping"])
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(ValueError("bug"), "bug"), (OSError(28, "No space left"), "No space left"), (asyncio.CancelledError(), "cancel")],
+    ids=["bug", "full disk", "astray"],
+)
+async def test_a_part_that_ends_makes_the_service_unready_and_ends_the_others_in_good_order(
+    broken: str, error: BaseException, reason: str
 ) -> None:
-    world = World(**{broken: ValueError("bug")})
+    world = World(**{broken: error})
+    async with world.service.lifespan(FastAPI()):
+        await world.service.tasks.ended.wait()
+        [said] = await world.service.reasons()
+        assert reason in said
+        world.service.drain()
+        assert await world.service.reasons() == [said]
+    assert {"first has stopped", "second has stopped"} - {f"{broken} has stopped"} <= set(world.events)
+    assert world.events[-1] == "database is closed"
+
+
+async def test_a_part_that_returns_has_failed_too() -> None:
+    world = World()
     async with world.service.lifespan(FastAPI()):
         await world.started()
-        while not terminations:
-            await asyncio.sleep(0.001)
-    assert "second has stopped" in world.events
-    assert world.events[-1] == "database is closed"
-    assert terminations == [signal.SIGTERM]
+        world.subscriptions[1].returns()
+        await world.service.tasks.ended.wait()
+        assert await world.service.reasons() == ["subscription 1 has ended: it returned"]
 
 
-async def test_a_migration_that_fails_ends_the_process(terminations: list[int]) -> None:
+async def test_a_migration_that_fails_ends_the_process() -> None:
     world = World(migrations=[ValueError("no such revision")])
     async with world.service.lifespan(FastAPI()):
-        while not terminations:
-            await asyncio.sleep(0.001)
+        await world.service.tasks.ended.wait()
+    assert world.service.tasks.failure == "the service has ended: no such revision"
     assert world.events == ["commands has ended", "database is closed"]
 
 
-async def test_it_can_be_stopped_before_it_has_started(terminations: list[int]) -> None:
+@pytest.mark.parametrize("broken", [None, "first", "commands", "api", "admin"])
+async def test_the_process_exits_with_0_when_it_was_told_to_end_and_with_1_after_a_failure(broken: str | None) -> None:
+    world = World(**{broken: ValueError("bug")} if broken in ("first", "commands") else {})
+    with listening("127.0.0.1", 0) as one, listening("127.0.0.1", 0) as two:
+        api = Server(FastAPI(lifespan=world.service.lifespan)), one
+        admin = Server(FastAPI(), lifespan=False), two
+        serving = asyncio.create_task(serve(api, admin, world.service, Gate(), 0, 1))
+        await world.started()
+        if broken is None:
+            signal.raise_signal(signal.SIGTERM)
+        elif broken in ("api", "admin"):
+            (api if broken == "api" else admin)[0].should_exit = True
+        assert await serving == (0 if broken is None else 1)
+    assert world.events[-1] == "database is closed"
+
+
+async def test_it_can_be_stopped_before_it_has_started() -> None:
     world = World(migrations=[OperationalError("connect", None, Exception("no server"))] * 100)
     async with world.service.lifespan(FastAPI()):
-        pass
+        world.service.drain()
     assert world.events == ["commands has ended", "database is closed"]
-    assert terminations == []
+    assert world.service.tasks.failure is None

@@ -133,6 +133,17 @@ def test_a_child_that_dies_is_started_again_with_one_line(start: Start, tmp_path
     assert running.end(signal.SIGINT) == 0
 
 
+def test_a_child_that_runs_but_can_not_go_on_is_started_again(start: Start, tmp_path: Path) -> None:
+    running = start().wait_ready()
+    before = running.pids()
+    (tmp_path / "one.stuck").touch()
+    wait_until(lambda: "has to start again: it has had enough" in running.said())
+    (tmp_path / "one.stuck").unlink()
+    wait_until(lambda: running.pids().get("one") != before["one"] and events(tmp_path).count("+one") >= 2)
+    assert {name for name, pid in running.pids().items() if pid != before[name]} == {"one"}
+    assert running.end(signal.SIGINT) == 0
+
+
 def test_children_die_with_a_killed_supervisor_and_the_next_one_starts(start: Start) -> None:
     running = start().wait_ready()
     orphans = running.pids()

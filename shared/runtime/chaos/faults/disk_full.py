@@ -1,95 +1,116 @@
-"""PostgreSQL can't make its files larger."""
+"""The disk that everything of the system is on has no room left."""
 
 import asyncio
+import os
 import shutil
 import subprocess
+import tempfile
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
 from random import Random
-from typing import Any
 
 import asyncpg
-import psutil
 
 from shared.runtime.chaos.fault import Fault
-from shared.runtime.chaos.world import PUBLISHING, World
-from shared.runtime.embedded.installation import server_user
+from shared.runtime.chaos.world import World
 from shared.runtime.process import LaunchError
 from shared.runtime.system import Arrangement, System
-from shared.runtime.topology import BY_NAME
 
-_LEAST_BYTES = 17 << 20
-"""Of an outbox: more than a segment of the write-ahead log, without which PostgreSQL ends at once."""
-_SIZE = "select pg_relation_size('outbox')"
-_FILL = """
-insert into outbox (subject, key, headers, data)
-select '', '', '{}', repeat('x', 1970) from generate_series(1, 100000)
-"""
-"""More than there is room for. Four rows fill a page, and are rolled back: the file stays as large as it became."""
-_KEEP = "alter table outbox set (autovacuum_enabled = false)"
+_SIZE = "384m"
+"""Of the disk. It is memory, all of which is taken while the disk is full."""
+_SETTINGS = {"max_wal_size": "64MB", "min_wal_size": "32MB"}
+"""Or PostgreSQL's log alone would be larger."""
+_LONGEST_SECONDS = 30.0
+_SHORTEST_SECONDS = 10.0
+_CHUNK = b"x" * (1 << 20)
 
 
 class DiskFull(Fault):
-    """A limit on the size of its files, which all outboxes have reached.
+    """A file system of its own, in memory, that a file takes the last room of, and is removed again.
 
-    A file system that is full by its own means would need mounts, and those an administrator. To PostgreSQL this is the
-    same trouble: it ignores SIGXFSZ, so that what is beyond the limit fails as it does on a full disk.
+    Databases, PostgreSQL's log, NATS' store, the programs' logs and the supervisor's state are all on it. PostgreSQL is
+    brought to its next segment of the log, for which there is no room: it ends, and can't start again either.
     """
 
     name = "disk-full"
-    summary = "PostgreSQL can't make its tables larger: clients are told to come again, until it can"
-    times = 3
+    summary = "The disk of everything, databases, stream and logs, is full: when there is room, all goes on by itself"
+    times = 2
+
+    @classmethod
+    def lacks(cls) -> str:
+        """See `Fault`."""
+        with tempfile.TemporaryDirectory() as folder:
+            if _mount(Path(folder)):
+                return "the right to mount a file system, which root has (in a container: with CAP_SYS_ADMIN)"
+            _run("umount", folder)
+        return ""
+
+    async def prepare(self, folder: Path, stack: AsyncExitStack) -> None:
+        """Have the system's folder on that disk. What is there at the end stays there, on the disk around it."""
+        if reason := await asyncio.to_thread(_mount, folder):
+            raise LaunchError(f"disk-full can't mount its disk: {reason}")
+        stack.push_async_callback(asyncio.to_thread, _unmount, folder)
 
     async def arrange(self, system: System, stack: AsyncExitStack) -> Arrangement:
-        """Look for the tool before anything runs."""
-        if shutil.which("prlimit") is None:
-            raise LaunchError("disk-full needs the program prlimit, of util-linux")
-        return system.arrangement
-
-    async def begin(self, world: World) -> None:
-        """Let the outboxes keep the room that they have taken."""
-        for service in PUBLISHING:
-            async with world.admin(BY_NAME[service].database) as connection:
-                await connection.execute(_KEEP)
+        """Keep PostgreSQL's log small."""
+        return replace(system.arrangement, postgres_settings=_SETTINGS)
 
     async def inject(self, world: World, random: Random) -> str:
-        """Forbid it to make the outboxes larger, see that clients are told to come again, and allow it."""
-        server = world.pid("postgres")
-        assert server is not None
-        most = max([_LEAST_BYTES, *[await _size(world, service) for service in PUBLISHING]])
-        await asyncio.to_thread(_limit_files, server, f"{most}")
+        """Fill it, see that clients are told to come again, keep it full for a while, and make room."""
+        seconds = random.uniform(_SHORTEST_SECONDS, _LONGEST_SECONDS)
+        filler = world.system.folder / "filler"
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
         try:
-            await asyncio.gather(*[_fill(world, service) for service in PUBLISHING])
+            await asyncio.to_thread(_fill, filler)
+            await _use_up_the_log(world)
             await world.until_refused("consumer", "POST", "/api/consumers", {"name": "One too many"})
-            await asyncio.sleep(random.uniform(0.5, 3.0))
+            while loop.time() < until:
+                await asyncio.to_thread(_fill, filler)  # what somebody has given up meanwhile
+                await asyncio.sleep(0.1)
         finally:
-            await asyncio.to_thread(_limit_files, server, "unlimited")
-        if world.pid("postgres") != server:
-            world.found("PostgreSQL has ended")
-        return "no outbox could become larger"
+            filler.unlink(missing_ok=True)
+        return f"the disk was full for {seconds:.0f} s"
 
 
-async def _fill(world: World, service: str) -> None:
-    """Make an outbox as large as it may become."""
-    async with world.admin(BY_NAME[service].database) as connection:
-        with suppress(asyncpg.InternalServerError):
-            await connection.execute(_FILL)
+def _mount(folder: Path) -> str:
+    """Mount a disk there; returns why that can't be."""
+    return _run("mount", "-t", "tmpfs", "-o", f"size={_SIZE},mode=711", "ftgo-chaos", str(folder))
 
 
-async def _size(world: World, service: str) -> int:
-    async with world.admin(BY_NAME[service].database) as connection:
-        return int(await connection.fetchval(_SIZE))
+def _unmount(folder: Path) -> None:
+    """Copy what is on the disk to its place on the one around it, with its owners, and unmount it."""
+    copy = folder.with_name(f"{folder.name}.kept")
+    _run("cp", "--archive", str(folder), str(copy))
+    _run("umount", "--lazy", str(folder))
+    folder.rmdir()
+    copy.rename(folder)
 
 
-def _limit_files(server: int, most: str) -> None:
-    """Of the server and all its processes. The first hands it on to those that it starts from then on."""
-    _limit(server, most)
-    for process in psutil.Process(server).children():
-        _limit(process.pid, most)
+def _run(*command: str) -> str:
+    """Run a program of the system; returns what it says if it fails."""
+    path = shutil.which(command[0])
+    if path is None:
+        return f"there is no program {command[0]}"
+    done = subprocess.run([path, *command[1:]], capture_output=True, text=True, check=False)  # noqa: S603 - see callers
+    return "" if done.returncode == 0 else done.stderr.strip() or f"{command[0]} failed"
 
 
-def _limit(pid: int, most: str) -> None:
-    """As PostgreSQL's user: in a container root itself may not do it to others."""
-    user = server_user()
-    as_user: dict[str, Any] = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
-    command = [shutil.which("prlimit") or "prlimit", f"--pid={pid}", f"--fsize={most}:"]
-    subprocess.run(command, check=False, capture_output=True, **as_user)  # noqa: S603 - one that has just ended needs no limit
+def _fill(filler: Path) -> None:
+    """Take all the room there is."""
+    file = os.open(filler, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        with suppress(OSError):
+            while True:
+                os.write(file, _CHUNK)
+    finally:
+        os.close(file)
+
+
+async def _use_up_the_log(world: World) -> None:
+    """Bring PostgreSQL to the end of what it has of its log, which ends it."""
+    with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        async with world.admin() as connection:
+            while True:
+                await connection.execute("select pg_logical_emit_message(false, 'chaos', ''), pg_switch_wal()")
