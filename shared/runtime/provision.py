@@ -18,6 +18,8 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg
 from pydantic import Field, PostgresDsn, SecretStr
 from pydantic_settings import BaseSettings
 
+from shared.releases import WrongRelease
+from shared.runtime.releases import require_usable_data
 from shared.runtime.settings import Settings
 from shared.runtime.topology import SERVICES, ServiceInfo
 
@@ -106,12 +108,15 @@ def provision(
 ) -> dict[str, Database]:
     """Make what is missing of the services' databases and roles; return the databases by the services' names.
 
+    Raises WrongRelease, and changes nothing, when there is data that is not for code as old as this.
+
     `most_connections` is what each role may have at once; -1: as many as the server has. `database` is another name for
     the database of the one service given: tests make many for the same roles.
     """
     made = {each.name: addresses(admin_url, each, passwords, database) for each in services}
     with closing(_connect(admin_url)) as admin, admin.cursor() as cursor:
         cursor.execute("select pg_advisory_lock(%s)", [_LOCK])
+        require_usable(admin_url, [each for each in made.values() if _exists(admin, each)])
         # By default everybody may connect to these; our roles are to reach their own database only.
         cursor.execute("revoke connect, temporary on database postgres, template1 from public")
         for each in made.values():
@@ -123,6 +128,19 @@ def provision(
                 for role in roles_of(each.service)[1:]:
                     rights.execute(sql.SQL("grant usage on schema public to {}").format(sql.Identifier(role)))
     return made
+
+
+def require_usable(admin_url: str, databases: Iterable[Database]) -> None:
+    """Raise WrongRelease when the data of one of them is not for code as old as this."""
+    for database in databases:
+        with closing(_connect(_on_database(admin_url, database.name))) as inside, inside.cursor() as cursor:
+            require_usable_data(database.service, cursor)
+
+
+def _exists(admin: Connection, database: Database) -> bool:
+    with admin.cursor() as cursor:
+        cursor.execute("select 1 from pg_database where datname = %s", [database.name])
+        return cursor.fetchone() is not None
 
 
 def _make_roles(admin: Connection, service: ServiceInfo, passwords: Mapping[str, str], most_connections: int) -> None:
@@ -143,8 +161,7 @@ def _make_database(admin: Connection, database: Database) -> None:
     owner, service, relay = (sql.Identifier(role) for role in roles_of(database.service))
     name = sql.Identifier(database.name)
     with admin.cursor() as cursor:
-        cursor.execute("select 1 from pg_database where datname = %s", [database.name])
-        if not cursor.fetchone():
+        if not _exists(admin, database):
             cursor.execute(sql.SQL("create database {} owner {}").format(name, owner))
         cursor.execute(sql.SQL("revoke connect, temporary on database {} from public").format(name))
         cursor.execute(sql.SQL("grant connect on database {} to {}, {}").format(name, service, relay))
@@ -186,7 +203,7 @@ def main() -> int:
         settings = ProvisionSettings()
         wait_for_postgres(str(settings.admin_url), settings.wait_seconds)
         made = provision(str(settings.admin_url), settings.passwords(), most_connections=settings.role_connections)
-    except (ValueError, TimeoutError, psycopg2.Error) as error:
+    except (ValueError, TimeoutError, WrongRelease, psycopg2.Error) as error:
         log.error("%s", " ".join(str(error).split()))
         return 1
     log.info("databases ready: %s", ", ".join(database.name for database in made.values()))

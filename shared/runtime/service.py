@@ -20,6 +20,7 @@ from shared.core.errors import TechnicalFault
 from shared.messaging.broker import Broker
 from shared.messaging.commands import Commands
 from shared.messaging.subscription import Subscription
+from shared.releases import WrongRelease
 from shared.runtime.housekeeping import Housekeeping
 from shared.web.gate import Gate
 from shared.web.server import Server
@@ -52,6 +53,7 @@ class Service:
         self._housekeeping = housekeeping
         self._shutdown_seconds = shutdown_seconds
         self._migrated = False
+        self._not_migrated = "PostgreSQL: the migrations have not been applied yet"
         self._checked_at = 0.0
         self._reasons: list[str] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -126,6 +128,12 @@ class Service:
             try:
                 await asyncio.to_thread(self._migrate)
                 return
+            except WrongRelease as error:
+                # Not the end: what is in the way may be stopped, or brought back, while this waits.
+                if self._not_migrated != str(error):
+                    log.error("this release can't work on the data", reason=str(error))
+                self._not_migrated = str(error)
+                await asyncio.sleep(backoff.pause())
             except OperationalError as error:
                 if backoff.tries == 0:
                     log.info("waiting for PostgreSQL", reason=str(error.orig).strip().partition("\n")[0])
@@ -133,7 +141,7 @@ class Service:
 
     async def _check(self) -> AsyncIterator[str]:
         if not self._migrated:
-            yield "PostgreSQL: the migrations have not been applied yet"
+            yield self._not_migrated
             return
         try:
             with translated_errors():

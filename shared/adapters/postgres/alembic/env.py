@@ -3,6 +3,8 @@
 from alembic import context
 from sqlalchemy import create_engine, pool, text
 
+from shared.adapters.postgres.releases import record_release
+
 _LOCK = 4_206_913_377  # any number that nothing else locks
 
 engine = create_engine(
@@ -16,5 +18,8 @@ engine = create_engine(
 )
 with engine.begin() as connection:
     connection.execute(text(f"select pg_advisory_xact_lock({_LOCK})"))
-    context.configure(connection=connection)
-    context.run_migrations()
+    cursor = connection.connection.cursor()
+    if context.config.attributes["may_migrate"](cursor):
+        context.configure(connection=connection)
+        context.run_migrations()
+        record_release(cursor)
