@@ -2,8 +2,6 @@
 
 import subprocess
 import sys
-from contextlib import closing
-from typing import Any
 
 import psycopg2
 import pytest
@@ -11,19 +9,13 @@ import pytest
 from shared.runtime.migrations import migrate
 from shared.runtime.topology import BY_NAME
 from shared.testing.infra import Infra
+from shared.testing.old_data import run_sql
 
 SAGA = """
 insert into sagas values
     ('s', 1, 'type', 'key', '{}', 0, 'forward', null, '', 0, 0, now(), false, '', 'c', now(), now())
 """
 INDEXES = "select indexname from pg_indexes where tablename in ('inbox', 'sagas') order by 1"
-
-
-def run_sql(url: str, sql: str) -> list[tuple[Any, ...]]:
-    """The rows, if it gives any."""
-    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(sql)
-        return cursor.fetchall() if cursor.description else []
 
 
 def test_every_service_starts_from_an_empty_database(infra: Infra) -> None:

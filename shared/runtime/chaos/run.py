@@ -115,7 +115,7 @@ async def _running(fault: Fault, folder: Path, options: Options) -> AsyncIterato
                 await supervisor.start()
         except TimeoutError:
             raise LaunchError(f"the system does not start within {3 * PATIENCE:g} s") from None
-        api = Api(_AnyReplica(await _clients(system, stack)), lambda: asyncio.sleep(0.1))
+        api = Api(AnyReplica(await _clients(system, stack)), lambda: asyncio.sleep(0.1))
         yield World(system, supervisor, client, Load(api, f"{options.seed} {fault.name}", options.rate))
 
 
@@ -216,7 +216,7 @@ async def _count(world: World) -> None:
         await asyncio.sleep(_COUNT_SECONDS)
 
 
-class _AnyReplica(Mapping[str, httpx.AsyncClient]):
+class AnyReplica(Mapping[str, httpx.AsyncClient]):
     """Clients of services by name: that of another replica each time."""
 
     def __init__(self, clients: Mapping[str, Sequence[httpx.AsyncClient]]) -> None:

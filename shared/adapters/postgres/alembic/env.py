@@ -3,8 +3,6 @@
 from alembic import context
 from sqlalchemy import create_engine, pool, text
 
-from shared.adapters.postgres.releases import record_release
-
 _LOCK = 4_206_913_377  # any number that nothing else locks
 
 engine = create_engine(
@@ -22,4 +20,4 @@ with engine.begin() as connection:
     if context.config.attributes["may_migrate"](cursor):
         context.configure(connection=connection)
         context.run_migrations()
-        record_release(cursor)
+        context.config.attributes["migrated"](cursor)

@@ -1,0 +1,155 @@
+"""Which release may work on which data, and beside which other one."""
+
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import psycopg2
+import pytest
+
+from shared.adapters.postgres.relay_database import open_database
+from shared.adapters.postgres.releases import RELAY_SESSION
+from shared.releases import CURRENT, RELEASES, WrongRelease, session_name
+from shared.runtime.migrations import migrate
+from shared.runtime.provision import Database, provision, roles_of
+from shared.testing.infra import PASSWORD, Infra
+from shared.testing.old_data import BEFORE_THE_FIRST_RELEASE, FIRST_RELEASE, migrated_to, run_sql
+from shared.testing.processes import ROOT
+
+NEXT = CURRENT.number + 1
+
+
+@pytest.fixture
+def database(infra: Infra) -> Iterator[Database]:
+    """An order database, as yet empty."""
+    with infra.database("order") as database:
+        yield database
+
+
+def upgraded_to_the_next_release(database: Database, beside: int) -> None:
+    """As if a newer release, which may run beside `beside` and later ones, had migrated it."""
+    migrate(database.service, database.migrations_url)
+    run_sql(
+        database.migrations_url,
+        "update alembic_version set version_num = '9999';"
+        f"insert into releases (number, version, beside) values ({NEXT}, 'next', {beside})",
+    )
+
+
+def provision_again(infra: Infra, database: Database) -> None:
+    provision(
+        infra.admin_url,
+        dict.fromkeys(roles_of(database.service), PASSWORD),
+        [database.service],
+        database=database.name,
+    )
+
+
+def state(database: Database) -> list[tuple[object, ...]]:
+    return run_sql(database.migrations_url, "select version_num from alembic_version")
+
+
+def test_releases_are_numbered_and_all_but_the_last_are_in_the_history() -> None:
+    assert [release.number for release in RELEASES] == list(range(1, len(RELEASES) + 1))
+    assert all(release.beside <= release.number for release in RELEASES)
+    assert [len(release.commit) for release in RELEASES] == [40] * (len(RELEASES) - 1) + [0]
+
+
+def test_the_last_release_is_this_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == CURRENT.version
+
+
+def test_a_database_says_which_releases_have_worked_on_it(database: Database) -> None:
+    migrate(database.service, database.migrations_url)
+    migrate(database.service, database.migrations_url)
+    rows = run_sql(database.url, "select number, version, beside from releases")
+    assert rows == [(CURRENT.number, CURRENT.version, CURRENT.beside)]
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        run_sql(database.url, "delete from releases")
+
+
+async def test_data_of_a_newer_release_that_allows_it_is_worked_on_as_it_is(infra: Infra, database: Database) -> None:
+    upgraded_to_the_next_release(database, beside=CURRENT.number)
+    provision_again(infra, database)
+    migrate(database.service, database.migrations_url)
+    assert state(database) == [("9999",)]
+    async with open_database(database.relay_url) as relay:
+        await relay.require_release("order")
+
+
+async def test_code_that_is_older_than_its_data_is_refused_everywhere(infra: Infra, database: Database) -> None:
+    upgraded_to_the_next_release(database, beside=NEXT)
+    told = r"^the data of order is from a newer version \(next\) .* docs/upgrading\.md$"
+    with pytest.raises(WrongRelease, match=told):
+        migrate(database.service, database.migrations_url)
+    with pytest.raises(WrongRelease, match=told):
+        provision_again(infra, database)
+    with pytest.raises(WrongRelease, match=told):
+        async with open_database(database.relay_url) as relay:
+            await relay.require_release("order")
+
+
+def test_a_migration_that_is_not_known_is_refused_in_words(infra: Infra, database: Database) -> None:
+    migrate(database.service, database.migrations_url)
+    run_sql(database.migrations_url, "update alembic_version set version_num = '0099'")
+    told = r"^the data of order is from a newer version of the code: .* 0099"
+    with pytest.raises(WrongRelease, match=told):
+        migrate(database.service, database.migrations_url)
+    with pytest.raises(WrongRelease, match=told):
+        provision_again(infra, database)
+    assert state(database) == [("0099",)]
+
+
+def test_what_is_refused_changes_nothing(infra: Infra, database: Database) -> None:
+    upgraded_to_the_next_release(database, beside=NEXT)
+    with pytest.raises(WrongRelease):
+        provision(
+            infra.admin_url,
+            dict.fromkeys(roles_of(database.service), "another password"),
+            [database.service],
+            database=database.name,
+        )
+    assert run_sql(database.url, "select 1") == [(1,)]  # with the password it had
+
+
+def _before_the_first(database: Database) -> None:
+    migrated_to(database, BEFORE_THE_FIRST_RELEASE)
+
+
+def _of_the_first(database: Database) -> None:
+    migrated_to(database, FIRST_RELEASE)
+
+
+def _of_this_one(database: Database) -> None:
+    migrate(database.service, database.migrations_url)
+
+
+@pytest.mark.parametrize("running", ["order", "ftgo relay"])
+def test_it_waits_for_what_must_not_run_beside_it(database: Database, running: str) -> None:
+    _before_the_first(database)
+    with closing(psycopg2.connect(database.url, application_name=running)):
+        with pytest.raises(WrongRelease, match=r"older than 0\.1\.0 still runs on the data of order.* stop it first"):
+            migrate(database.service, database.migrations_url)
+        assert state(database) == [(BEFORE_THE_FIRST_RELEASE,)]
+    migrate(database.service, database.migrations_url)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "running"),
+    [
+        (_of_the_first, "order"),
+        (_of_the_first, "ftgo relay"),
+        (_of_this_one, "order"),
+        (_of_this_one, session_name("order")),
+        (_of_this_one, session_name(RELAY_SESSION)),
+        (_before_the_first, "verify"),
+        (_before_the_first, "orders"),
+    ],
+)
+def test_it_starts_beside_what_may_run_beside_it(
+    database: Database, prepare: Callable[[Database], None], running: str
+) -> None:
+    prepare(database)
+    with closing(psycopg2.connect(database.url, application_name=running)):
+        migrate(database.service, database.migrations_url)
