@@ -8,7 +8,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
@@ -116,7 +116,7 @@ def provision(
     made = {each.name: addresses(admin_url, each, passwords, database) for each in services}
     with closing(_connect(admin_url)) as admin, admin.cursor() as cursor:
         cursor.execute("select pg_advisory_lock(%s)", [_LOCK])
-        require_usable(admin_url, [each for each in made.values() if _exists(admin, each)])
+        require_usable(admin_url, made.values())
         # By default everybody may connect to these; our roles are to reach their own database only.
         cursor.execute("revoke connect, temporary on database postgres, template1 from public")
         for each in made.values():
@@ -131,16 +131,17 @@ def provision(
 
 
 def require_usable(admin_url: str, databases: Iterable[Database]) -> None:
-    """Raise WrongRelease when the data of one of them is not for code as old as this."""
+    """Raise WrongRelease when the data of one of them is not for code as old as this.
+
+    One that is not there, or can't be reached, is passed over: its service looks at it as well.
+    """
     for database in databases:
-        with closing(_connect(_on_database(admin_url, database.name))) as inside, inside.cursor() as cursor:
+        with (
+            suppress(psycopg2.OperationalError),
+            closing(_connect(_on_database(admin_url, database.name))) as inside,
+            inside.cursor() as cursor,
+        ):
             require_usable_data(database.service, cursor)
-
-
-def _exists(admin: Connection, database: Database) -> bool:
-    with admin.cursor() as cursor:
-        cursor.execute("select 1 from pg_database where datname = %s", [database.name])
-        return cursor.fetchone() is not None
 
 
 def _make_roles(admin: Connection, service: ServiceInfo, passwords: Mapping[str, str], most_connections: int) -> None:
@@ -161,7 +162,8 @@ def _make_database(admin: Connection, database: Database) -> None:
     owner, service, relay = (sql.Identifier(role) for role in roles_of(database.service))
     name = sql.Identifier(database.name)
     with admin.cursor() as cursor:
-        if not _exists(admin, database):
+        cursor.execute("select 1 from pg_database where datname = %s", [database.name])
+        if not cursor.fetchone():
             cursor.execute(sql.SQL("create database {} owner {}").format(name, owner))
         cursor.execute(sql.SQL("revoke connect, temporary on database {} from public").format(name))
         cursor.execute(sql.SQL("grant connect on database {} to {}, {}").format(name, service, relay))

@@ -16,7 +16,6 @@ from random import SystemRandom
 from typing import Any
 
 import httpx
-import psycopg2
 from pydantic import Field
 from pydantic_settings import BaseSettings
 from rich.console import Console
@@ -333,8 +332,6 @@ class System:
             require_usable(self.postgres.admin_url, map(self.database, SERVICES))
         except WrongRelease as error:
             raise LaunchError(str(error)) from None
-        except psycopg2.OperationalError:
-            return  # PostgreSQL is away: whoever asks it for more will say so
 
     def _check_partitions(self) -> None:
         """Refuse another count than the stream has: every program would end with that complaint, again and again."""

@@ -1,9 +1,13 @@
 """Which release may work on which data, and beside which other one."""
 
+import json
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx
 import psycopg2
 import pytest
 
@@ -11,8 +15,11 @@ from shared.adapters.postgres.relay_database import open_database
 from shared.adapters.postgres.releases import RELAY_SESSION
 from shared.releases import CURRENT, RELEASES, WrongRelease, session_name
 from shared.runtime.migrations import migrate
+from shared.runtime.process import LaunchError
 from shared.runtime.provision import Database, provision, roles_of
-from shared.testing.infra import PASSWORD, Infra
+from shared.runtime.system import System, SystemSettings
+from shared.runtime.topology import BY_NAME
+from shared.testing.infra import PASSWORD, Infra, drop_database
 from shared.testing.old_data import BEFORE_THE_FIRST_RELEASE, FIRST_RELEASE, migrated_to, run_sql
 from shared.testing.processes import ROOT
 
@@ -99,6 +106,27 @@ def test_a_migration_that_is_not_known_is_refused_in_words(infra: Infra, databas
     with pytest.raises(WrongRelease, match=told):
         provision_again(infra, database)
     assert state(database) == [("0099",)]
+
+
+def test_up_and_what_attaches_to_it_end_with_one_line(infra: Infra, tmp_path: Path) -> None:
+    """Before any program is started: each of them would only say the same."""
+    (tmp_path / "secrets.json").write_text(json.dumps({"admin": PASSWORD}))
+    port = urlsplit(infra.admin_url).port
+    assert port is not None
+    system = System(SystemSettings(data_dir=tmp_path, postgres_port=port, port_offset=0))
+    order = BY_NAME["order"]
+    made = provision(system.postgres.admin_url, dict.fromkeys(roles_of(order), PASSWORD), [order])["order"]
+    try:
+        migrate(order, made.migrations_url)
+        run_sql(made.migrations_url, "update alembic_version set version_num = '0099'")
+        servers = system.groups(httpx.AsyncClient())[0]
+        assert servers.finish is not None
+        for start in (servers.finish, system.require_usable_data):
+            with pytest.raises(LaunchError, match=r"^the data of order is from a newer version"):
+                start()
+        run_sql(made.url, "select 1")  # with the password it had
+    finally:
+        drop_database(infra.admin_url, made.name)
 
 
 def test_what_is_refused_changes_nothing(infra: Infra, database: Database) -> None:
