@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from shared.releases import PREVIOUS
+from shared.releases import CURRENT, PREVIOUS
 from shared.runtime.chaos.load import Load
 from shared.runtime.chaos.run import SHORT, AnyReplica
 from shared.runtime.demo.api import Api
@@ -131,17 +131,26 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 async def ready(urls: Sequence[str]) -> None:
     """Return when all of them are. TimeoutError."""
+    await _until_each_says(urls, '"ready"')
+
+
+async def refused(urls: Sequence[str]) -> None:
+    """Return when all of them wait for what they must not run beside. TimeoutError."""
+    await _until_each_says(urls, f"must not run beside {CURRENT.version}")
+
+
+async def _until_each_says(urls: Sequence[str], text: str) -> None:
     async with httpx.AsyncClient(trust_env=False, timeout=5) as client, asyncio.timeout(PATIENCE):
         for url in urls:
-            while not await _is_ready(client, url):
+            while text not in await _readyz(client, url):
                 await asyncio.sleep(0.1)
 
 
-async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:
+async def _readyz(client: httpx.AsyncClient, url: str) -> str:
     try:
-        return (await client.get(f"{url}/readyz")).is_success
+        return (await client.get(f"{url}/readyz")).text
     except httpx.TransportError:
-        return False
+        return ""
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -207,7 +216,8 @@ async def test_what_the_previous_release_was_killed_with_is_ended_by_this_one(pr
         await verified(servers, load)
 
 
-async def test_both_releases_work_side_by_side_and_one_takes_over_from_the_other(previous: Path) -> None:
+async def test_this_release_takes_over_one_program_after_the_other(previous: Path) -> None:
+    """Beside the previous one, where it may run there, and otherwise when that has been stopped."""
     with new_servers() as servers:
         servers.start(previous, "up", *(argument for program in PROGRAMS for argument in ("--without", program)))
         await servers.begin()
@@ -217,13 +227,17 @@ async def test_both_releases_work_side_by_side_and_one_takes_over_from_the_other
             await placed(load)
             for program in _second_replicas(servers.system):
                 servers.run(program)
-            await ready([servers.url(program, 2) for program in PROGRAMS])
-            await placed(load)
-            await ready([servers.url(program) for program in PROGRAMS])  # the old ones are none the worse
+            if PREVIOUS.number >= CURRENT.beside:
+                await ready([servers.url(program, 2) for program in PROGRAMS])
+                await placed(load)
+                await ready([servers.url(program) for program in PROGRAMS])  # the old ones are none the worse
+            else:
+                await refused([servers.url(program, 2) for program in BY_NAME])
             await placed(load)
             for process in old:
                 process.send_signal(signal.SIGTERM)
                 assert await asyncio.to_thread(process.wait, PATIENCE) == 0
+            await ready([servers.url(program, 2) for program in PROGRAMS])
             await load.probe()
             await placed(load)
         await verified(servers, load)

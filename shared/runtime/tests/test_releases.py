@@ -67,6 +67,14 @@ def test_the_last_release_is_this_project() -> None:
     assert project["version"] == CURRENT.version
 
 
+def test_the_page_on_upgrading_names_the_releases() -> None:
+    page = (ROOT / "docs/upgrading.md").read_text()
+    versions = {release.number: release.version for release in RELEASES}
+    for release in RELEASES:
+        beside = "nothing older" if release.beside == release.number else versions[release.beside]
+        assert f"| {release.number} | {release.version} | {beside} |" in page
+
+
 def test_a_database_says_which_releases_have_worked_on_it(database: Database) -> None:
     migrate(database.service, database.migrations_url)
     migrate(database.service, database.migrations_url)
