@@ -1,4 +1,4 @@
-"""Databases as an older version of the code has left them, and what is in them."""
+"""Databases as another release of the code has left them, and what is in them."""
 
 from contextlib import closing
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import psycopg2
 from alembic import command
 
+from shared.releases import CURRENT
 from shared.runtime.migrations import alembic_config
 from shared.runtime.provision import Database
 
@@ -18,6 +19,12 @@ def migrated_to(database: Database, migration: str) -> None:
     config = alembic_config(database.service, database.migrations_url)
     config.attributes |= {"may_migrate": lambda _: True, "migrated": lambda _: None}
     command.upgrade(config, migration)
+
+
+def touched_by_the_next_release(url: str, beside: int) -> None:
+    """Let a newer release have worked on a database, which may run beside `beside` and later ones."""
+    number = CURRENT.number + 1
+    run_sql(url, "insert into releases (number, version, beside) values (%s, 'next', %s)", number, beside)
 
 
 def run_sql(url: str, sql: str, *values: object) -> list[tuple[Any, ...]]:

@@ -10,20 +10,34 @@ from urllib.parse import urlsplit
 import httpx
 import psycopg2
 import pytest
+from dependency_injector.providers import Object
+from sqlalchemy import text
 
+from order.main import container as order_service
 from shared.adapters.postgres.relay_database import open_database
 from shared.adapters.postgres.releases import RELAY_SESSION
 from shared.releases import CURRENT, RELEASES, WrongRelease, session_name
 from shared.runtime.migrations import migrate
 from shared.runtime.process import LaunchError
 from shared.runtime.provision import Database, provision, roles_of
+from shared.runtime.settings import ServiceSettings
 from shared.runtime.system import System, SystemSettings
 from shared.runtime.topology import BY_NAME
 from shared.testing.infra import PASSWORD, Infra, drop_database
-from shared.testing.old_data import BEFORE_THE_FIRST_RELEASE, FIRST_RELEASE, migrated_to, run_sql
+from shared.testing.old_data import (
+    BEFORE_THE_FIRST_RELEASE,
+    FIRST_RELEASE,
+    migrated_to,
+    run_sql,
+    touched_by_the_next_release,
+)
 from shared.testing.processes import ROOT
 
 NEXT = CURRENT.number + 1
+SESSIONS = (
+    "select application_name from pg_stat_activity where datname = %s and pid <> pg_backend_pid()"
+    " and application_name <> '' order by 1"
+)
 
 
 @pytest.fixture
@@ -36,11 +50,8 @@ def database(infra: Infra) -> Iterator[Database]:
 def upgraded_to_the_next_release(database: Database, beside: int) -> None:
     """As if a newer release, which may run beside `beside` and later ones, had migrated it."""
     migrate(database.service, database.migrations_url)
-    run_sql(
-        database.migrations_url,
-        "update alembic_version set version_num = '9999';"
-        f"insert into releases (number, version, beside) values ({NEXT}, 'next', {beside})",
-    )
+    run_sql(database.migrations_url, "update alembic_version set version_num = '9999'")
+    touched_by_the_next_release(database.migrations_url, beside)
 
 
 def provision_again(infra: Infra, database: Database) -> None:
@@ -147,6 +158,19 @@ def test_what_is_refused_changes_nothing(infra: Infra, database: Database) -> No
             database=database.name,
         )
     assert run_sql(database.url, "select 1") == [(1,)]  # with the password it had
+
+
+async def test_programs_say_their_release_in_the_names_of_their_sessions(database: Database) -> None:
+    migrate(database.service, database.migrations_url)
+    container = order_service()
+    settings = {"port": 1, "database_url": database.url, "migrations_url": database.migrations_url}
+    container.settings.override(Object(ServiceSettings.model_validate(settings)))
+    pool = container.database()
+    async with pool.engine.connect() as connection, open_database(database.relay_url):
+        await connection.execute(text("select 1"))
+        sessions = run_sql(database.url, SESSIONS, database.name)
+    await pool.close()
+    assert sessions == [(f"ftgo relay/{CURRENT.number}",), (f"order/{CURRENT.number}",)]
 
 
 def _before_the_first(database: Database) -> None:
