@@ -1,5 +1,6 @@
 """Which release may work on which data, and beside which other one."""
 
+import importlib
 import json
 import tomllib
 from collections.abc import Callable, Iterator
@@ -13,10 +14,10 @@ import pytest
 from dependency_injector.providers import Object
 from sqlalchemy import text
 
-from order.main import container as order_service
 from shared.adapters.postgres.relay_database import open_database
 from shared.adapters.postgres.releases import RELAY_SESSION
 from shared.releases import CURRENT, RELEASES, WrongRelease, session_name
+from shared.runtime.container import ServiceContainer
 from shared.runtime.migrations import migrate
 from shared.runtime.process import LaunchError
 from shared.runtime.provision import Database, provision, roles_of
@@ -162,7 +163,7 @@ def test_what_is_refused_changes_nothing(infra: Infra, database: Database) -> No
 
 async def test_programs_say_their_release_in_the_names_of_their_sessions(database: Database) -> None:
     migrate(database.service, database.migrations_url)
-    container = order_service()
+    container: ServiceContainer = importlib.import_module("order.main").container()
     settings = {"port": 1, "database_url": database.url, "migrations_url": database.migrations_url}
     container.settings.override(Object(ServiceSettings.model_validate(settings)))
     pool = container.database()
