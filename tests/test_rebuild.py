@@ -12,7 +12,9 @@ import httpx
 import pytest
 
 from shared.adapters.postgres.new_tables import new_tables
+from shared.releases import CURRENT
 from shared.testing.infra import Infra
+from shared.testing.old_data import run_sql, touched_by_the_next_release
 from shared.testing.processes import QUICK, ROOT, RunningSystem, running_system
 from tests.api import Api
 from tests.verified import findings_at_rest
@@ -161,3 +163,16 @@ async def test_while_one_is_under_way_another_is_refused(system: RunningSystem) 
         code, output = await ended(await begin_rebuild(system))
     assert code == 1
     assert "another rebuild is under way" in output.splitlines()[-1]
+
+
+async def test_the_data_of_a_newer_release_are_left_alone(system: RunningSystem) -> None:
+    relations = await names(system)
+    url = system.databases["order_history"].migrations_url
+    touched_by_the_next_release(url, beside=CURRENT.number + 1)
+    try:
+        code, output = await ended(await begin_rebuild(system))
+    finally:
+        run_sql(url, "delete from releases where version = 'next'")
+    assert code == 1
+    assert "the data of order_history is from a newer version (next)" in output.splitlines()[-1]
+    assert await names(system) == relations

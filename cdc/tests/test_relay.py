@@ -12,9 +12,11 @@ from shared import outbox as outbox_package
 from shared.adapters.postgres import replication, schema
 from shared.messaging.envelope import partition_of
 from shared.outbox import relay as relay_module
+from shared.releases import CURRENT
 from shared.runtime.provision import Database
 from shared.runtime.topology import ServiceInfo
 from shared.testing.infra import Infra, NatsServer
+from shared.testing.old_data import run_sql, touched_by_the_next_release
 from shared.testing.schema import make_framework_tables
 
 
@@ -40,6 +42,15 @@ async def test_rows_are_published_in_the_order_of_their_commits(database: Databa
         expected = [*committed_first, *committed_second, first_written]
         assert await published(broker, expected) == expected
         assert first_written < committed_first[0] < never[0]
+
+
+async def test_the_data_of_a_newer_release_are_left_alone(database: Database, nats: NatsServer) -> None:
+    touched_by_the_next_release(database.migrations_url, beside=CURRENT.number + 1)
+    async with opened(database) as outbox, running(database, nats_broker(nats.url)) as relay:
+        await outbox.add()
+        await relay.waiting("the data of order is from a newer version (next)")
+        run_sql(database.migrations_url, "delete from releases")
+        await relay.publishing()
 
 
 async def test_a_message_is_what_its_row_says(database: Database, nats: NatsServer) -> None:

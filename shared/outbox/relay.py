@@ -190,6 +190,7 @@ class Relay:
     async def _relay(self, backoff: Backoff) -> None:
         """One life of the connections: they are opened together, and when one is lost all are closed."""
         async with open_database(self._url) as database:
+            await database.require_release(self._service)
             await database.require_outbox()
             if not await self._has_slot(database):
                 await self._make_slot(database)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from shared.releases import CURRENT
 from shared.runtime.bench.command import bench
 from shared.runtime.chaos.command import chaos
 from shared.runtime.config import config
@@ -60,6 +61,21 @@ PortOffset = Annotated[
     int | None,
     typer.Option(help="Added to every port, to run beside another copy.", envvar="FTGO_PORT_OFFSET", min=0, max=40000),
 ]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.print(CURRENT.version)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and exit.")
+    ] = False,
+) -> None:
+    """Take the options that come before a command."""
 
 
 @app.command()

@@ -26,6 +26,7 @@ from shared.messaging.dispatcher import Dispatcher
 from shared.messaging.handlers import Handlers
 from shared.messaging.shares import new_replica
 from shared.messaging.subscription import IDLE, Subscription
+from shared.releases import session_name
 from shared.runtime import collector
 from shared.runtime.event_loop import new_event_loop
 from shared.runtime.housekeeping import Housekeeping, Retention
@@ -66,7 +67,7 @@ def _postgres(info: ServiceInfo, settings: ServiceSettings, tables: Mapping[type
         # One for each partition's subscription; the rest is for the API.
         pool_size=settings.pool_size + settings.partitions,
         idle_seconds=settings.lease_seconds,
-        application_name=info.name,
+        application_name=session_name(info.name),
     )
 
 

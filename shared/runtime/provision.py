@@ -8,7 +8,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
@@ -18,6 +18,8 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg
 from pydantic import Field, PostgresDsn, SecretStr
 from pydantic_settings import BaseSettings
 
+from shared.releases import WrongRelease
+from shared.runtime.releases import require_usable_data
 from shared.runtime.settings import Settings
 from shared.runtime.topology import SERVICES, ServiceInfo
 
@@ -106,12 +108,15 @@ def provision(
 ) -> dict[str, Database]:
     """Make what is missing of the services' databases and roles; return the databases by the services' names.
 
+    Raises WrongRelease, and changes nothing, when there is data that is not for code as old as this.
+
     `most_connections` is what each role may have at once; -1: as many as the server has. `database` is another name for
     the database of the one service given: tests make many for the same roles.
     """
     made = {each.name: addresses(admin_url, each, passwords, database) for each in services}
     with closing(_connect(admin_url)) as admin, admin.cursor() as cursor:
         cursor.execute("select pg_advisory_lock(%s)", [_LOCK])
+        require_usable(admin_url, made.values())
         # By default everybody may connect to these; our roles are to reach their own database only.
         cursor.execute("revoke connect, temporary on database postgres, template1 from public")
         for each in made.values():
@@ -123,6 +128,20 @@ def provision(
                 for role in roles_of(each.service)[1:]:
                     rights.execute(sql.SQL("grant usage on schema public to {}").format(sql.Identifier(role)))
     return made
+
+
+def require_usable(admin_url: str, databases: Iterable[Database]) -> None:
+    """Raise WrongRelease when the data of one of them is not for code as old as this.
+
+    One that is not there, or can't be reached, is passed over: its service looks at it as well.
+    """
+    for database in databases:
+        with (
+            suppress(psycopg2.OperationalError),
+            closing(_connect(_on_database(admin_url, database.name))) as inside,
+            inside.cursor() as cursor,
+        ):
+            require_usable_data(database.service, cursor)
 
 
 def _make_roles(admin: Connection, service: ServiceInfo, passwords: Mapping[str, str], most_connections: int) -> None:
@@ -186,7 +205,7 @@ def main() -> int:
         settings = ProvisionSettings()
         wait_for_postgres(str(settings.admin_url), settings.wait_seconds)
         made = provision(str(settings.admin_url), settings.passwords(), most_connections=settings.role_connections)
-    except (ValueError, TimeoutError, psycopg2.Error) as error:
+    except (ValueError, TimeoutError, WrongRelease, psycopg2.Error) as error:
         log.error("%s", " ".join(str(error).split()))
         return 1
     log.info("databases ready: %s", ", ".join(database.name for database in made.values()))

@@ -190,6 +190,7 @@ class Rebuild:
     """One rebuild of all tables that a service's `main` names."""
 
     def __init__(self, container: ServiceContainer) -> None:
+        self._name = container.info().name
         self._settings = container.settings()
         self._tables = container.tables()
         self._handlers = container.handlers()
@@ -204,6 +205,7 @@ class Rebuild:
         """Builds the tables anew. Raises RebuildFailed and faults; the old tables are in use then, as before."""
         names = [table.name for table in self._tables.values()]
         async with new_tables(str(self._settings.migrations_url), names) as tables:
+            await tables.require_release(self._name)
             database = self._beside()
             try:
                 units = Units(database, lambda transaction: self._unit_of_work(transaction, self._clock, self._policy))

@@ -21,6 +21,7 @@ from shared.core.tasks import Tasks
 from shared.messaging.broker import Broker
 from shared.messaging.commands import Commands
 from shared.messaging.subscription import Subscription
+from shared.releases import WrongRelease
 from shared.runtime.housekeeping import Housekeeping
 from shared.web.gate import Gate
 from shared.web.server import Server
@@ -53,6 +54,7 @@ class Service:
         self._housekeeping = housekeeping
         self._shutdown_seconds = shutdown_seconds
         self._migrated = False
+        self._not_migrated = "PostgreSQL: the migrations have not been applied yet"
         self._checked_at = 0.0
         self._reasons: list[str] = []
         self.tasks = Tasks()
@@ -138,6 +140,12 @@ class Service:
             try:
                 await asyncio.to_thread(self._migrate)
                 return
+            except WrongRelease as error:
+                # Not the end: what is in the way may be stopped, or brought back, while this waits.
+                if self._not_migrated != str(error):
+                    log.error("this release can't work on the data", reason=str(error))
+                self._not_migrated = str(error)
+                await asyncio.sleep(backoff.pause())
             except OperationalError as error:
                 if backoff.tries == 0:
                     log.info("waiting for PostgreSQL", reason=str(error.orig).strip().partition("\n")[0])
@@ -145,7 +153,7 @@ class Service:
 
     async def _check(self) -> AsyncIterator[str]:
         if not self._migrated:
-            yield "PostgreSQL: the migrations have not been applied yet"
+            yield self._not_migrated
             return
         try:
             with translated_errors():

@@ -23,12 +23,13 @@ from rich.console import Console
 
 from shared.adapters.nats.connection import NatsAddress, connect
 from shared.adapters.nats.stream import stored_partitions
+from shared.releases import WrongRelease
 from shared.runtime.connections import Connections, needed, shortage
 from shared.runtime.embedded.nats import Nats
 from shared.runtime.embedded.postgres import Postgres, socket_folder
 from shared.runtime.nats_users import ALL_RELAYS, OPERATOR, nats_users
 from shared.runtime.process import LaunchError, Program, require_free_port
-from shared.runtime.provision import ROLE_CONNECTIONS, Database, addresses, provision, roles_of
+from shared.runtime.provision import ROLE_CONNECTIONS, Database, addresses, provision, require_usable, roles_of
 from shared.runtime.settings import PoolSettings, RelaySettings, Settings
 from shared.runtime.supervisor import Group, Part, Supervisor, blocking_probe, http_probe, locked, read_state
 from shared.runtime.topology import SERVICES, ServiceInfo
@@ -340,7 +341,17 @@ class System:
 
     def _provision(self) -> None:
         most = max(ROLE_CONNECTIONS, self._needed_connections().sessions)
-        provision(self.postgres.admin_url, self.secrets.roles, most_connections=most)
+        try:
+            provision(self.postgres.admin_url, self.secrets.roles, most_connections=most)
+        except WrongRelease as error:
+            raise LaunchError(str(error)) from None
+
+    def require_usable_data(self) -> None:
+        """Raise LaunchError when the data of the running system is not for code as old as this."""
+        try:
+            require_usable(self.postgres.admin_url, map(self.database, SERVICES))
+        except WrongRelease as error:
+            raise LaunchError(str(error)) from None
 
     def _check_partitions(self) -> None:
         """Refuse another count than the stream has: every program would end with that complaint, again and again."""
@@ -388,10 +399,11 @@ def running_system(settings: SystemSettings) -> System | None:
 
 
 def attached_system() -> System:
-    """Return the system that runs."""
+    """Return the system that runs. LaunchError when none does, or its data is not for code as old as this."""
     system = running_system(SystemSettings())
     if system is None:
         raise LaunchError("nothing runs that it could use: start ./ftgo up first, or set FTGO_DATABASE_URL and so on")
+    system.require_usable_data()
     return system
 
 

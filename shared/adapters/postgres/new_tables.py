@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 
 from shared.adapters.postgres.errors import translated_errors
+from shared.adapters.postgres.releases import require_not_older_than_data
 from shared.core.errors import Conflict
 
 SUFFIX = "_rebuilt"
@@ -72,6 +73,10 @@ class NewTables:
                 for index, definition in await self._session.fetch(_PLAIN_INDEXES, new):
                     await self._session.execute(f"drop index {index}")
                     self._indexes.append(definition)
+
+    async def require_release(self, service: str) -> None:
+        """Raises WrongRelease when the database is one of a newer release that this one must not work beside."""
+        await require_not_older_than_data(self._session, service)
 
     async def index(self) -> None:
         """Make the other indexes. On what is there that takes far less than to keep them while it is written."""

@@ -11,9 +11,11 @@ import asyncpg
 
 from shared.adapters.postgres.lost_connections import LOST_CONNECTION
 from shared.adapters.postgres.pgoutput import OutboxRow, parse_lsn
+from shared.adapters.postgres.releases import RELAY_SESSION, require_not_older_than_data
 from shared.adapters.postgres.replication import DatabaseUnavailable, Snapshot
 from shared.eventsourcing.store import Metadata, StoredEvent
 from shared.outbox import PUBLICATION
+from shared.releases import session_name
 from shared.serialization import from_json
 
 CONNECT_SECONDS = 5.0
@@ -78,6 +80,11 @@ class RelayDatabase:
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
         self._purged_to = 0
+
+    async def require_release(self, service: str) -> None:
+        """Raises WrongRelease when the database is one of a newer release that this one must not work beside."""
+        with database_faults():
+            await require_not_older_than_data(self._connection, service)
 
     async def require_outbox(self) -> None:
         """Raises DatabaseUnavailable until the service's migrations have made the outbox and published it."""
@@ -292,7 +299,7 @@ async def open_database(url: str) -> AsyncIterator[RelayDatabase]:
             command_timeout=COMMAND_SECONDS,
             # Publishing a whole outbox from one snapshot may take long.
             server_settings={
-                "application_name": "ftgo relay",
+                "application_name": session_name(RELAY_SESSION),
                 "transaction_timeout": "0",
                 "idle_in_transaction_session_timeout": "0",
             },

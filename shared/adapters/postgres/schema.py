@@ -105,6 +105,21 @@ def upgrade_5(service: "ServiceInfo") -> None:
         op.execute(f"grant select on clock_readings to {service.relay_role}")
 
 
+def upgrade_7(service: "ServiceInfo") -> None:
+    """The releases that have worked on the database, and since when. `beside` is explained in `shared.releases`."""
+    op.execute("""
+        create table releases (
+            number   integer     primary key,
+            version  text        not null,
+            beside   integer     not null,
+            since    timestamptz not null default now()
+        )
+    """)
+    op.execute(f"grant select on releases to {service.service_role}")
+    if service.publishes:
+        op.execute(f"grant select on releases to {service.relay_role}")
+
+
 _TABLES = """
 create table events (
     aggregate    text        not null,

@@ -2,8 +2,6 @@
 
 import subprocess
 import sys
-from contextlib import closing
-from typing import Any
 
 import psycopg2
 import pytest
@@ -11,19 +9,13 @@ import pytest
 from shared.runtime.migrations import migrate
 from shared.runtime.topology import BY_NAME
 from shared.testing.infra import Infra
+from shared.testing.old_data import migrated_to, run_sql
 
 SAGA = """
 insert into sagas values
     ('s', 1, 'type', 'key', '{}', 0, 'forward', null, '', 0, 0, now(), false, '', 'c', now(), now())
 """
 INDEXES = "select indexname from pg_indexes where tablename in ('inbox', 'sagas') order by 1"
-
-
-def run_sql(url: str, sql: str) -> list[tuple[Any, ...]]:
-    """The rows, if it gives any."""
-    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(sql)
-        return cursor.fetchall() if cursor.description else []
 
 
 def test_every_service_starts_from_an_empty_database(infra: Infra) -> None:
@@ -61,13 +53,9 @@ def test_what_a_saga_changes_on_its_way_is_in_no_index(infra: Infra) -> None:
 
 
 def test_a_database_from_before_there_was_an_index_on_finished_sagas_is_migrated(infra: Infra) -> None:
-    with infra.database("order") as database:
-        migrate(database.service, database.migrations_url)
-        made = run_sql(database.url, INDEXES)
-        run_sql(
-            database.migrations_url,
-            "drop index sagas_unfinished, sagas_finished; create index inbox_handled_at on inbox (handled_at);"
-            "update alembic_version set version_num = '0003'",
-        )
-        migrate(database.service, database.migrations_url)
-        assert run_sql(database.url, INDEXES) == made
+    with infra.database("order") as new, infra.database("order") as old:
+        migrate(new.service, new.migrations_url)
+        migrated_to(old, "0003")
+        run_sql(old.migrations_url, "drop index sagas_finished")
+        migrate(old.service, old.migrations_url)
+        assert run_sql(old.url, INDEXES) == run_sql(new.url, INDEXES)

@@ -121,7 +121,7 @@ async def _running(fault: Fault, folder: Path, options: Options) -> AsyncIterato
         if fault.outside:
             outside = OutsideSupervisor(system, {**SHORT, **fault.settings}, folder / SUPERVISOR_LOG)
         stack.push_async_callback(_end, supervisor, outside)
-        api = Api(_AnyReplica(await _clients(system, stack)), lambda: asyncio.sleep(0.1))
+        api = Api(AnyReplica(await _clients(system, stack)), lambda: asyncio.sleep(0.1))
         world = World(system, supervisor, client, Load(api, f"{options.seed} {fault.name}", options.rate), outside)
         try:
             async with asyncio.timeout(3 * PATIENCE):
@@ -235,7 +235,7 @@ async def _count(world: World) -> None:
         await asyncio.sleep(_COUNT_SECONDS)
 
 
-class _AnyReplica(Mapping[str, httpx.AsyncClient]):
+class AnyReplica(Mapping[str, httpx.AsyncClient]):
     """Clients of services by name: that of another replica each time."""
 
     def __init__(self, clients: Mapping[str, Sequence[httpx.AsyncClient]]) -> None:

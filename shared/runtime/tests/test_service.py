@@ -2,12 +2,15 @@
 
 import asyncio
 import signal
+from collections.abc import Iterator
+from threading import Event
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from sqlalchemy.exc import OperationalError
 
+from shared.releases import WrongRelease
 from shared.runtime.service import Service, serve
 from shared.web.gate import Gate
 from shared.web.server import Server, listening
@@ -97,6 +100,25 @@ async def test_it_waits_for_postgresql() -> None:
     world = World(migrations=[away, None])
     assert await world.service.reasons() == ["PostgreSQL: the migrations have not been applied yet"]
     async with world.service.lifespan(FastAPI()):
+        await world.started()
+        world.service.drain()
+    assert world.service.tasks.failure is None
+
+
+async def test_it_waits_while_its_release_must_not_work_on_the_data_and_says_so() -> None:
+    stopped = Event()
+
+    def migrations() -> Iterator[Exception | None]:
+        while not stopped.is_set():
+            yield WrongRelease("an older one still runs")
+        yield None
+
+    world = World(migrations=migrations())
+    async with world.service.lifespan(FastAPI()):
+        while await world.service.reasons() != ["an older one still runs"]:
+            await asyncio.sleep(0.01)
+        assert world.events == []
+        stopped.set()
         await world.started()
         world.service.drain()
     assert world.service.tasks.failure is None

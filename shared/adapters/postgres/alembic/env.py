@@ -16,5 +16,8 @@ engine = create_engine(
 )
 with engine.begin() as connection:
     connection.execute(text(f"select pg_advisory_xact_lock({_LOCK})"))
-    context.configure(connection=connection)
-    context.run_migrations()
+    cursor = connection.connection.cursor()
+    if context.config.attributes["may_migrate"](cursor):
+        context.configure(connection=connection)
+        context.run_migrations()
+        context.config.attributes["migrated"](cursor)
