@@ -30,6 +30,7 @@ from shared.runtime import collector
 from shared.runtime.event_loop import new_event_loop
 from shared.runtime.housekeeping import Housekeeping, Retention
 from shared.runtime.migrations import migrate
+from shared.runtime.nats_users import senders_to
 from shared.runtime.repair import http
 from shared.runtime.repair.repairs import Repairs
 from shared.runtime.service import Service, serve
@@ -97,6 +98,7 @@ def _units(
 
 
 def _subscriptions(
+    info: ServiceInfo,
     settings: ServiceSettings,
     routes: Sequence[str],
     database: PostgresDatabase,
@@ -121,6 +123,8 @@ def _subscriptions(
             idle=min(IDLE, timedelta(seconds=settings.stream_max_age_seconds / 4)),
             partitions=settings.partitions,
             replica=replica,
+            reader=info.name,
+            senders=senders_to(info.name),
         )
         for partition in range(settings.partitions if routes else 0)
     ]
@@ -173,7 +177,9 @@ class ServiceContainer(containers.DeclarativeContainer):
     dispatcher: providers.Provider[Dispatcher[UnitOfWork]] = providers.Singleton(Dispatcher, handlers, policy, clock)
     repairs = providers.Singleton(Repairs, units, dispatcher, clock)
     routes = providers.Singleton(_routes, info, handlers, sagas)
-    subscriptions = providers.Singleton(_subscriptions, settings, routes, database, broker, units, dispatcher, clock)
+    subscriptions = providers.Singleton(
+        _subscriptions, info, settings, routes, database, broker, units, dispatcher, clock
+    )
     service = providers.Singleton(
         Service,
         migrate=providers.Singleton(_migration, info, settings),

@@ -25,7 +25,8 @@ select
         where (key, source) in (select key, source from set_aside where parked_at is not null)),
     (select count(*) from sagas where {UNFINISHED} and stuck),
     (select coalesce(extract(epoch from now() - min(started_at)), 0) from sagas
-        where {UNFINISHED} and (due_at is not null or stuck))
+        where {UNFINISHED} and (due_at is not null or stuck)),
+    (select count(*) from missing_messages)
 """)
 # Older checkpoints are further apart: each second of the last ten minutes, then each minute.
 _THIN_CHECKPOINTS = text("""
@@ -94,9 +95,10 @@ class Housekeeping:
         """Finds out what Prometheus is to be told now. Raises TechnicalFault."""
         with translated_errors():
             async with self._engine.connect() as connection:
-                parked, stuck, oldest = (await connection.execute(_GAUGES)).one()
+                parked, stuck, oldest, missing = (await connection.execute(_GAUGES)).one()
         metrics.PARKED.set(parked)
         metrics.STUCK_SAGAS.set(stuck)
+        metrics.MISSING.set(missing)
         metrics.OLDEST_SAGA.set(float(oldest))
 
     async def once(self) -> None:

@@ -13,8 +13,9 @@ from shared.adapters.postgres.lost_connections import LOST_CONNECTION
 from shared.adapters.postgres.pgoutput import OutboxRow, parse_lsn
 from shared.adapters.postgres.replication import DatabaseUnavailable, Snapshot
 from shared.eventsourcing.store import Metadata, StoredEvent
+from shared.messaging.chain import Links
 from shared.outbox import PUBLICATION
-from shared.serialization import from_json
+from shared.serialization import from_json, to_json
 
 CONNECT_SECONDS = 5.0
 COMMAND_SECONDS = 60.0
@@ -22,6 +23,8 @@ CHUNK_ROWS = 500
 CHUNK_EVENTS = 200
 """Fewer: they are decoded on the way, and what the relay has to publish meanwhile should not wait for long."""
 PURGE_ROWS = 5000
+PUBLISHED_ROWS = 5000
+"""Rows of one record of what was published: a second's at full speed."""
 
 NEVER_STORED = -1
 """Stream sequence of a checkpoint whose message the broker is known to have lost."""
@@ -53,7 +56,8 @@ class RelayDatabase:
         ready = await self._value(
             "select exists (select from pg_publication where pubname = $1)"
             " and coalesce(has_table_privilege(to_regclass('outbox'), 'select'), false)"
-            " and coalesce(has_table_privilege(to_regclass('relay_checkpoints'), 'insert'), false)",
+            " and coalesce(has_table_privilege(to_regclass('relay_checkpoints'), 'insert'), false)"
+            " and coalesce(has_table_privilege(to_regclass('published_rows'), 'insert'), false)",
             PUBLICATION,
         )
         if not ready:
@@ -98,8 +102,8 @@ class RelayDatabase:
             )
         return [Checkpoint(row_id, parse_lsn(lsn), stream_seq, at) for row_id, lsn, stream_seq, at in records]
 
-    async def record(self, checkpoint: Checkpoint, instead_of: Sequence[int] = ()) -> None:
-        """Write a checkpoint, and remove those of the rows `instead_of`."""
+    async def record(self, checkpoint: Checkpoint, instead_of: Sequence[int] = (), links: Links | None = None) -> None:
+        """Write a checkpoint, and remove those of the rows `instead_of`. `links` has what was published up to it."""
         with database_faults():
             async with self._connection.transaction():
                 await self._connection.execute(
@@ -113,6 +117,71 @@ class RelayDatabase:
                     checkpoint.stream_seq,
                     checkpoint.at,
                 )
+                if links is not None:
+                    await self._record_published(checkpoint.lsn, links)
+
+    async def _record_published(self, lsn: int, links: Links) -> None:
+        sent = links.take_sent()
+        for start in range(0, len(sent), PUBLISHED_ROWS):
+            rows = sent[start : start + PUBLISHED_ROWS]
+            await self._connection.execute(
+                "insert into published_rows (lsn, row_ids, lowest, highest, heads)"
+                " values ('0/0'::pg_lsn + $1::numeric, $2, $3, $4, $5)",
+                lsn,
+                rows,
+                min(rows),
+                max(rows),
+                to_json(links.heads),
+            )
+
+    async def chain_heads(self, lsn: int | None = None) -> dict[str, int]:
+        """The last row of each chain of links, now or at a position of the log."""
+        heads = await self._value(
+            "select heads::text from published_rows where $1::numeric is null or lsn <= '0/0'::pg_lsn + $1::numeric"
+            " order by id desc limit 1",
+            lsn,
+        )
+        return {} if heads is None else from_json(dict[str, int], heads)
+
+    async def was_published(self, row: int) -> bool:
+        """Whether a row is among those recorded with a checkpoint."""
+        return await self._record_of(row) is not None
+
+    async def published_up_to(self, row: int) -> AsyncGenerator[list[int]]:
+        """The rows that have been published up to this one, the newest first, in chunks."""
+        id_ = await self._record_of(row)
+        until: int | None = row
+        while id_ is not None:
+            rows: list[int] = await self._value("select row_ids from published_rows where id = $1", id_)
+            rows.reverse()
+            yield rows if until is None else rows[rows.index(until) :]
+            until = None
+            id_ = await self._value("select max(id) from published_rows where id < $1", id_)
+
+    async def rows_with(self, ids: Sequence[int]) -> list[OutboxRow]:
+        """Those of these rows that the outbox still has."""
+        with database_faults():
+            records = await self._connection.fetch(
+                "select id, subject, key, headers, data from outbox where id = any($1)", list(ids)
+            )
+        return [OutboxRow(*record) for record in records]
+
+    async def forget_published(self) -> None:
+        """Forget the order of what the outbox no longer has, but for the last ends of the chains."""
+        with database_faults():
+            await self._connection.execute(
+                "delete from published_rows where highest < (select min(id) from outbox)"
+                " and id < (select max(id) from published_rows)"
+            )
+
+    async def _record_of(self, row: int) -> int | None:
+        """Where a row was published last."""
+        id_: int | None = await self._value(
+            "select id from published_rows where lowest <= $1 and highest >= $1 and $1 = any(row_ids)"
+            " order by id desc limit 1",
+            row,
+        )
+        return id_
 
     async def rows_created_since(
         self, at: datetime | None, snapshot: Snapshot | None = None

@@ -1,0 +1,161 @@
+"""The chain of what one sender sends to one reader: how a hole in the middle of the stream is noticed.
+
+A broker can lose a stored message, or a whole file of them, without a word: it passes over them, and whoever reads by
+subject can't see it. So a relay says with each message which of its rows it has sent to the same reader before it, in
+the same partition. A reader that has not had that row asks the sender's relay what it has sent, and gets it again from
+the outbox, before it goes on. There is a chain for each pair, not for each subject: what a sender says of one key
+stays in order, whatever its types are.
+
+What was published before there were chains has no link and is not checked.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from shared.messaging.envelope import Received
+
+BEGINNING = 0
+"""Named as the row before the first of a chain."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentRequest:
+    """What has been published for a reader up to a row, that row included? Without a row: which one was the last?"""
+
+    reader: str
+    partition: int
+    row: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsRequest:
+    """Send these rows to a reader again."""
+
+    reader: str
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentRow:
+    """A row of an outbox that was published, and the id of its message."""
+
+    row: int
+    message_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentBefore:
+    """What a relay has sent to a reader, the newest first.
+
+    `more` says that there is more before it, `kept` whether the sender still knows all that there is before it.
+    """
+
+    rows: tuple[SentRow, ...] = ()
+    more: bool = False
+    kept: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missing:
+    """What a sender has sent a reader between two of its rows is neither in the stream nor in its outbox any more."""
+
+    partition: int
+    sender: str
+    after_row: int
+    before_row: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gap:
+    """The message at an index of a batch comes behind a row that the reader has not had."""
+
+    index: int
+    sender: str
+    row: int
+    previous: int
+
+
+def link_header(reader: str) -> str:
+    """The header of a message that names the row before it in the chain to a reader."""
+    return f"ftgo-previous-{reader}"
+
+
+def sent_subject(service: str) -> str:
+    """Where the relay of a service is asked what it has sent. Below no stream, like all that is asked of a relay."""
+    return f"ftgo-control.sent.{service}"
+
+
+def rows_subject(service: str) -> str:
+    """Where the relay of a service is asked to send rows again."""
+    return f"ftgo-control.rows.{service}"
+
+
+def row_id_of(sender: str, row: int) -> str:
+    """A row's id in the stream."""
+    return f"{sender}-{row}"
+
+
+class Links:
+    """A relay's ends of its chains: it makes the links. `readers` names those that read a route."""
+
+    def __init__(self, readers: Mapping[str, Sequence[str]], heads: Mapping[str, int]) -> None:
+        self._headers = {route: [(reader, link_header(reader)) for reader in names] for route, names in readers.items()}
+        self.heads = dict(heads)
+        """The last row of each chain, by `chain_name`."""
+        self._sent: list[int] = []
+
+    def next(self, row: int, partition: int, route: str) -> dict[str, str]:
+        """The links of the row that is published next."""
+        links = {}
+        for reader, header in self._headers.get(route, ()):
+            chain = chain_name(partition, reader)
+            links[header] = str(self.heads.get(chain, BEGINNING))
+            self.heads[chain] = row
+        if links:
+            self._sent.append(row)
+        return links
+
+    def take_sent(self) -> list[int]:
+        """The rows that were published since this was asked last, in their order."""
+        sent, self._sent = self._sent, []
+        return sent
+
+
+def chain_name(partition: int, reader: str) -> str:
+    """What a relay calls one of its chains."""
+    return f"{partition}/{reader}"
+
+
+class Chains:
+    """A reader's ends of the chains in its partition. `heads` has the row that came last from each sender."""
+
+    def __init__(self, reader: str, heads: Mapping[str, int]) -> None:
+        self._header = link_header(reader)
+        self.heads = dict(heads)
+
+    def gap(self, batch: Sequence[Received]) -> Gap | None:
+        """The first message that does not follow what came before."""
+        heads = dict(self.heads)
+        for index, received in enumerate(batch):
+            if (link := self._link(received)) is not None:
+                sender, row, previous = link
+                if previous not in (BEGINNING, heads.get(sender)):
+                    return Gap(index=index, sender=sender, row=row, previous=previous)
+                heads[sender] = row
+        return None
+
+    def behind(self, batch: Sequence[Received]) -> dict[str, int]:
+        """The ends when these have been handled. What comes straight from a sender says nothing of them."""
+        if not batch[-1].position:
+            return self.heads
+        links = filter(None, map(self._link, batch))
+        return {**self.heads, **{sender: row for sender, row, _ in links}}
+
+    def _link(self, received: Received) -> tuple[str, int, int] | None:
+        previous = received.headers.get(self._header)
+        if previous is None:
+            return None
+        sender, _, row = received.row_id.rpartition("-")
+        if not (row.isdecimal() and previous.isdecimal()):
+            return None
+        return sender, int(row), int(previous)
