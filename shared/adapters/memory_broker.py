@@ -19,6 +19,8 @@ class MemoryBroker:
         self._stored: list[tuple[str, Received]] = []  # the one at position p is at index p - 1
         self._positions: dict[str, int] = {}  # by row id
         self._damaged: set[int] = set()
+        self._first = 1
+        self.relays_answer = True
         self._outbox: list[tuple[str, Received]] = []
         self._connections: set[MemoryBrokerConnection] = set()
         self._changed = asyncio.Event()
@@ -51,6 +53,10 @@ class MemoryBroker:
         """Pass over a message from now on, as a broker does whose disk has changed it: nobody is told."""
         self._damaged.add(position)
 
+    def lose_first(self, count: int) -> None:
+        """Begin behind so many messages, as a broker does whose first file is gone, or when they are too old."""
+        self._first = count + 1
+
     def forget(self, row_id: str) -> None:
         """As if the sender no longer kept it, nor what was sent before it."""
         first = next(index for index, (_, message) in enumerate(self._outbox) if message.row_id == row_id)
@@ -58,7 +64,7 @@ class MemoryBroker:
 
     def bounds(self) -> Bounds:
         """See `broker.LogReader`."""
-        return Bounds(1, len(self._stored))
+        return Bounds(self._first, len(self._stored))
 
     def message_at(self, position: int) -> Mark | None:
         """See `broker.LogReader`."""
@@ -89,7 +95,7 @@ class MemoryBroker:
 
     def stored_at(self, position: int) -> tuple[str, Received] | None:
         """Subject and message at a position."""
-        if not 1 <= position <= len(self._stored) or position in self._damaged:
+        if not self._first <= position <= len(self._stored) or position in self._damaged:
             return None
         return self._stored[position - 1]
 
@@ -165,18 +171,23 @@ class MemoryBrokerConnection:
 
     async def sent_before(self, sender: str, reader: str, partition: int, row: int | None) -> SentBefore:
         """See `broker.LogReader`."""
-        self.check()
+        self._ask(sender)
         return self._broker.sent_before(sender, reader, partition, row)
 
     async def sent_again(self, sender: str, reader: str, rows: Sequence[int]) -> list[Received | None]:
         """See `broker.LogReader`."""
-        self.check()
+        self._ask(sender)
         return self._broker.sent_again(sender, rows)
 
     async def publish(self, messages: Sequence[Publication]) -> list[int | None]:
         """See `broker.Publisher`."""
         self.check()
         return [self._broker.store(message) for message in messages]
+
+    def _ask(self, sender: str) -> None:
+        self.check()
+        if not self._broker.relays_answer:
+            raise BrokerUnavailable(f"the relay of the service {sender} does not say what it has sent")
 
     def check(self) -> None:
         """Raises BrokerUnavailable when the connection has ended."""
