@@ -122,7 +122,7 @@ class MemoryBroker:
         ]
         if row is None:
             return SentBefore(rows=tuple(rows[:1]), more=True)
-        begins = not sent or sent[0].headers[link_header(reader)] == str(BEGINNING)
+        begins = not sent or sent[0].headers[link_header(reader)] == BEGINNING
         return SentBefore(rows=tuple(rows), kept=begins)
 
     def sent_again(self, sender: str, rows: Sequence[int]) -> list[Received | None]:

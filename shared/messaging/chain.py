@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from shared.messaging.envelope import Received
 
-BEGINNING = 0
-"""Named as the row before the first of a chain."""
+BEGINNING = "0"
+"""The link of the first message of a chain."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class Gap:
     index: int
     sender: str
     row: int
-    previous: int
+    previous: SentRow
 
 
 def link_header(reader: str) -> str:
@@ -98,19 +98,19 @@ def row_id_of(sender: str, row: int) -> str:
 class Links:
     """A relay's ends of its chains: it makes the links. `readers` names those that read a route."""
 
-    def __init__(self, readers: Mapping[str, Sequence[str]], heads: Mapping[str, int]) -> None:
+    def __init__(self, readers: Mapping[str, Sequence[str]], heads: Mapping[str, str]) -> None:
         self._headers = {route: [(reader, link_header(reader)) for reader in names] for route, names in readers.items()}
         self.heads = dict(heads)
-        """The last row of each chain, by `chain_name`."""
+        """What the next message of each chain, by `chain_name`, will have as its link."""
         self._sent: list[int] = []
 
-    def next(self, row: int, partition: int, route: str) -> dict[str, str]:
+    def next(self, row: int, message_id: str, partition: int, route: str) -> dict[str, str]:
         """The links of the row that is published next."""
         links = {}
         for reader, header in self._headers.get(route, ()):
             chain = chain_name(partition, reader)
-            links[header] = str(self.heads.get(chain, BEGINNING))
-            self.heads[chain] = row
+            links[header] = self.heads.get(chain, BEGINNING)
+            self.heads[chain] = f"{row} {message_id}"
         if links:
             self._sent.append(row)
         return links
@@ -119,6 +119,12 @@ class Links:
         """The rows that were published since this was asked last, in their order."""
         sent, self._sent = self._sent, []
         return sent
+
+
+def parse_link(link: str) -> SentRow | None:
+    """The row that a link names; None for what is no link."""
+    row, _, message_id = link.partition(" ")
+    return SentRow(row=int(row), message_id=message_id) if row.isdecimal() else None
 
 
 def chain_name(partition: int, reader: str) -> str:
@@ -139,7 +145,7 @@ class Chains:
         for index, received in enumerate(batch):
             if (link := self._link(received)) is not None:
                 sender, row, previous = link
-                if previous not in (BEGINNING, heads.get(sender)):
+                if previous is not None and previous.row != heads.get(sender):
                     return Gap(index=index, sender=sender, row=row, previous=previous)
                 heads[sender] = row
         return None
@@ -151,11 +157,12 @@ class Chains:
         links = filter(None, map(self._link, batch))
         return {**self.heads, **{sender: row for sender, row, _ in links}}
 
-    def _link(self, received: Received) -> tuple[str, int, int] | None:
-        previous = received.headers.get(self._header)
-        if previous is None:
-            return None
+    def _link(self, received: Received) -> tuple[str, int, SentRow | None] | None:
+        link = received.headers.get(self._header)
         sender, _, row = received.row_id.rpartition("-")
-        if not (row.isdecimal() and previous.isdecimal()):
+        if link is None or not row.isdecimal():
             return None
-        return sender, int(row), int(previous)
+        if link == BEGINNING:
+            return sender, int(row), None
+        previous = parse_link(link)
+        return None if previous is None else (sender, int(row), previous)

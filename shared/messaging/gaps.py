@@ -56,7 +56,7 @@ class Lost:
 class _End:
     """Which row a sender says was its last, and which one we had had last when it said so."""
 
-    row: int
+    row: SentRow
     had: int | None
 
 
@@ -106,8 +106,8 @@ class Gaps:
         if self._ends:
             ends, self._ends = self._ends, {}
             for sender, end in ends.items():
-                if self._held.chains.heads.get(sender) == end.had != end.row:
-                    await self._get_again(sender, up_to=end.row, before=end.row + 1)
+                if self._held.chains.heads.get(sender) == end.had != end.row.row:
+                    await self._get_again(sender, up_to=end.row, before=end.row.row + 1)
             self._look_at = now + ENDS_EVERY
         else:
             with suppress(BrokerUnavailable, TimeoutError):  # a relay is away: another time
@@ -120,12 +120,15 @@ class Gaps:
         had = self._held.chains.heads.get(sender)
         page = await self._stream.sent_before(sender, self._recipient.reader, self._recipient.partition, None)
         for last in page.rows[:1]:
-            self._ends[sender] = _End(last.row, had)
+            self._ends[sender] = _End(last, had)
 
-    async def _get_again(self, sender: str, up_to: int, before: int) -> None:
+    async def _get_again(self, sender: str, up_to: SentRow, before: int) -> None:
         """Handles what a sender has sent up to a row and we have not had; `before` is the row that comes next."""
+        if _is_claimed(sender, up_to, await self._held.claims([up_to.message_id])):
+            await self._held.follow(sender, up_to.row, [])  # a relay repeats itself, or we read again
+            return
         last = self._held.chains.heads.get(sender)
-        lost = await find_lost(self._stream, sender, self._recipient, up_to, last, self._held.claims)
+        lost = await find_lost(self._stream, sender, self._recipient, up_to.row, last, self._held.claims)
         count = 0
         holes = _Holes(last, lost.complete)
         for start in range(0, len(lost.rows), self._at_once):
@@ -140,8 +143,8 @@ class Gaps:
             Missing(partition=self._recipient.partition, sender=sender, after_row=after, before_row=until)
             for after, until in holes.up_to(before)
         ]
-        await self._held.follow(sender, up_to, missing)
-        self._tell(sender, up_to, count, missing)
+        await self._held.follow(sender, up_to.row, missing)
+        self._tell(sender, up_to.row, count, missing)
 
     def _is_ours(self, received: Received) -> bool:
         """Whether we read such messages: a relay of another version may think so though we don't."""

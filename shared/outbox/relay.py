@@ -353,7 +353,7 @@ class Relay:
         return Publication(
             row_id=row_id_of(self._service, row.id),
             subject=subject_of(partition, row.subject),
-            headers={**headers, **self._links.next(row.id, partition, row.subject)},
+            headers={**headers, **self._links.next(row.id, headers.get("ce-id", ""), partition, row.subject)},
             data=row.data,
         )
 

@@ -9,7 +9,16 @@ import msgspec
 from shared.adapters.postgres.pgoutput import OutboxRow
 from shared.adapters.postgres.relay_database import RelayDatabase, open_database
 from shared.messaging.broker import BrokerUnavailable, Publication, subject_of
-from shared.messaging.chain import RowsRequest, SentBefore, SentRequest, SentRow, chain_name, row_id_of
+from shared.messaging.chain import (
+    BEGINNING,
+    RowsRequest,
+    SentBefore,
+    SentRequest,
+    SentRow,
+    chain_name,
+    parse_link,
+    row_id_of,
+)
 from shared.messaging.envelope import partition_of
 
 PAGE = 500
@@ -54,9 +63,9 @@ class SentFromOutbox:
         async with open_database(self._url) as database:
             if request.row is not None:
                 return await self._before(database, request, request.row)
-            head = (await database.chain_heads()).get(chain_name(request.partition, request.reader))
-            # Whether the reader has it, it mostly knows by the number alone.
-            return SentBefore() if head is None else SentBefore(rows=(SentRow(row=head, message_id=""),), more=True)
+            head = (await database.chain_heads()).get(chain_name(request.partition, request.reader), BEGINNING)
+            last = None if head == BEGINNING else parse_link(head)
+            return SentBefore() if last is None else SentBefore(rows=(last,), more=True)
 
     async def again(self, request: RowsRequest) -> list[Publication | None] | None:
         """See `shared.adapters.nats.sent.SentRows`."""

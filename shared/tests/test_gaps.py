@@ -12,7 +12,7 @@ from shared.adapters.memory import MemoryDatabase
 from shared.adapters.memory_broker import MemoryBroker
 from shared.messaging import gaps
 from shared.messaging.broker import Publication
-from shared.messaging.chain import Chains, Gap, Links, Missing, link_header
+from shared.messaging.chain import Chains, Gap, Links, Missing, SentRow, link_header
 from shared.messaging.envelope import Received
 from shared.tests.listening import HEARD, Replica, eventually, heard, heard_all, note, publish, texts
 from shared.tests.wallets import NOON
@@ -30,7 +30,7 @@ class Relay:
 
     def linked(self, number: int) -> Publication:
         message = heard(number)
-        return replace(message, headers={**message.headers, **self.links.next(number, 0, HEARD)})
+        return replace(message, headers={**message.headers, **self.links.next(number, f"m{number}", 0, HEARD)})
 
     async def publish(self, numbers: Iterable[int]) -> None:
         await publish(self._broker, *map(self.linked, numbers))
@@ -121,12 +121,29 @@ async def test_a_relay_that_repeats_what_was_had_leaves_no_gap(database: MemoryD
     await heard_all(replica, [1, 2, 3])
     before = sent_again()
     again = Relay(broker)
-    again.links = Links({HEARD: [READER]}, {"0/listener": 1})
+    again.links = Links({HEARD: [READER]}, {"0/listener": "1 m1"})
     for number in (2, 3):
         broker.store(again.linked(number), again=True)
     await again.publish([4])
     await heard_all(replica, [1, 2, 3, 4])
     assert sent_again() == before
+    await replica.stop()
+
+
+async def test_a_repeat_is_known_though_its_sender_no_longer_has_what_was_before_it(
+    database: MemoryDatabase, broker: MemoryBroker
+) -> None:
+    await Relay(broker).publish([1, 2, 3])
+    replica = listening(database, broker)
+    await heard_all(replica, [1, 2, 3])
+    again = Relay(broker)
+    again.links = Links({HEARD: [READER]}, {"0/listener": "1 m1"})
+    broker.forget("row-3")
+    broker.store(again.linked(2), again=True)
+    again.links = Links({HEARD: [READER]}, {"0/listener": "3 m3"})
+    await again.publish([4])
+    await heard_all(replica, [1, 2, 3, 4])
+    assert database.missing == []
     await replica.stop()
 
 
@@ -212,24 +229,29 @@ def message(row: str, previous: str | None) -> Received:
 
 def test_each_sender_has_a_chain_of_its_own() -> None:
     chains = Chains(READER, {"order": 5})
-    batch = [message("kitchen-3", "0"), message("order-6", "5"), message("kitchen-9", "3"), message("order-8", "7")]
-    assert chains.gap(batch) == Gap(index=3, sender="order", row=8, previous=7)
+    batch = [
+        message("kitchen-3", "0"),
+        message("order-6", "5 e"),
+        message("kitchen-9", "3 c"),
+        message("order-8", "7 g"),
+    ]
+    assert chains.gap(batch) == Gap(index=3, sender="order", row=8, previous=SentRow(row=7, message_id="g"))
     assert chains.gap(batch[:3]) is None
     assert chains.behind(batch[:3]) == {"order": 6, "kitchen": 9}
     assert chains.heads == {"order": 5}
 
 
-@pytest.mark.parametrize("previous", [None, "", "x", "-1", "7 8"])
+@pytest.mark.parametrize("previous", [None, "", "x", "-1 m", "7.5 m"])
 def test_what_is_no_link_is_none(previous: str | None) -> None:
     assert Chains(READER, {"order": 5}).gap([message("order-6", previous)]) is None
 
 
 def test_a_relay_links_by_reader_and_partition() -> None:
-    links = Links({"a": ["one"], "b": ["one", "two"]}, {"0/one": 4})
-    made = [links.next(row, partition, route) for row, partition, route in ((5, 0, "b"), (6, 1, "a"), (7, 0, "a"))]
+    links = Links({"a": ["one"], "b": ["one", "two"]}, {"0/one": "4 d"})
+    sent = ((5, "e", 0, "b"), (6, "f", 1, "a"), (7, "g", 0, "a"))
     one, two = link_header("one"), link_header("two")
-    assert made == [{one: "4", two: "0"}, {one: "0"}, {one: "5"}]
-    assert links.next(8, 0, "nobody's") == {}
-    assert links.heads == {"0/one": 7, "0/two": 5, "1/one": 6}
+    assert [links.next(*each) for each in sent] == [{one: "4 d", two: "0"}, {one: "0"}, {one: "5 e"}]
+    assert links.next(8, "h", 0, "nobody's") == {}
+    assert links.heads == {"0/one": "7 g", "0/two": "5 e", "1/one": "6 f"}
     assert links.take_sent() == [5, 6, 7]
     assert links.take_sent() == []

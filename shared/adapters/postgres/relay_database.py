@@ -134,14 +134,14 @@ class RelayDatabase:
                 to_json(links.heads),
             )
 
-    async def chain_heads(self, lsn: int | None = None) -> dict[str, int]:
-        """The last row of each chain of links, now or at a position of the log."""
+    async def chain_heads(self, lsn: int | None = None) -> dict[str, str]:
+        """The ends of the chains of links, now or at a position of the log."""
         heads = await self._value(
             "select heads::text from published_rows where $1::numeric is null or lsn <= '0/0'::pg_lsn + $1::numeric"
             " order by id desc limit 1",
             lsn,
         )
-        return {} if heads is None else from_json(dict[str, int], heads)
+        return {} if heads is None else from_json(dict[str, str], heads)
 
     async def was_published(self, row: int) -> bool:
         """Whether a row is among those recorded with a checkpoint."""

@@ -75,9 +75,9 @@ def upgrade_4(service: "ServiceInfo") -> None:
 def upgrade_6(service: "ServiceInfo") -> None:
     """The ends of the chains of what is sent to a service, and what is missing of it; what its relay has sent in which
     order. See `shared.messaging.chain`."""
-    op.execute("alter table subscriptions add column heads jsonb not null default '{}'")
+    op.execute("alter table subscriptions add column if not exists heads jsonb not null default '{}'")
     op.execute("""
-        create table missing_messages (
+        create table if not exists missing_messages (
             partition   integer     not null,
             sender      text        not null,
             after_row   bigint      not null,
@@ -89,7 +89,7 @@ def upgrade_6(service: "ServiceInfo") -> None:
     op.execute(f"grant select, insert on missing_messages to {service.service_role}")
     if service.publishes:
         op.execute("""
-            create table published_rows (
+            create table if not exists published_rows (
                 id       bigint    generated always as identity primary key,
                 lsn      pg_lsn    not null,
                 row_ids  bigint[]  not null,
@@ -98,7 +98,7 @@ def upgrade_6(service: "ServiceInfo") -> None:
                 heads    jsonb     not null
             )
         """)
-        op.execute("create index published_rows_highest on published_rows (highest)")
+        op.execute("create index if not exists published_rows_highest on published_rows (highest)")
         op.execute(f"grant select, insert, delete on published_rows to {service.relay_role}")
 
 
