@@ -99,7 +99,8 @@ class Links:
     """A relay's ends of its chains: it makes the links. `readers` names those that read a route."""
 
     def __init__(self, readers: Mapping[str, Sequence[str]], heads: Mapping[str, str]) -> None:
-        self._headers = {route: [(reader, link_header(reader)) for reader in names] for route, names in readers.items()}
+        self._readers = readers
+        self._chains: dict[tuple[int, str], list[tuple[str, str]]] = {}  # header and chain, by partition and route
         self.heads = dict(heads)
         """What the next message of each chain, by `chain_name`, will have as its link."""
         self._sent: list[int] = []
@@ -107,8 +108,12 @@ class Links:
     def next(self, row: int, message_id: str, partition: int, route: str) -> dict[str, str]:
         """The links of the row that is published next."""
         links = {}
-        for reader, header in self._headers.get(route, ()):
-            chain = chain_name(partition, reader)
+        chains = self._chains.get((partition, route))
+        if chains is None:
+            readers = self._readers.get(route, ())
+            chains = [(link_header(reader), chain_name(partition, reader)) for reader in readers]
+            self._chains[partition, route] = chains
+        for header, chain in chains:
             links[header] = self.heads.get(chain, BEGINNING)
             self.heads[chain] = f"{row} {message_id}"
         if links:
@@ -121,10 +126,16 @@ class Links:
         return sent
 
 
-def parse_link(link: str) -> SentRow | None:
-    """The row that a link names; None for what is no link."""
+def parse_link(link: str) -> tuple[int, str] | None:
+    """The row that a link names, and the id of its message; None for what is no link."""
     row, _, message_id = link.partition(" ")
-    return SentRow(row=int(row), message_id=message_id) if row.isdecimal() else None
+    return (int(row), message_id) if row.isdecimal() else None
+
+
+def sender_and_row(row_id: str) -> tuple[str, int]:
+    """The inverse of `row_id_of`, of a message that has a link: it's a relay that links."""
+    sender, _, row = row_id.rpartition("-")
+    return sender, int(row) if row.isdecimal() else 0
 
 
 def chain_name(partition: int, reader: str) -> str:
@@ -143,26 +154,23 @@ class Chains:
         """The first message that does not follow what came before."""
         heads = dict(self.heads)
         for index, received in enumerate(batch):
-            if (link := self._link(received)) is not None:
-                sender, row, previous = link
-                if previous is not None and previous.row != heads.get(sender):
-                    return Gap(index=index, sender=sender, row=row, previous=previous)
-                heads[sender] = row
+            link = received.headers.get(self._header)
+            if link is None:
+                continue
+            sender, row = sender_and_row(received.row_id)
+            if link != BEGINNING:
+                previous = parse_link(link)
+                if previous is None:
+                    continue
+                if previous[0] != heads.get(sender):
+                    named = SentRow(row=previous[0], message_id=previous[1])
+                    return Gap(index=index, sender=sender, row=row, previous=named)
+            heads[sender] = row
         return None
 
     def behind(self, batch: Sequence[Received]) -> dict[str, int]:
         """The ends when these have been handled. What comes straight from a sender says nothing of them."""
         if not batch[-1].position:
             return self.heads
-        links = filter(None, map(self._link, batch))
-        return {**self.heads, **{sender: row for sender, row, _ in links}}
-
-    def _link(self, received: Received) -> tuple[str, int, SentRow | None] | None:
-        link = received.headers.get(self._header)
-        sender, _, row = received.row_id.rpartition("-")
-        if link is None or not row.isdecimal():
-            return None
-        if link == BEGINNING:
-            return sender, int(row), None
-        previous = parse_link(link)
-        return None if previous is None else (sender, int(row), previous)
+        linked = (received.row_id for received in batch if self._header in received.headers)
+        return {**self.heads, **dict(map(sender_and_row, linked))}

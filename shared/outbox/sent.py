@@ -65,7 +65,9 @@ class SentFromOutbox:
                 return await self._before(database, request, request.row)
             head = (await database.chain_heads()).get(chain_name(request.partition, request.reader), BEGINNING)
             last = None if head == BEGINNING else parse_link(head)
-            return SentBefore() if last is None else SentBefore(rows=(last,), more=True)
+            if last is None:
+                return SentBefore()
+            return SentBefore(rows=(SentRow(row=last[0], message_id=last[1]),), more=True)
 
     async def again(self, request: RowsRequest) -> list[Publication | None] | None:
         """See `shared.adapters.nats.sent.SentRows`."""
