@@ -147,6 +147,46 @@ async def test_a_repeat_is_known_though_its_sender_no_longer_has_what_was_before
     await replica.stop()
 
 
+async def test_a_reader_without_the_ends_of_its_chains_goes_by_what_it_has_handled(
+    database: MemoryDatabase, broker: MemoryBroker
+) -> None:
+    """As after a replica of a version that kept none: it asks for no more than is missing."""
+    relay = Relay(broker)
+    await relay.publish([1, 2, 3])
+    replica = listening(database, broker)
+    await heard_all(replica, [1, 2, 3])
+    await replica.stop()
+    database.heads.clear()
+    await relay.publish([4, 5])
+    broker.damage(4)
+    before = sent_again()
+    replica = listening(database, broker)
+    await heard_all(replica, [1, 2, 3, 4, 5])
+    assert sent_again() - before == 1
+    await replica.stop()
+
+
+async def test_a_resend_of_what_was_had_does_not_hide_what_is_missing_before_it(
+    database: MemoryDatabase, broker: MemoryBroker
+) -> None:
+    """Its message is known, but not that row: what came between the two may be lost with it."""
+    relay = Relay(broker)
+    await relay.publish([1, 2])
+    replica = listening(database, broker)
+    await heard_all(replica, [1, 2])
+    await replica.stop()
+    await relay.publish([3])
+    broker.damage(3)
+    resent = heard(2, id_="m2", row="row-4")
+    links = relay.links.next(4, "m2", 0, HEARD)
+    await publish(broker, replace(resent, headers={**resent.headers, **links}))
+    broker.damage(4)
+    await relay.publish([5])
+    replica = listening(database, broker)
+    await heard_all(replica, [1, 2, 3, 5])
+    await replica.stop()
+
+
 async def test_messages_without_links_are_not_checked(database: MemoryDatabase, broker: MemoryBroker) -> None:
     """Those of a relay before there were links, and what others read."""
     await publish(broker, heard(1), heard(2))

@@ -47,7 +47,7 @@ async def answering_for(connection: NatsConnection, service: str, sent: SentRows
     """Answer what readers ask of a service's relay."""
 
     async def on_before(message: Msg) -> None:
-        request = _asked(message, SentRequest)
+        request = asked(message, SentRequest)
         if request is None:
             return
         try:
@@ -59,7 +59,7 @@ async def answering_for(connection: NatsConnection, service: str, sent: SentRows
                 await message.respond(to_json(answer).encode())
 
     async def on_again(message: Msg) -> None:
-        request = _asked(message, RowsRequest)
+        request = asked(message, RowsRequest)
         if request is None:
             return
         try:
@@ -139,7 +139,7 @@ async def _answer(answers: asyncio.Queue[Msg], sender: str, row: int) -> Receive
     )
 
 
-def _asked(message: Msg, type_: type[Request]) -> Request | None:
+def asked(message: Msg, type_: type[Request]) -> Request | None:
     """The request, if it is one, and of the reader that it says it is: what a relay sends, it sends in its own name."""
     try:
         request = from_json(type_, message.data)
