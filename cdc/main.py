@@ -26,9 +26,10 @@ from shared.adapters.nats.stream import StreamLimits
 from shared.core.tasks import Tasks
 from shared.outbox.relay import Relay, RelayOptions
 from shared.outbox.replay import Replays
+from shared.outbox.sent import SentFromOutbox
 from shared.runtime import collector
 from shared.runtime.event_loop import new_event_loop
-from shared.runtime.nats_users import readable_routes
+from shared.runtime.nats_users import readable_routes, readers_of_routes
 from shared.runtime.settings import RelaySettings, Settings, what_is_wrong
 from shared.runtime.topology import SERVICES
 from shared.telemetry.logs import configure_logging
@@ -69,15 +70,22 @@ def make_relays(urls: Mapping[str, str], broker: NatsBroker, settings: RelaySett
         outbox_retention=timedelta(seconds=settings.outbox_retention_seconds),
         stream_max_age=timedelta(seconds=settings.stream_max_age_seconds),
         wal_sender_timeout=settings.wal_sender_timeout_seconds,
+        readers=readers_of_routes(),
     )
     return {service: Relay(service, url, broker, options) for service, url in urls.items()}
 
 
-def make_replays(urls: Mapping[str, str], address: NatsAddress, relays: Mapping[str, Relay]) -> dict[str, Replays]:
-    """What answers readers that are built anew, by service."""
-    for service in urls:
+def make_replays(
+    urls: Mapping[str, str], address: NatsAddress, relays: Mapping[str, Relay], settings: RelaySettings
+) -> dict[str, Replays]:
+    """What answers readers that are built anew, or that miss something, by service."""
+    replays = {}
+    for service, url in urls.items():
         importlib.import_module(f"{service}.contracts")  # what an event's key is, and which ones are public
-    return {service: Replays(service, url, address, relays[service].status.publishes) for service, url in urls.items()}
+        active = relays[service].status.publishes
+        sent = SentFromOutbox(service, url, settings.partitions, readers_of_routes(), active)
+        replays[service] = Replays(service, url, address, active, sent)
+    return replays
 
 
 def make_app(relays: Mapping[str, Relay], keeper: Keeper | None) -> Starlette:
@@ -119,7 +127,7 @@ class Container(containers.DeclarativeContainer):
     keeper = providers.Singleton(make_keeper, keeps_stream, address, settings)
     broker = providers.Singleton(NatsBroker, address, settings.provided.partitions)
     relays = providers.Singleton(make_relays, urls, broker, settings)
-    replays = providers.Singleton(make_replays, urls, address, relays)
+    replays = providers.Singleton(make_replays, urls, address, relays, settings)
     app = providers.Singleton(make_app, relays, keeper)
 
 

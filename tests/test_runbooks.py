@@ -20,6 +20,7 @@ from psycopg2.extensions import parse_dsn
 
 from shared.adapters.nats.connection import connect
 from shared.core.ids import new_id
+from shared.runtime.chaos import rot
 from shared.runtime.embedded.installation import binaries
 from shared.runtime.supervisor import read_state
 from shared.runtime.system import ROOT, SystemSettings, on_free_ports, remove_data
@@ -29,7 +30,7 @@ from tests.api import Api, until
 
 RUNBOOKS = ROOT / "docs" / "runbooks"
 _BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
-PAGES = ("parked-messages", "stuck-saga", "slot-lost", "broker-lost", "database-restored")
+PAGES = ("parked-messages", "stuck-saga", "slot-lost", "broker-lost", "messages-missing", "database-restored")
 # What a service waits for before it gives up is shortened; what must not happen by itself is not.
 SETTINGS = {
     "FTGO_GRACE_SECONDS": "1",
@@ -321,6 +322,46 @@ async def test_a_lost_broker(ftgo: Ftgo) -> None:
             (good,) = runbook.blocks("It is good again when")
             ftgo.shell(good)
             assert ftgo.metric("order", "broker_lost_tail_total") == 1
+
+
+@pytest.mark.time_limit(300)
+async def test_messages_that_are_missing(ftgo: Ftgo) -> None:
+    """The order history has not read two orders. Of both the stream loses the first message, of one the outbox too."""
+    async with ftgo.api() as api:
+        consumer, restaurant = await town(api)
+        url = f"{ftgo.system.postgres.admin_url.rpartition('/')[0]}/order_history"
+        with closing(psycopg2.connect(url)) as busy:
+            busy.cursor().execute("lock table orders in access exclusive mode")
+            orders = [(await api.approved_order(consumer, restaurant))[0] for _ in range(2)]
+            await becomes(lambda: is_published(ftgo))
+            created = "from outbox where subject = 'event.order.OrderCreated' and key = %s"
+            ftgo.sql("ordering", f"delete {created}", orders[0])
+            ftgo.down()
+        [block] = rot.blocks(ftgo.system.nats.folder / "store")
+        for message in rot.positions_of(block, "ftgo.0.event.order.OrderCreated")[-2:]:
+            rot.flip_bit(block, message)
+        ftgo.up()
+        await api.becomes("order_history", f"/api/orders/{orders[1]}", lambda it: it["status"] == "Approved")
+        await becomes(lambda: ftgo.metric("order_history", "missing_messages") == 1)
+        assert ftgo.metric("order_history", "messages_sent_again_total") == 1
+        with page("messages-missing") as runbook:
+            log, verify = runbook.blocks("Look")
+            assert "the stream lacked messages" in (said := ftgo.shell(log))
+            assert "neither the stream nor their sender has them" in said
+            assert "order_history has not had what order has sent between these rows" in ftgo.shell(verify)
+            rebuild, forget = runbook.blocks("What to do")
+            ftgo.shell(rebuild)
+            assert ftgo.metric("order_history", "missing_messages") == 0
+            ftgo.sql("kitchen", "insert into missing_messages values (0, 'order', 1, 3)")
+            ftgo.shell(forget, database="kitchen", sender="order")
+            (good,) = runbook.blocks("It is good again when")
+            ftgo.shell(good)
+
+
+def is_published(ftgo: Ftgo) -> bool:
+    """Whether no slot would send again what is in the order service's outbox."""
+    (newest,) = ftgo.sql("ordering", "select max(id) from outbox")[0]
+    return bool(ftgo.sql("ordering", "select max(row_id) >= %s from relay_checkpoints", newest)[0][0])
 
 
 @pytest.mark.time_limit(240)

@@ -281,9 +281,13 @@ class _GatedConnection:
         self._connection = connection
         self.bounds = connection.bounds
         self.message_at = connection.message_at
+        self.sent_before = connection.sent_before
+        self.sent_again = connection.sent_again
 
-    def read(self, partition: int, *, after: int, filters: Sequence[str]) -> AbstractAsyncContextManager[Feed]:
-        return self._connection.read(partition, after=after, filters=filters)
+    def read(
+        self, partition: int, *, after: int, filters: Sequence[str], to_end: bool = False
+    ) -> AbstractAsyncContextManager[Feed]:
+        return self._connection.read(partition, after=after, filters=filters, to_end=to_end)
 
     async def publish(self, messages: Sequence[Publication]) -> list[int | None]:
         if messages:

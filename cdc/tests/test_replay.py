@@ -24,6 +24,7 @@ from shared.messaging.broker import Publication
 from shared.messaging.envelope import Envelope, Received
 from shared.messaging.replay import END_HEADER, ReplayAnswer, ReplayRequest
 from shared.outbox.replay import Replays, Unpublishable, replay
+from shared.outbox.sent import SentFromOutbox
 from shared.runtime.provision import Database
 from shared.serialization import Undecodable, to_json
 from shared.testing.infra import NatsServer
@@ -110,7 +111,8 @@ class Answering:
     def __init__(self, database: Database, nats: NatsServer) -> None:
         self.active = True
         self._address = NatsAddress(nats.url)
-        self._replays = Replays("order", database.relay_url, self._address, lambda: self.active)
+        sent = SentFromOutbox("order", database.relay_url, 1, {}, lambda: self.active)
+        self._replays = Replays("order", database.relay_url, self._address, lambda: self.active, sent)
         self.reader: NatsConnection
 
     @asynccontextmanager

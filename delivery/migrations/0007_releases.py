@@ -4,7 +4,7 @@ from shared.adapters.postgres import schema
 from shared.runtime.topology import BY_NAME
 
 revision = "0007"
-down_revision = "0005"
+down_revision = "0006"
 
 
 def upgrade() -> None:

@@ -12,7 +12,7 @@ from shared.core.ids import derived_id
 from shared.runtime.topology import BY_NAME
 
 revision = "0007"
-down_revision = "0005"
+down_revision = "0006"
 
 _SAGA = "order.CreateOrderSaga"
 _FIRST_STEP = 1

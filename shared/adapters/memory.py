@@ -18,6 +18,7 @@ from shared.core.errors import Conflict, LeaseLost, TooMuchAtOnce
 from shared.eventsourcing.aggregate import Entity
 from shared.eventsourcing.store import MAX_READ_TOGETHER, History, Snapshot, StoredEvent
 from shared.messaging.broker import Mark, Publication, subject_of
+from shared.messaging.chain import Missing
 from shared.messaging.envelope import Envelope, partition_of
 from shared.messaging.inbox import Claim, KeptReply
 from shared.messaging.repairs import Action, Repair
@@ -54,6 +55,8 @@ class MemoryDatabase:
         self.repairs: list[Repair] = []
         self.positions: dict[int, Mark] = {}
         self.checkpoints: dict[int, list[Mark]] = {}
+        self.heads: dict[int, Mapping[str, int]] = {}
+        self.missing: list[Missing] = []
         self.holders: dict[int, tuple[int, datetime]] = {}
         self.let_go: dict[int, datetime] = {}
         self.alive: set[int] = set()
@@ -72,6 +75,8 @@ class MemoryDatabase:
             self.repairs,
             self.positions,
             self.checkpoints,
+            self.heads,
+            self.missing,
             self.holders,
             self.let_go,
             self.alive,
@@ -345,12 +350,19 @@ class _Positions:
     async def get(self, partition: int) -> Mark | None:
         return self._database.positions.get(partition)
 
-    async def advance(self, partition: int, holder: int, mark: Mark | None, lease: timedelta) -> None:
+    async def heads(self, partition: int) -> Mapping[str, int]:
+        return self._database.heads.get(partition, {})
+
+    async def advance(
+        self, partition: int, holder: int, mark: Mark | None, lease: timedelta, heads: Mapping[str, int] | None = None
+    ) -> None:
         if self._database.holders.get(partition, (None,))[0] != holder:
             raise LeaseLost(f"partition {partition} is held by another")
         _put(self._database.holders, partition, (holder, self._database.clock() + lease), self._undo)
         if mark is not None:
             _put(self._database.positions, partition, mark, self._undo)
+        if heads is not None:
+            _put(self._database.heads, partition, heads, self._undo)
 
     async def add_checkpoint(self, partition: int, mark: Mark) -> None:
         earlier = self._database.checkpoints.get(partition, ())
@@ -359,6 +371,14 @@ class _Positions:
 
     async def checkpoints(self, partition: int) -> Sequence[Mark]:
         return sorted(self._database.checkpoints.get(partition, []), key=lambda mark: mark.position, reverse=True)
+
+    async def note_missing(self, missing: Sequence[Missing]) -> None:
+        for each in missing:
+            if each not in self._database.missing:
+                _append(self._database.missing, each, self._undo)
+
+    async def missing(self) -> Sequence[Missing]:
+        return list(self._database.missing)
 
 
 class _SagaTimers:

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from shared.messaging.broker import Bounds, BrokerUnavailable, Mark, Publication, subject_of
+from shared.messaging.chain import BEGINNING, SentBefore, SentRow, link_header, row_id_of
 from shared.messaging.envelope import ROW_ID_HEADER, Received
 
 
@@ -16,6 +18,10 @@ class MemoryBroker:
         self._clock = clock
         self._stored: list[tuple[str, Received]] = []  # the one at position p is at index p - 1
         self._positions: dict[str, int] = {}  # by row id
+        self._damaged: set[int] = set()
+        self._first = 1
+        self.relays_answer = True
+        self._outbox: list[tuple[str, Received]] = []
         self._connections: set[MemoryBrokerConnection] = set()
         self._changed = asyncio.Event()
 
@@ -40,11 +46,25 @@ class MemoryBroker:
         """Forget all messages behind a position, as a broker does that crashed before it wrote them to disk."""
         self.disconnect()
         del self._stored[after:]
+        self._damaged = {position for position in self._damaged if position <= after}
         self._positions = {row_id: position for row_id, position in self._positions.items() if position <= after}
+
+    def damage(self, position: int) -> None:
+        """Pass over a message from now on, as a broker does whose disk has changed it: nobody is told."""
+        self._damaged.add(position)
+
+    def lose_first(self, count: int) -> None:
+        """Begin behind so many messages, as a broker does whose first file is gone, or when they are too old."""
+        self._first = count + 1
+
+    def forget(self, row_id: str) -> None:
+        """As if the sender no longer kept it, nor what was sent before it."""
+        first = next(index for index, (_, message) in enumerate(self._outbox) if message.row_id == row_id)
+        del self._outbox[: first + 1]
 
     def bounds(self) -> Bounds:
         """See `broker.LogReader`."""
-        return Bounds(1, len(self._stored))
+        return Bounds(self._first, len(self._stored))
 
     def message_at(self, position: int) -> Mark | None:
         """See `broker.LogReader`."""
@@ -68,15 +88,47 @@ class MemoryBroker:
             data=publication.data,
         )
         self._stored.append((publication.subject, message))
+        self._outbox.append((publication.subject, message))
         self._positions.setdefault(publication.row_id, position)
         self._notify()
         return position
 
     def stored_at(self, position: int) -> tuple[str, Received] | None:
         """Subject and message at a position."""
-        if not 1 <= position <= len(self._stored):
+        if not self._first <= position <= len(self._stored) or position in self._damaged:
             return None
         return self._stored[position - 1]
+
+    def last_position(self) -> int:
+        """Of the last message, damaged or not."""
+        return len(self._stored)
+
+    def sent_before(self, sender: str, reader: str, partition: int, row: int | None) -> SentBefore:
+        """See `broker.LogReader`. A message was for whom it has a link for, and is kept until it is forgotten."""
+        sent: list[Received] = []
+        for subject, message in self._outbox:
+            of_sender = message.row_id.startswith(f"{sender}-") and link_header(reader) in message.headers
+            if of_sender and subject.startswith(subject_of(partition, "")):
+                sent.append(message)
+        ids = [message.row_id for message in sent]
+        if row is not None:
+            if row_id_of(sender, row) not in ids:
+                return SentBefore(rows=(SentRow(row=row, message_id=""),), kept=False)
+            last = len(ids) - 1 - ids[::-1].index(row_id_of(sender, row))
+            sent = sent[: last + 1]
+        rows = [
+            SentRow(row=int(message.row_id.removeprefix(f"{sender}-")), message_id=message.headers["ce-id"])
+            for message in reversed(sent)
+        ]
+        if row is None:
+            return SentBefore(rows=tuple(rows[:1]), more=True)
+        begins = not sent or sent[0].headers[link_header(reader)] == BEGINNING
+        return SentBefore(rows=tuple(rows), kept=begins)
+
+    def sent_again(self, sender: str, rows: Sequence[int]) -> list[Received | None]:
+        """See `broker.LogReader`."""
+        kept = {message.row_id: replace(message, position=0, subject=None) for _, message in self._outbox}
+        return [kept.get(row_id_of(sender, row)) for row in rows]
 
     def subjects_behind(self, position: int) -> list[str]:
         """The subjects of all messages behind a position."""
@@ -109,15 +161,33 @@ class MemoryBrokerConnection:
         return self._broker.message_at(position)
 
     @asynccontextmanager
-    async def read(self, partition: int, *, after: int, filters: Sequence[str]) -> AsyncIterator["MemoryFeed"]:
+    async def read(
+        self, partition: int, *, after: int, filters: Sequence[str], to_end: bool = False
+    ) -> AsyncIterator["MemoryFeed"]:
         """See `broker.LogReader`."""
         self.check()
-        yield MemoryFeed(self._broker, self, after, frozenset(subject_of(partition, route) for route in filters))
+        subjects = frozenset(subject_of(partition, route) for route in filters)
+        yield MemoryFeed(self._broker, self, after, subjects, self._broker.last_position() if to_end else None)
+
+    async def sent_before(self, sender: str, reader: str, partition: int, row: int | None) -> SentBefore:
+        """See `broker.LogReader`."""
+        self._ask(sender)
+        return self._broker.sent_before(sender, reader, partition, row)
+
+    async def sent_again(self, sender: str, reader: str, rows: Sequence[int]) -> list[Received | None]:
+        """See `broker.LogReader`."""
+        self._ask(sender)
+        return self._broker.sent_again(sender, rows)
 
     async def publish(self, messages: Sequence[Publication]) -> list[int | None]:
         """See `broker.Publisher`."""
         self.check()
         return [self._broker.store(message) for message in messages]
+
+    def _ask(self, sender: str) -> None:
+        self.check()
+        if not self._broker.relays_answer:
+            raise BrokerUnavailable(f"the relay of the service {sender} does not say what it has sent")
 
     def check(self) -> None:
         """Raises BrokerUnavailable when the connection has ended."""
@@ -129,9 +199,15 @@ class MemoryFeed:
     """See `broker.Feed`."""
 
     def __init__(
-        self, broker: MemoryBroker, connection: MemoryBrokerConnection, after: int, subjects: frozenset[str]
+        self,
+        broker: MemoryBroker,
+        connection: MemoryBrokerConnection,
+        after: int,
+        subjects: frozenset[str],
+        end: int | None,
     ) -> None:
         self._broker = broker
+        self._end = end
         self._connection = connection
         self._position = after
         self._subjects = subjects
@@ -142,7 +218,7 @@ class MemoryFeed:
         until = asyncio.get_running_loop().time() + wait
         while True:
             self._connection.check()
-            if taken := self._queued(limit):
+            if (taken := self._queued(limit)) or self._end is not None:
                 return taken
             try:
                 async with asyncio.timeout_at(until):
@@ -153,9 +229,10 @@ class MemoryFeed:
 
     def _queued(self, limit: int) -> list[Received]:
         taken: list[Received] = []
-        while len(taken) < limit and (stored := self._broker.stored_at(self._position + 1)):
-            subject, message = stored
-            self._position = message.position
-            if subject in self._subjects:
-                taken.append(message)
+        end = self._broker.last_position() if self._end is None else self._end
+        while len(taken) < limit and self._position < end:
+            self._position += 1
+            stored = self._broker.stored_at(self._position)
+            if stored is not None and stored[0] in self._subjects:
+                taken.append(stored[1])
         return taken

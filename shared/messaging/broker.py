@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from shared.core.errors import TechnicalFault
+from shared.messaging.chain import SentBefore
 from shared.messaging.envelope import Received
 
 
@@ -57,7 +58,7 @@ class Feed(Protocol):
 
     @property
     def pending(self) -> int:
-        """How many of them the stream had when the feed was opened."""
+        """How many of them the stream had when the feed was opened, damaged ones that will never come included."""
         ...
 
     async def take(self, limit: int, wait: float) -> list[Received]:
@@ -79,8 +80,24 @@ class LogReader(Protocol):
         """The message stored at exactly that position; None if there is none."""
         ...
 
-    def read(self, partition: int, *, after: int, filters: Sequence[str]) -> AbstractAsyncContextManager[Feed]:
-        """The messages of a partition behind `after` whose route is one of `filters` (`event.order.OrderCreated`)."""
+    def read(
+        self, partition: int, *, after: int, filters: Sequence[str], to_end: bool = False
+    ) -> AbstractAsyncContextManager[Feed]:
+        """The messages of a partition behind `after` whose route is one of `filters` (`event.order.OrderCreated`).
+
+        With `to_end` the feed ends with what was there when it was opened: nothing more comes when `take` returns `[]`.
+        """
+        ...
+
+    async def sent_before(self, sender: str, reader: str, partition: int, row: int | None) -> SentBefore:
+        """What a sender's relay has published for a reader up to a row of its outbox, that row included.
+
+        Without a row: only which row was the last.
+        """
+        ...
+
+    async def sent_again(self, sender: str, reader: str, rows: Sequence[int]) -> list[Received | None]:
+        """Messages straight from a sender's outbox, in this order; None for those that it no longer keeps."""
         ...
 
 

@@ -7,7 +7,7 @@ Applications, page 302).
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
@@ -19,8 +19,10 @@ from shared.core.context import Cause
 from shared.core.errors import Conflict, TookTooLong
 from shared.core.ids import new_id
 from shared.messaging.broker import Mark
+from shared.messaging.chain import Chains, Missing
 from shared.messaging.dispatcher import Dispatcher, is_own_failure
 from shared.messaging.envelope import Received
+from shared.messaging.inbox import Claim
 from shared.messaging.set_aside import SetAside
 from shared.unit_of_work import UnitOfWork, Units
 
@@ -82,6 +84,7 @@ class HeldPartition(Generic[U]):
         steady: Clock,
         most_parked: int = 10_000,
         overtime: Overtime | None = None,
+        chains: Chains | None = None,
     ) -> None:
         """`clock` dates what is stored; by `steady` goes what is only waited for here."""
         self._lease = lease
@@ -92,6 +95,7 @@ class HeldPartition(Generic[U]):
         self._renewed_at = self._looked_at = steady()
         self._most_parked = most_parked
         self._overtime = overtime or Overtime()
+        self.chains = chains or Chains("", {})
         self._checkpoint_at: datetime | None = None
         self.crowded = False
         """So many messages wait for an operator that no more should be read: the stream has room for them."""
@@ -146,6 +150,24 @@ class HeldPartition(Generic[U]):
         async with self._units.begin() as uow:
             await self._fence(uow, mark)
 
+    async def claims(self, message_ids: Sequence[str]) -> Mapping[str, Claim]:
+        """Those of the messages that have been handled."""
+        async with self._units.begin() as uow:
+            return await uow.transaction.inbox.find(message_ids)
+
+    async def handle_again(self, batch: Sequence[Received]) -> None:
+        """Handles what came straight from a sender, some of which may have been handled before. The position stays."""
+        self._smooth = False
+        await self.handle(batch)
+
+    async def follow(self, sender: str, row: int, missing: Sequence[Missing]) -> None:
+        """What the sender has sent up to a row has been handled, but for what can't be got again."""
+        heads = {**self.chains.heads, sender: row}
+        async with self._units.begin() as uow:
+            await uow.transaction.positions.note_missing(missing)
+            await self._fence(uow, None, heads)
+        self.chains.heads = heads
+
     async def look_for_due(self) -> None:
         """Finds out what is due next. Others make something due too: an API that starts sagas, an operator."""
         now = self._clock()
@@ -160,17 +182,21 @@ class HeldPartition(Generic[U]):
         self.next_due = min((self._looked_at + (at - now) for at in due if at is not None), default=None)
 
     async def _together(self, batch: Sequence[Received]) -> None:
+        heads = self.chains.behind(batch)
         async with self._units.begin(recalling=True) as uow:
             await self._dispatcher.handle(uow, batch, self._lease.partition, smooth=self._smooth)
-            await self._fence(uow, _mark_of(batch[-1]))
+            await self._fence(uow, _mark_of(batch[-1]), heads)
+        self.chains.heads = heads
         self._expect(uow)
 
     async def _alone(self, received: Received) -> None:
         error = await self._failure_of(received.row_id, lambda: self._together([received]))
         if error is not None:
+            heads = self.chains.behind([received])
             async with self._units.begin() as uow:
                 await self._dispatcher.settle_failure(uow, received, error, self._lease.partition)
-                await self._fence(uow, _mark_of(received))
+                await self._fence(uow, _mark_of(received), heads)
+            self.chains.heads = heads
             self._expect(uow)
 
     async def _retry(self, waiting: SetAside) -> None:
@@ -225,10 +251,11 @@ class HeldPartition(Generic[U]):
                 await asyncio.sleep(random.uniform(0, 0.002 * 2**tried))  # noqa: S311 - spreads contenders
         return await work()
 
-    async def _fence(self, uow: U, mark: Mark | None) -> None:
+    async def _fence(self, uow: U, mark: Mark | None, heads: Mapping[str, int] | None = None) -> None:
         now = self._steady()
         positions = uow.transaction.positions
-        await positions.advance(self._lease.partition, self._lease.holder, mark, self._lease.duration)
+        changed = None if heads == self.chains.heads else heads
+        await positions.advance(self._lease.partition, self._lease.holder, mark, self._lease.duration, changed)
         if mark and (self._checkpoint_at is None or now - self._checkpoint_at >= _CHECKPOINT_EVERY):
             await positions.add_checkpoint(self._lease.partition, mark)
             self._checkpoint_at = now
@@ -253,5 +280,6 @@ class HeldPartition(Generic[U]):
         self._smooth = self._smooth and not uow.sets_aside()
 
 
-def _mark_of(received: Received) -> Mark:
-    return Mark(received.position, received.row_id, received.received_at)
+def _mark_of(received: Received) -> Mark | None:
+    """Where the position is when it has been handled; None for what has no place in the stream."""
+    return Mark(received.position, received.row_id, received.received_at) if received.position else None

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from shared.messaging.broker import Mark
+from shared.messaging.chain import Missing
 
 
 class Positions(Protocol):
@@ -28,11 +29,25 @@ class Positions(Protocol):
     async def get(self, partition: int) -> Mark | None:
         """The last message handled; None before the first."""
 
-    async def advance(self, partition: int, holder: int, mark: Mark | None, lease: timedelta) -> None:
-        """Moves to `mark`, or stays (None), and renews the lease; raises LeaseLost when another holds it."""
+    async def heads(self, partition: int) -> Mapping[str, int]:
+        """The row that came last from each sender, by the chains of links; see `chain.Chains`."""
+
+    async def advance(
+        self, partition: int, holder: int, mark: Mark | None, lease: timedelta, heads: Mapping[str, int] | None = None
+    ) -> None:
+        """Moves to `mark`, or stays (None), and renews the lease; raises LeaseLost when another holds it.
+
+        `heads` are the ends of the chains there, where they have changed.
+        """
 
     async def add_checkpoint(self, partition: int, mark: Mark) -> None:
         """Remembers a position to go back to."""
 
     async def checkpoints(self, partition: int) -> Sequence[Mark]:
         """The positions remembered, the furthest first: each that the stream still confirms is one to go back to."""
+
+    async def note_missing(self, missing: Sequence[Missing]) -> None:
+        """Writes down what can't be got again, once, for a person to see."""
+
+    async def missing(self) -> Sequence[Missing]:
+        """What was written down so, of all partitions."""

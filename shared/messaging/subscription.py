@@ -12,8 +12,10 @@ from shared.core.backoff import Backoff
 from shared.core.clock import Clock
 from shared.core.errors import TechnicalFault
 from shared.messaging.broker import Broker, Feed, LogReader, Mark
+from shared.messaging.chain import Chains
 from shared.messaging.dispatcher import Dispatcher
 from shared.messaging.envelope import Received
+from shared.messaging.gaps import Gaps, Recipient
 from shared.messaging.partition import HeldPartition, Lease, Overtime
 from shared.messaging.positions import Positions
 from shared.messaging.shares import held_by, new_holder, new_replica, share_of
@@ -63,10 +65,13 @@ class Subscription(Generic[U]):
         idle: timedelta = IDLE,
         partitions: int = 1,
         replica: int | None = None,
+        reader: str = "",
+        senders: Sequence[str] = (),
     ) -> None:
         """Of as many partitions as there are; `replica` is the number that all subscriptions of a process have.
 
         `clock` dates what is stored; by `steady` goes what is only waited for here.
+        `reader` is what relays call this service in their links, and `senders` are those that send to it.
         """
         self._partition = partition
         self._routes = routes
@@ -83,6 +88,7 @@ class Subscription(Generic[U]):
         self._backoff = Backoff(longest=lease.total_seconds())
         self._partitions = partitions
         self._replica = new_replica() if replica is None else replica
+        self._recipient = Recipient(reader, partition, frozenset(routes), tuple(senders))
         self._gives_back = False
         self._overtime = Overtime()
         self._stop = asyncio.Event()
@@ -121,8 +127,9 @@ class Subscription(Generic[U]):
             await self._take(units, lease)
             if self._stop.is_set():
                 return
+            chains = await self._chains(units)
             held = HeldPartition(
-                lease, units, self._dispatcher, self._clock, self._steady, self._most_parked, self._overtime
+                lease, units, self._dispatcher, self._clock, self._steady, self._most_parked, self._overtime, chains
             )
             try:
                 while not (self._stop.is_set() or self._gives_back):
@@ -131,6 +138,10 @@ class Subscription(Generic[U]):
                 if self._stop.is_set() or self._gives_back:
                     async with units.begin() as uow:
                         await uow.transaction.positions.release(self._partition, holder)
+
+    async def _chains(self, units: Units[U]) -> Chains:
+        async with units.begin() as uow:
+            return Chains(self._recipient.reader, await uow.transaction.positions.heads(self._partition))
 
     async def _take(self, units: Units[U], lease: Lease) -> None:
         while not self._stop.is_set():
@@ -171,6 +182,7 @@ class Subscription(Generic[U]):
                 log.info("subscription reads", partition=self._partition, position=position)
             self.unavailable = None
             idle_since = compared_at = self._steady()
+            gaps = Gaps(self._recipient, connection, held, self._steady, self._batch_size)
             while not (self._stop.is_set() or self._gives_back) and self._steady() - idle_since < self._idle:
                 if held.crowded:
                     await self._wait_for_room(held)
@@ -178,7 +190,13 @@ class Subscription(Generic[U]):
                 elif batch := await self._take_from(feed, held):
                     idle_since = self._steady()
                     metrics.BATCH_SIZE.observe(len(batch))
+                    while gap := held.chains.gap(batch):
+                        await self._handle(batch[: gap.index], held)
+                        await gaps.fill(gap)
+                        batch = batch[gap.index :]
                     await self._handle(batch, held)
+                elif not self._stop.is_set():
+                    await gaps.look_for_more()
                 await held.work_due()
                 if self._steady() - compared_at >= self._lease / 3:
                     await self._compare_shares(units)
@@ -246,6 +264,10 @@ class Subscription(Generic[U]):
         if await connection.message_at(mark.position) == mark:
             return mark.position
         bounds = await connection.bounds()  # asked for afterwards: the message may have expired just before
+        if mark.position < bounds.first - 1 and held.chains.heads:
+            # Their links tell what is missing, and their senders may still have it.
+            log.error("the stream has lost its first messages", position=mark.position, first=bounds.first)
+            return mark.position
         if mark.position < bounds.first - 1:
             metrics.EXPIRED.inc()
             raise MessagesExpired(f"position {mark.position} is older than the stream's first message {bounds.first}")

@@ -20,9 +20,9 @@ Each of these publishes some rows twice; receivers drop what they have had by th
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
@@ -43,6 +43,7 @@ from shared.core.backoff import Backoff
 from shared.core.errors import TechnicalFault
 from shared.core.tasks import beside
 from shared.messaging.broker import Broker, BrokerConnection, BrokerUnavailable, LogReader, Publication, subject_of
+from shared.messaging.chain import Links, row_id_of
 from shared.messaging.envelope import partition_of
 from shared.outbox import LONGEST_TRANSACTION
 from shared.outbox.relay_status import RelayStatus
@@ -62,12 +63,13 @@ _decode_headers = msgspec.json.Decoder(dict[str, str]).decode
 
 @dataclass(frozen=True, kw_only=True)
 class RelayOptions:
-    """What `RelaySettings` documents; `wal_sender_timeout` in seconds."""
+    """What `RelaySettings` documents; `wal_sender_timeout` in seconds. `readers` names those that read a route."""
 
     partitions: int
     outbox_retention: timedelta
     stream_max_age: timedelta
     wal_sender_timeout: float
+    readers: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -161,6 +163,7 @@ class Relay:
         self._clock = clock
         self._pulse = Pulse(clock, options.wal_sender_timeout / 2)
         self._stopping = asyncio.Event()
+        self._links: Links
 
     async def run(self) -> None:
         """Relay until `stop` is called; what passes by waiting is waited for. Raises PartitionsDiffer."""
@@ -223,7 +226,7 @@ class Relay:
                 checkpoint, checkpoint_at = progress.reached, now + CHECKPOINT_SECONDS
                 if checkpoint.lsn >= progress.seen.lsn:
                     progress.seen = await database.horizon()
-                await database.record(checkpoint)
+                await database.record(checkpoint, links=self._links)
                 log.confirm(checkpoint.lsn)
             if stopping:
                 return
@@ -254,6 +257,7 @@ class Relay:
         newest = checkpoints[0]
         expired = await database.surely_past(self._options.stream_max_age)
         base, lost = await self._newest_in_stream(checkpoints, broker, expired)
+        await self._link_behind(database, base)
         if not lost:
             return newest
         self.status.tail_lost(base.at if base else None)
@@ -261,7 +265,7 @@ class Relay:
         await database.record(replace(newest, stream_seq=NEVER_STORED))
         done = await self._publish_table(database, broker, base)
         restored = replace(newest, row_id=done.row_id, stream_seq=done.stream_seq)
-        await database.record(restored, instead_of=[checkpoint.row_id for checkpoint in lost])
+        await database.record(restored, [checkpoint.row_id for checkpoint in lost], self._links)
         return restored
 
     async def _has_slot(self, database: RelayDatabase) -> bool:
@@ -285,11 +289,12 @@ class Relay:
             checkpoints = await database.checkpoints()
             async with self._broker.connect() as broker:
                 base, lost = await self._newest_in_stream(checkpoints, broker, expired)
+                await self._link_behind(database, base)
                 done = await self._publish_table(database, broker, base, snapshot)
             # Those of a server that this database was moved from may lie ahead in a log that is not ours.
             void = [each.row_id for each in checkpoints if each in lost or each.lsn > snapshot.lsn]
             made = Checkpoint(done.row_id, snapshot.lsn, done.stream_seq, begun_at, horizon.xid)
-            await database.record(made, instead_of=void)
+            await database.record(made, void, self._links)
             await database.keep_slot(temporary, self._slot)
         self.status.slot_made(done.rows, first=not checkpoints)
 
@@ -306,12 +311,16 @@ class Relay:
             if checkpoint.stream_seq == 0:
                 return checkpoint, lost
             mark = await stream.message_at(checkpoint.stream_seq)
-            if mark is not None and mark.row_id == self._message_id(checkpoint.row_id):
+            if mark is not None and mark.row_id == row_id_of(self._service, checkpoint.row_id):
                 return checkpoint, lost
             if mark is None and checkpoint.at < expired and 0 < checkpoint.stream_seq < bounds.first:
                 return checkpoint, lost
             lost.append(checkpoint)
         return None, lost
+
+    async def _link_behind(self, database: RelayDatabase, base: Checkpoint | None) -> None:
+        """Go on with the chains as they were at a checkpoint: what is published next comes behind it in the stream."""
+        self._links = Links(self._options.readers, await database.chain_heads(base.lsn) if base else {})
 
     async def _publish_table(
         self,
@@ -352,15 +361,13 @@ class Relay:
             headers = _decode_headers(row.headers)
         except msgspec.DecodeError:
             return None
+        partition = partition_of(row.key, self._options.partitions)
         return Publication(
-            row_id=self._message_id(row.id),
-            subject=subject_of(partition_of(row.key, self._options.partitions), row.subject),
-            headers=headers,
+            row_id=row_id_of(self._service, row.id),
+            subject=subject_of(partition, row.subject),
+            headers={**headers, **self._links.next(row.id, headers.get("ce-id", ""), partition, row.subject)},
             data=row.data,
         )
-
-    def _message_id(self, row_id: int) -> str:
-        return f"{self._service}-{row_id}"
 
     async def _clean_up(self, database: RelayDatabase, checkpoint: Checkpoint) -> bool:
         """Delete what has been kept for long enough; returns whether there is more."""
@@ -368,6 +375,7 @@ class Relay:
         if deleted == PURGE_ROWS:
             return True
         await database.thin_checkpoints(self._options.stream_max_age)
+        await database.forget_published()
         return False
 
 

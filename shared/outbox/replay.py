@@ -1,4 +1,5 @@
-"""The relay's other task: it sends what its service has stored to a reader that is built anew.
+"""The relay's other task: it sends what its service has stored to a reader that is built anew, and what the stream has
+lost to a reader that misses it.
 
 On connections of its own, beside the relay, which goes on as if there were none. One replay for each reader: a reader
 that asks anew has given up what it asked for before.
@@ -14,6 +15,7 @@ import structlog
 from shared.adapters.nats.connection import NatsAddress, connect
 from shared.adapters.nats.publisher import open_publisher
 from shared.adapters.nats.replay import answering
+from shared.adapters.nats.sent import SentRows, answering_for
 from shared.adapters.postgres.relay_database import open_database
 from shared.core.backoff import Backoff
 from shared.core.errors import TechnicalFault
@@ -37,8 +39,11 @@ class Unpublishable(Exception):
 class Replays:
     """Answers for one service. `active` says whether its relay is the one that publishes: a second one keeps quiet."""
 
-    def __init__(self, service: str, database_url: str, address: NatsAddress, active: Callable[[], bool]) -> None:
+    def __init__(
+        self, service: str, database_url: str, address: NatsAddress, active: Callable[[], bool], sent: SentRows
+    ) -> None:
         self._service = service
+        self._sent = sent
         self._url = database_url
         self._address = address
         self._active = active
@@ -55,6 +60,7 @@ class Replays:
                     async with (
                         connect(self._address) as connection,
                         answering(connection, self._service, self._answer),
+                        answering_for(connection, self._service, self._sent),
                     ):
                         backoff.reset()
                         await asyncio.shield(connection.lost)

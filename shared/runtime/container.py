@@ -31,6 +31,7 @@ from shared.runtime import collector
 from shared.runtime.event_loop import new_event_loop
 from shared.runtime.housekeeping import Housekeeping, Retention
 from shared.runtime.migrations import migrate
+from shared.runtime.nats_users import senders_to
 from shared.runtime.repair import http
 from shared.runtime.repair.repairs import Repairs
 from shared.runtime.service import Service, serve
@@ -100,6 +101,7 @@ def _units(
 
 
 def _subscriptions(
+    info: ServiceInfo,
     settings: ServiceSettings,
     routes: Sequence[str],
     database: PostgresDatabase,
@@ -126,6 +128,8 @@ def _subscriptions(
             idle=min(IDLE, timedelta(seconds=settings.stream_max_age_seconds / 4)),
             partitions=settings.partitions,
             replica=replica,
+            reader=info.name,
+            senders=senders_to(info.name),
         )
         for partition in range(settings.partitions if routes else 0)
     ]
@@ -180,7 +184,7 @@ class ServiceContainer(containers.DeclarativeContainer):
     repairs = providers.Singleton(Repairs, units, dispatcher, clock)
     routes = providers.Singleton(_routes, info, handlers, sagas)
     subscriptions = providers.Singleton(
-        _subscriptions, settings, routes, database, broker, units, dispatcher, clock, steady
+        _subscriptions, info, settings, routes, database, broker, units, dispatcher, clock, steady
     )
     service = providers.Singleton(
         Service,

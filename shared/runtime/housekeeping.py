@@ -27,7 +27,8 @@ select
         where (key, source) in (select key, source from set_aside where parked_at is not null)),
     (select count(*) from sagas where {UNFINISHED} and stuck),
     (select coalesce(extract(epoch from greatest(now() - min(started_at), '0')), 0) from sagas
-        where {UNFINISHED} and (due_at is not null or stuck))
+        where {UNFINISHED} and (due_at is not null or stuck)),
+    (select count(*) from missing_messages)
 """)
 # A look adds what the clock says has passed since the last one, of whatever replica, but never more than the pause
 # between two looks of one: a clock that is set forward adds no more than that, one that is set back adds nothing.
@@ -117,9 +118,10 @@ class Housekeeping:
         """Finds out what Prometheus is to be told now. Raises TechnicalFault."""
         with translated_errors():
             async with self._engine.connect() as connection:
-                parked, stuck, oldest = (await connection.execute(_GAUGES)).one()
+                parked, stuck, oldest, missing = (await connection.execute(_GAUGES)).one()
         metrics.PARKED.set(parked)
         metrics.STUCK_SAGAS.set(stuck)
+        metrics.MISSING.set(missing)
         metrics.OLDEST_SAGA.set(float(oldest))
 
     async def once(self) -> None:

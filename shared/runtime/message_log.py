@@ -45,11 +45,8 @@ class NatsLog:
         """See `MessageLog`."""
         async with connect(self._address) as connection:
             after = await position_before(connection.jetstream, moment - CLOCKS_DIFFER)
-            async with read(connection, after, SUBJECTS) as feed:
-                left = feed.pending
-                while left > 0:
-                    batch = await feed.take(min(_BATCH, left), wait=5)
-                    left -= len(batch)
+            async with read(connection, after, SUBJECTS, to_end=True) as feed:
+                while batch := await feed.take(_BATCH, wait=5):
                     for received in batch:
                         if envelope := _envelope(received):
                             yield envelope

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from shared.adapters.nats.keeper import keeper_subject
 from shared.adapters.nats.stream import STREAM
+from shared.messaging.chain import rows_subject, sent_subject
 from shared.messaging.replay import control_subject, replay_end, replay_stream, replay_subject
 from shared.runtime.topology import SERVICES
 
@@ -53,6 +54,18 @@ def readable_routes() -> dict[str, frozenset[str]]:
     return {name: frozenset(each["reads"]) for name, each in _traffic().items()}
 
 
+def readers_of_routes() -> dict[str, tuple[str, ...]]:
+    """The services that read each route, for the relays."""
+    routes = sorted({route for each in _traffic().values() for route in each["reads"]})
+    return {route: tuple(name for name, each in _traffic().items() if route in each["reads"]) for route in routes}
+
+
+def senders_to(reader: str) -> list[str]:
+    """The services that send what a service reads."""
+    reads = set(_traffic()[reader]["reads"])
+    return [each.name for each in SERVICES if each.publishes and reads & set(_traffic()[each.name]["sends"])]
+
+
 def nats_users() -> list[NatsUser]:
     """Every user, the operators' first."""
     relays = [_relay(each.name) for each in SERVICES if each.publishes]
@@ -87,22 +100,30 @@ def _service(name: str) -> NatsUser:
     owners = sorted({route.split(".")[1] for route in _traffic()[name]["reads"] if route.startswith("event.")})
     replays = () if _publishes(name) else (*_own_stream(replay_stream(name)), *map(control_subject, owners))
     asks = () if _publishes(name) else (keeper_subject(name, "replay.begin"), keeper_subject(name, "replay.end"))
+    again = [subject for sender in senders_to(name) for subject in (sent_subject(sender), rows_subject(sender))]
     return NatsUser(
-        name, (*_asks(name), keeper_subject(name, "read"), *asks, *_consumers(STREAM), *replays), (_inbox(name),)
+        name,
+        (*_asks(name), keeper_subject(name, "read"), *asks, *_consumers(STREAM), *replays, *again),
+        (_inbox(name),),
     )
 
 
 def _relay(service: str) -> NatsUser:
-    """Publishes what its service sends, and sends its stored events again to readers that are rebuilt."""
+    """Publishes what its service sends, and sends it again: to readers that are rebuilt, and to those that miss it."""
     name = relay_user(service)
     sends = [f"ftgo.*.{route}" for route in _traffic()[service]["sends"]]
     readers = [each.name for each in SERVICES if not each.publishes]
     replays = [
         subject
         for reader in readers
-        for subject in (replay_subject(reader, "*", f"event.{service}.*"), replay_end(reader, "*"), _inbox(reader))
+        for subject in (replay_subject(reader, "*", f"event.{service}.*"), replay_end(reader, "*"))
     ]
-    return NatsUser(name, (*sends, *_asks(name), *replays), (control_subject(service), _inbox(name)))
+    answers = [_inbox(each.name) for each in SERVICES if not each.publishes or service in senders_to(each.name)]
+    return NatsUser(
+        name,
+        (*sends, *_asks(name), *replays, *answers),
+        (control_subject(service), sent_subject(service), rows_subject(service), _inbox(name)),
+    )
 
 
 def _keeper() -> NatsUser:

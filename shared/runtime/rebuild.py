@@ -26,7 +26,7 @@ from shared.core.backoff import Backoff
 from shared.core.context import Cause
 from shared.core.errors import Conflict, TechnicalFault
 from shared.core.ids import new_id
-from shared.messaging.broker import BrokerUnavailable, Feed, LogReader, PartitionsDiffer
+from shared.messaging.broker import Feed, LogReader, PartitionsDiffer
 from shared.messaging.envelope import Envelope, Received
 from shared.messaging.handlers import Handlers
 from shared.messaging.replay import END_HEADER, ReplayRequest, message_id
@@ -170,20 +170,12 @@ class News:
         count = 0
         for partition in range(self._partitions):
             # The end was taken first: the feed has everything up to it. What comes later in it is for the next time.
-            async with self._stream.read(partition, after=self.reached, filters=self._routes) as feed:
-                count += await self._project(feed)
+            async with self._stream.read(partition, after=self.reached, filters=self._routes, to_end=True) as feed:
+                while batch := await feed.take(BATCH, QUIET_SECONDS):
+                    await self._projection.apply(batch)
+                    count += len(batch)
         self.reached = end
         return count
-
-    async def _project(self, feed: Feed) -> int:
-        left = feed.pending
-        while left > 0:
-            batch = await feed.take(min(BATCH, left), QUIET_SECONDS)
-            if not batch:
-                raise BrokerUnavailable("messages that were there do not come")
-            await self._projection.apply(batch)
-            left -= len(batch)
-        return feed.pending
 
 
 class Rebuild:

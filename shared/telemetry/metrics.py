@@ -25,6 +25,9 @@ OLDEST_SAGA = Gauge("oldest_unfinished_saga_seconds", "Age of the oldest saga th
 SUBSCRIPTION_INTERRUPTIONS = Counter("subscription_interruptions", "Times the database or NATS was lost")
 POSITION = Gauge("subscription_position", "Stream sequence of the last message handled", ["partition"])
 BROKER_LOST_TAIL = Counter("broker_lost_tail", "Times the broker had lost messages that were read from it")
+GAPS = Counter("stream_gaps", "Times the stream lacked messages that a sender had published")
+SENT_AGAIN = Counter("messages_sent_again", "Messages that the stream lacked and that came from their sender's outbox")
+MISSING = Gauge("missing_messages", "Gaps whose messages are neither in the stream nor in their sender's outbox")
 EXPIRED = Counter("expired_messages", "Times messages had left the stream before they were read")
 HTTP = Histogram("http_request_seconds", "Time to answer a request", ["method", "route", "status"], buckets=_SECONDS)
 

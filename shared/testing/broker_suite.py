@@ -1,4 +1,7 @@
-"""What every implementation of the broker port does. Subclass it in a test module and define the fixture `broker`."""
+"""What every implementation of the broker port does.
+
+Subclass it in a test module and define the fixture `broker`, and how a stored message is damaged.
+"""
 
 import asyncio
 from collections.abc import Iterable
@@ -38,6 +41,55 @@ def rows(messages: Iterable[Received]) -> list[int]:
 
 class BrokerSuite:
     """Each test gets an empty broker."""
+
+    async def damage(self, broker: Broker, position: int) -> None:
+        """Damage a message where it is stored, so that it can't be read any more; nobody is connected."""
+        raise NotImplementedError
+
+    async def test_a_damaged_message_is_passed_over(self, broker: Broker) -> None:
+        async with broker.connect() as log:
+            await log.publish(publications(range(1, 8)))
+        await self.damage(broker, 3)
+        async with broker.connect() as log, log.read(0, after=0, filters=[CREATED]) as feed:
+            assert await log.message_at(3) is None
+            assert await log.bounds() == Bounds(1, 7)
+            assert rows(await take_exactly(feed, 6)) == [1, 2, 4, 5, 6, 7]
+            await log.publish(publications([8]))
+            assert rows(await take_exactly(feed, 1)) == [8]
+
+    @pytest.mark.parametrize("damaged", [(), (1,), (4,), (9,), (3, 9), tuple(range(1, 10))])
+    async def test_a_feed_to_the_end_ends(self, broker: Broker, damaged: tuple[int, ...]) -> None:
+        """Whatever is damaged, and though more comes in."""
+        async with broker.connect() as log:
+            await log.publish(publications(range(1, 10)))
+        for position in damaged:
+            await self.damage(broker, position)
+        left = [position for position in range(1, 10) if position not in damaged]
+        async with broker.connect() as log:
+            for routes, expected in (([CREATED], left), ([APPROVED], [])):
+                async with log.read(0, after=0, filters=routes, to_end=True) as feed:
+                    taken = []
+                    while batch := await feed.take(2, 10):
+                        taken += rows(batch)
+                    assert taken == expected
+                    assert await feed.take(2, 10) == []
+
+    async def test_a_feed_to_the_end_has_more_than_a_window(self, broker: Broker) -> None:
+        async with broker.connect() as log:
+            await log.publish(publications(range(1, 1201)))
+            async with log.read(0, after=100, filters=[CREATED], to_end=True) as feed:
+                taken = []
+                while batch := await feed.take(300, 10):
+                    taken += rows(batch)
+            assert taken == list(range(101, 1201))
+
+    async def test_a_feed_to_the_end_does_not_follow_what_comes_in(self, broker: Broker) -> None:
+        async with broker.connect() as log:
+            await log.publish(publications([1, 2]))
+            async with log.read(0, after=0, filters=[CREATED], to_end=True) as feed:
+                await log.publish(publications(range(3, 1000)))
+                assert rows(await take_exactly(feed, 2)) == [1, 2]
+                assert await feed.take(1000, 10) == []
 
     async def test_an_empty_stream(self, broker: Broker) -> None:
         async with broker.connect() as log:

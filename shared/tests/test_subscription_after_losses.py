@@ -2,7 +2,6 @@
 
 from shared.adapters.memory import MemoryDatabase
 from shared.adapters.memory_broker import MemoryBroker
-from shared.messaging.broker import Bounds, Mark
 from shared.tests.listening import Replica, eventually, heard, heard_all, note, publish, texts
 
 
@@ -59,31 +58,19 @@ async def test_without_a_checkpoint_that_matches_it_begins_at_the_beginning() ->
     await replica.stop()
 
 
-class ExpiredBroker(MemoryBroker):
-    """Its stream has lost its first messages to age."""
-
-    first = 1
-
-    def bounds(self) -> Bounds:
-        return Bounds(self.first, super().bounds().last)
-
-    def message_at(self, position: int) -> Mark | None:
-        return super().message_at(position) if position >= self.first else None
-
-
 async def test_messages_that_have_expired_are_never_skipped() -> None:
-    database, broker = MemoryDatabase(), ExpiredBroker()
+    database, broker = MemoryDatabase(), MemoryBroker()
     await publish(broker, *(heard(n) for n in range(1, 6)))
     replica = Replica(database, broker, note)
     await heard_all(replica, range(1, 6))
     await replica.stop()
     await publish(broker, *(heard(n) for n in range(6, 10)))
-    broker.first = 6
+    broker.lose_first(5)
     replica = Replica(database, broker, note)
     await heard_all(replica, range(1, 10))
     await replica.stop()
     await publish(broker, heard(10), heard(11))
-    broker.first = 11
+    broker.lose_first(10)
     replica = Replica(database, broker, note)
 
     async def says_so() -> bool:

@@ -4,11 +4,12 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from shared.adapters.nats import keeper, reader, stream
+from shared.adapters.nats import keeper, reader, sent, stream
 from shared.adapters.nats.connection import NatsAddress, NatsConnection, connect
 from shared.adapters.nats.publisher import NatsPublisher, open_publisher
 from shared.messaging.broker import Bounds, BrokerUnavailable, Mark, Publication, subject_of
-from shared.messaging.envelope import MAX_PAYLOAD
+from shared.messaging.chain import RowsRequest, SentBefore, SentRequest
+from shared.messaging.envelope import MAX_PAYLOAD, Received
 
 _SHARES = 8
 """What is left of a stream's room is used by so many at most: more than there are relays."""
@@ -61,11 +62,19 @@ class NatsBrokerConnection:
         return await keeper.mark_at(self._connection, position)
 
     def read(
-        self, partition: int, *, after: int, filters: Sequence[str]
+        self, partition: int, *, after: int, filters: Sequence[str], to_end: bool = False
     ) -> AbstractAsyncContextManager[reader.NatsFeed]:
         """See `broker.LogReader`."""
         subjects = [subject_of(partition, route) for route in filters]
-        return reader.read(self._connection, after, subjects, make=keeper.open_reader)
+        return reader.read(self._connection, after, subjects, make=keeper.open_reader, to_end=to_end)
+
+    async def sent_before(self, sender: str, reader: str, partition: int, row: int | None) -> SentBefore:
+        """See `broker.LogReader`."""
+        return await sent.ask_before(self._connection, sender, SentRequest(reader=reader, partition=partition, row=row))
+
+    async def sent_again(self, sender: str, reader: str, rows: Sequence[int]) -> list[Received | None]:
+        """See `broker.LogReader`."""
+        return await sent.ask_again(self._connection, sender, RowsRequest(reader=reader, rows=tuple(rows)))
 
     async def publish(self, messages: Sequence[Publication]) -> list[int | None]:
         """See `broker.Publisher`."""

@@ -118,7 +118,7 @@ class NatsPublisher:
 
     def _frame(self, index: int, message: Publication) -> bytes:
         """The message as it is sent; empty if the server can't take it: it would close the connection."""
-        payload, headers = message.data.encode(), _header_block(message.row_id, message.headers)
+        payload, headers = message.data.encode(), header_block(message.row_id, message.headers)
         size = len(headers) + len(payload)
         if size > self._connection.client.max_payload or not headers or not _is_subject(message.subject):
             return b""
@@ -148,7 +148,7 @@ def _is_subject(subject: str) -> bool:
     return re.fullmatch(r"[^\s.*>]+(\.[^\s.*>]+)*", subject) is not None
 
 
-def _header_block(row_id: str, headers: Mapping[str, str]) -> bytes:
+def header_block(row_id: str, headers: Mapping[str, str]) -> bytes:
     """The headers as they are sent, the row's id first; empty where one has a name that is none."""
     if not _are_names(tuple(headers)):
         return b""

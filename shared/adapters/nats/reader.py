@@ -70,10 +70,16 @@ async def make_consumer(
 
 
 class NatsFeed:
-    """The messages of one consumer, in order, each once: anything else is a fault."""
+    """The messages of one consumer, in order, each once: anything else is a fault.
 
-    def __init__(self, connection: NatsConnection, inbox: str, stream: str) -> None:
+    With `to_end` it asks for what there is and doesn't wait for more. That there is nothing more the server says: how
+    many messages wait it knows only as long as none of them is damaged.
+    """
+
+    def __init__(self, connection: NatsConnection, inbox: str, stream: str, *, to_end: bool = False) -> None:
         self._connection = connection
+        self._to_end = to_end
+        self._ended = False
         self._stream = stream
         self._inbox = inbox
         self._loop = asyncio.get_running_loop()
@@ -93,27 +99,31 @@ class NatsFeed:
         until = self._loop.time() + wait
         while not self._queue:
             self._check()
+            if self._has_ended():
+                return []
             await self._request()
             now = self._loop.time()
-            if now >= until:
+            if now >= until and not self._to_end:
                 return []
             self._changed.clear()
             try:
-                async with asyncio.timeout_at(min(until, self._silent_at())):
+                async with asyncio.timeout_at(self._silent_at() if self._to_end else min(until, self._silent_at())):
                     await self._changed.wait()
             except TimeoutError:
                 continue
         self._check()
         taken = [self._queue.popleft() for _ in range(min(limit, len(self._queue)))]
         self._queued_bytes -= sum(len(message.data) for message in taken)
-        await self._request()
+        if not self._has_ended():
+            await self._request()
         return taken
 
     async def open(self, consumer: Consumer) -> None:
         """Ask for the first messages."""
         self._consumer = consumer.name
         self.pending = consumer.pending
-        await self._request()
+        if not self._has_ended():
+            await self._request()
 
     async def close(self) -> None:
         """Remove the consumer, if the connection still stands."""
@@ -153,7 +163,10 @@ class NatsFeed:
 
     def _on_status(self, headers: dict[str, str]) -> None:
         status = headers.get("Status")
-        if status == "100":  # a heartbeat: it says how many messages we should have had
+        if self._to_end and status in _SERVED:
+            self._ended = True
+            self._changed.set()
+        elif status == "100":  # a heartbeat: it says how many messages we should have had
             if int(headers.get("Nats-Last-Consumer", self._consumer_sequence)) > self._consumer_sequence:
                 self._fail("the last messages have not arrived")
         elif "Nats-Pending-Messages" in headers and (
@@ -167,23 +180,27 @@ class NatsFeed:
     async def _request(self) -> None:
         """Ask for more when half of the window is free."""
         free = WINDOW - self._requested - len(self._queue)
-        if free < WINDOW // 2 or self._queued_bytes > WINDOW_BYTES // 2:
+        if free < WINDOW // 2 or self._queued_bytes > WINDOW_BYTES // 2 or (self._to_end and self._requested > 0):
             return
         if self._requested == 0:
             self._heard_at = self._loop.time()  # nothing was due until now
         self._requested += free
-        request = {
-            "batch": free,
-            "max_bytes": WINDOW_BYTES,
-            "expires": int(REQUEST_EXPIRES_SECONDS * 1e9),
-            "idle_heartbeat": int(HEARTBEAT_SECONDS * 1e9),
-        }
+        request = {"batch": free, "max_bytes": WINDOW_BYTES}
+        if self._to_end:
+            request["no_wait"] = True
+        else:
+            request["expires"] = int(REQUEST_EXPIRES_SECONDS * 1e9)
+            request["idle_heartbeat"] = int(HEARTBEAT_SECONDS * 1e9)
         with broker_faults():
             await self._connection.client.publish(
                 f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}",
                 msgspec.json.encode(request),
                 reply=self._inbox,
             )
+
+    def _has_ended(self) -> bool:
+        """Whether all has come that was there at first. What has come in meanwhile could go on for ever."""
+        return self._to_end and (self._ended or self._consumer_sequence >= self.pending)
 
     def _silent_at(self) -> float:
         """When the silence has been too long."""
@@ -211,12 +228,14 @@ async def read(
     subjects: Sequence[str],
     stream: str = STREAM,
     make: MakeConsumer = make_consumer,
+    *,
+    to_end: bool = False,
 ) -> AsyncIterator[NatsFeed]:
     """A feed of these subjects from the position behind `after`. `make` makes its consumer."""
     if not subjects:
         raise ValueError("a feed without filters would be a feed of everything")
     inbox = connection.client.new_inbox()
-    feed = NatsFeed(connection, inbox, stream)
+    feed = NatsFeed(connection, inbox, stream, to_end=to_end)
     with broker_faults():
         subscription = await connection.client.subscribe(
             inbox, cb=feed.on_message, pending_msgs_limit=UNLIMITED, pending_bytes_limit=UNLIMITED

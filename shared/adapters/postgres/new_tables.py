@@ -55,10 +55,12 @@ class NewTables:
         self._names = names
         self._schema: object = None
         self._indexes: list[str] = []
+        self._made_good: Sequence[Any] = ()
 
     async def make(self) -> None:
         """Make them like those in use: columns, keys, storage parameters and rights."""
         self._schema = await self._schema_version()
+        self._made_good = await self._session.fetch("select partition, sender, before_row from missing_messages")
         await self.remove()
         async with self._session.transaction():
             for name in self._names:
@@ -111,6 +113,11 @@ class NewTables:
                     raise Conflict("the last messages took too long") from None
                 for name in self._names:
                     await self._take_place_of(name)
+                # Whatever was missing when it began, its sender has stored, and the new tables are made of that.
+                await self._session.executemany(
+                    "delete from missing_messages where (partition, sender, before_row) = ($1, $2, $3)",
+                    self._made_good,
+                )
 
     async def remove(self) -> None:
         """Remove them, if they are there: what a rebuild that did not end has left."""

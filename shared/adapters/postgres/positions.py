@@ -11,6 +11,8 @@ from datetime import timedelta
 from shared.adapters.postgres.statements import Expected, Statements
 from shared.core.errors import LeaseLost
 from shared.messaging.broker import Mark
+from shared.messaging.chain import Missing
+from shared.serialization import from_json, to_json
 
 _TAKE = """
 update subscriptions set holder = $2, lease_until = clock_timestamp() + $3
@@ -32,7 +34,7 @@ select id, partition from heard left join subscriptions on holder = id
 _ADVANCE = """
 update subscriptions set
     position = coalesce($3, position), message_id = coalesce($4, message_id), message_at = coalesce($5, message_at),
-    lease_until = clock_timestamp() + $6
+    lease_until = clock_timestamp() + $6, heads = coalesce($7::text::jsonb, heads)
 where partition = $1 and holder = $2
 """
 
@@ -87,12 +89,28 @@ class PostgresPositions:
         )
         return None if row is None or row["message_at"] is None else Mark(*row)
 
-    async def advance(self, partition: int, holder: int, mark: Mark | None, lease: timedelta) -> None:
+    async def heads(self, partition: int) -> Mapping[str, int]:
+        """See `positions.Positions`."""
+        heads = await self._statements.fetchval("select heads::text from subscriptions where partition = $1", partition)
+        return {} if heads is None else from_json(dict[str, int], heads)
+
+    async def advance(
+        self, partition: int, holder: int, mark: Mark | None, lease: timedelta, heads: Mapping[str, int] | None = None
+    ) -> None:
         """See `positions.Positions`."""
         position, row_id, at = (mark.position, mark.row_id, mark.at) if mark else (None, None, None)
         expected = Expected(1, lambda _: LeaseLost(f"partition {partition} is held by another replica"))
         await self._statements.write(
-            "subscriptions", _ADVANCE, partition, holder, position, row_id, at, lease, expected=expected
+            "subscriptions",
+            _ADVANCE,
+            partition,
+            holder,
+            position,
+            row_id,
+            at,
+            lease,
+            None if heads is None else to_json(heads),
+            expected=expected,
         )
 
     async def add_checkpoint(self, partition: int, mark: Mark) -> None:
@@ -116,3 +134,22 @@ class PostgresPositions:
             partition,
         )
         return [Mark(*row) for row in rows]
+
+    async def note_missing(self, missing: Sequence[Missing]) -> None:
+        """See `positions.Positions`."""
+        for each in missing:
+            await self._statements.execute(
+                "insert into missing_messages (partition, sender, after_row, before_row) values ($1, $2, $3, $4)"
+                " on conflict do nothing",
+                each.partition,
+                each.sender,
+                each.after_row,
+                each.before_row,
+            )
+
+    async def missing(self) -> Sequence[Missing]:
+        """See `positions.Positions`."""
+        rows = await self._statements.fetch(
+            "select partition, sender, after_row, before_row from missing_messages order by found_at, before_row"
+        )
+        return [Missing(**row) for row in rows]

@@ -14,9 +14,10 @@ from shared.adapters.postgres.pgoutput import OutboxRow, parse_lsn
 from shared.adapters.postgres.releases import RELAY_SESSION, require_not_older_than_data
 from shared.adapters.postgres.replication import DatabaseUnavailable, Snapshot
 from shared.eventsourcing.store import Metadata, StoredEvent
+from shared.messaging.chain import Links
 from shared.outbox import PUBLICATION
 from shared.releases import session_name
-from shared.serialization import from_json
+from shared.serialization import from_json, to_json
 
 CONNECT_SECONDS = 5.0
 COMMAND_SECONDS = 60.0
@@ -29,6 +30,8 @@ _FETCHED_AT_ONCE = 20
 PURGE_ROWS = 5000
 SCAN_IDS = 10_000
 """Ids of the outbox that one query looks through for what is to be published again, so that none takes long."""
+PUBLISHED_ROWS = 5000
+"""Rows of one record of what was published: a second's at full speed."""
 
 NEVER_STORED = -1
 """Stream sequence of a checkpoint whose message the broker is known to have lost."""
@@ -92,7 +95,8 @@ class RelayDatabase:
             "select exists (select from pg_publication where pubname = $1)"
             " and coalesce(has_table_privilege(to_regclass('outbox'), 'select'), false)"
             " and coalesce(has_table_privilege(to_regclass('relay_checkpoints'), 'insert'), false)"
-            " and coalesce(has_table_privilege(to_regclass('clock_readings'), 'select'), false)",
+            " and coalesce(has_table_privilege(to_regclass('clock_readings'), 'select'), false)"
+            " and coalesce(has_table_privilege(to_regclass('published_rows'), 'insert'), false)",
             PUBLICATION,
         )
         if not ready:
@@ -152,8 +156,8 @@ class RelayDatabase:
             )
         return [Checkpoint(row_id, parse_lsn(lsn), *others) for row_id, lsn, *others in records]
 
-    async def record(self, checkpoint: Checkpoint, instead_of: Sequence[int] = ()) -> None:
-        """Write a checkpoint, and remove those of the rows `instead_of`."""
+    async def record(self, checkpoint: Checkpoint, instead_of: Sequence[int] = (), links: Links | None = None) -> None:
+        """Write a checkpoint, and remove those of the rows `instead_of`. `links` has what was published up to it."""
         with database_faults():
             async with self._connection.transaction():
                 await self._connection.execute(
@@ -168,6 +172,71 @@ class RelayDatabase:
                     checkpoint.at,
                     checkpoint.horizon,
                 )
+                if links is not None:
+                    await self._record_published(checkpoint.lsn, links)
+
+    async def _record_published(self, lsn: int, links: Links) -> None:
+        sent = links.take_sent()
+        for start in range(0, len(sent), PUBLISHED_ROWS):
+            rows = sent[start : start + PUBLISHED_ROWS]
+            await self._connection.execute(
+                "insert into published_rows (lsn, row_ids, lowest, highest, heads)"
+                " values ('0/0'::pg_lsn + $1::numeric, $2, $3, $4, $5)",
+                lsn,
+                rows,
+                min(rows),
+                max(rows),
+                to_json(links.heads),
+            )
+
+    async def chain_heads(self, lsn: int | None = None) -> dict[str, str]:
+        """The ends of the chains of links, now or at a position of the log."""
+        heads = await self._value(
+            "select heads::text from published_rows where $1::numeric is null or lsn <= '0/0'::pg_lsn + $1::numeric"
+            " order by id desc limit 1",
+            lsn,
+        )
+        return {} if heads is None else from_json(dict[str, str], heads)
+
+    async def was_published(self, row: int) -> bool:
+        """Whether a row is among those recorded with a checkpoint."""
+        return await self._record_of(row) is not None
+
+    async def published_up_to(self, row: int) -> AsyncGenerator[list[int]]:
+        """The rows that have been published up to this one, the newest first, in chunks."""
+        id_ = await self._record_of(row)
+        until: int | None = row
+        while id_ is not None:
+            rows: list[int] = await self._value("select row_ids from published_rows where id = $1", id_)
+            rows.reverse()
+            yield rows if until is None else rows[rows.index(until) :]
+            until = None
+            id_ = await self._value("select max(id) from published_rows where id < $1", id_)
+
+    async def rows_with(self, ids: Sequence[int]) -> list[OutboxRow]:
+        """Those of these rows that the outbox still has."""
+        with database_faults():
+            records = await self._connection.fetch(
+                "select id, subject, key, headers, data from outbox where id = any($1)", list(ids)
+            )
+        return [OutboxRow(*record) for record in records]
+
+    async def forget_published(self) -> None:
+        """Forget the order of what the outbox no longer has, but for the last ends of the chains."""
+        with database_faults():
+            await self._connection.execute(
+                "delete from published_rows where highest < (select min(id) from outbox)"
+                " and id < (select max(id) from published_rows)"
+            )
+
+    async def _record_of(self, row: int) -> int | None:
+        """Where a row was published last."""
+        id_: int | None = await self._value(
+            "select id from published_rows where lowest <= $1 and highest >= $1 and $1 = any(row_ids)"
+            " order by id desc limit 1",
+            row,
+        )
+        return id_
 
     async def rows_since(
         self, horizon: int | None, snapshot: Snapshot | None = None

@@ -105,6 +105,36 @@ def upgrade_5(service: "ServiceInfo") -> None:
         op.execute(f"grant select on clock_readings to {service.relay_role}")
 
 
+def upgrade_6(service: "ServiceInfo") -> None:
+    """The ends of the chains of what is sent to a service, and what is missing of it; what its relay has sent in which
+    order. See `shared.messaging.chain`."""
+    op.execute("alter table subscriptions add column if not exists heads jsonb not null default '{}'")
+    op.execute("""
+        create table if not exists missing_messages (
+            partition   integer     not null,
+            sender      text        not null,
+            after_row   bigint      not null,
+            before_row  bigint      not null,
+            found_at    timestamptz not null default now(),
+            primary key (partition, sender, before_row)
+        )
+    """)
+    op.execute(f"grant select, insert on missing_messages to {service.service_role}")
+    if service.publishes:
+        op.execute("""
+            create table if not exists published_rows (
+                id       bigint    generated always as identity primary key,
+                lsn      pg_lsn    not null,
+                row_ids  bigint[]  not null,
+                lowest   bigint    not null,
+                highest  bigint    not null,
+                heads    jsonb     not null
+            )
+        """)
+        op.execute("create index if not exists published_rows_highest on published_rows (highest)")
+        op.execute(f"grant select, insert, delete on published_rows to {service.relay_role}")
+
+
 def upgrade_7(service: "ServiceInfo") -> None:
     """The releases that have worked on the database, and since when. `beside` is explained in `shared.releases`."""
     op.execute("""

@@ -14,6 +14,10 @@ class TestMemoryBroker(BrokerSuite):
     def broker(self) -> Broker:
         return MemoryBroker()
 
+    async def damage(self, broker: Broker, position: int) -> None:
+        assert isinstance(broker, MemoryBroker)
+        broker.damage(position)
+
 
 async def test_a_disconnect_ends_what_waits() -> None:
     broker = MemoryBroker()

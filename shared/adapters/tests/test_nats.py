@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import nats
 import pytest
@@ -13,9 +14,10 @@ from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.nats.stream import STREAM, StreamLimits
 from shared.messaging.broker import Bounds, Broker, BrokerUnavailable, PartitionsDiffer, Publication, subject_of
 from shared.messaging.envelope import MAX_DATA, ROW_ID_HEADER
+from shared.runtime.chaos import rot
 from shared.runtime.chaos.proxy import Trouble, proxy
 from shared.testing.broker_suite import CREATED, BrokerSuite, publication, publications, rows, take_exactly
-from shared.testing.infra import Infra, NatsServer
+from shared.testing.infra import Infra, NatsServer, Server
 from shared.testing.kept_broker import KeptBroker
 
 LIMITS = StreamLimits(max_age=3600, max_bytes=1 << 26)
@@ -26,10 +28,43 @@ def broker_at(url: str, partitions: int = 1, limits: StreamLimits = LIMITS) -> K
     return KeptBroker(NatsAddress(url), partitions, limits)
 
 
+def store_of(nats: NatsServer) -> Path:
+    assert isinstance(nats.server, Server), "only a broker on this disk can be damaged"
+    return nats.server.log.parent / "store"
+
+
 class TestNatsBroker(BrokerSuite):
+    nats: NatsServer
+
     @pytest.fixture
     def broker(self, new_nats: NewNats) -> Broker:
-        return broker_at(new_nats().url)
+        self.nats = new_nats()
+        return broker_at(self.nats.url)
+
+    async def damage(self, broker: Broker, position: int) -> None:
+        self.nats.server.stop()
+        [block] = rot.blocks(store_of(self.nats))
+        rot.flip_bit(block, rot.positions_of(block, "ftgo.0.")[position - 1])
+        self.nats.server.start()
+
+
+@pytest.mark.parametrize("index", ["with its index", "without its index"])
+async def test_a_file_that_is_cut_off_is_read_as_far_as_it_goes(new_nats: NewNats, index: str) -> None:
+    nats = new_nats()
+    broker = broker_at(nats.url)
+    async with broker.connect() as log:
+        await log.publish(publications(range(1, 21)))
+    nats.server.stop()
+    [block] = rot.blocks(store_of(nats))
+    rot.cut(block, rot.positions_of(block, "ftgo.0.")[12])
+    if index == "without its index":
+        rot.forget_index(store_of(nats))
+    nats.server.start()
+    async with broker.connect() as log, log.read(0, after=0, filters=[CREATED], to_end=True) as feed:
+        taken = []
+        while batch := await feed.take(5, 10):
+            taken += rows(batch)
+        assert taken == list(range(1, 13))
 
 
 async def test_no_server_is_a_fault_that_passes() -> None:

@@ -64,6 +64,16 @@ async def test_they_are_defined_as_those_were(database: Database) -> None:
             assert await definition(owner) == before
 
 
+async def test_what_was_missing_when_it_began_is_missing_no_more(database: Database) -> None:
+    insert = "insert into missing_messages (partition, sender, after_row, before_row) values (0, 'order', $1, $2)"
+    async with connected(database.migrations_url) as owner:
+        await owner.execute(insert, 1, 3)
+        async with new_tables(database.migrations_url, ["orders"]) as tables:
+            await owner.execute(insert, 5, 7)  # of which it may not know
+            await tables.swap(nothing_more)
+        assert await owner.fetch("select before_row from missing_messages") == [(7,)]
+
+
 async def test_only_the_keys_are_kept_while_they_are_filled(database: Database) -> None:
     unique = "select indisunique from pg_index where indrelid = 'orders_rebuilt'::regclass order by 1"
     async with connected(database.migrations_url) as owner, new_tables(database.migrations_url, ["orders"]) as tables:

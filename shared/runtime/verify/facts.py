@@ -15,11 +15,12 @@ from shared.serialization import Undecodable
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that does not hold: of which invariant, and what it is about."""
+    """Something that does not hold: of which invariant, and what it is about. `mended`: it has no consequences."""
 
     invariant: str
     text: str
     ids: tuple[str, ...] = ()
+    mended: bool = False
 
 
 @dataclass(slots=True)

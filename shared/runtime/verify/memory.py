@@ -1,6 +1,6 @@
 """The state of a system in memory."""
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from operator import attrgetter
 from typing import TypeVar, cast
 
@@ -9,6 +9,7 @@ from shared.adapters.memory_broker import MemoryBroker
 from shared.eventsourcing.aggregate import Entity
 from shared.eventsourcing.store import Snapshot, StoredEvent
 from shared.messaging.broker import subject_of
+from shared.messaging.chain import Missing
 from shared.messaging.set_aside import SetAside
 from shared.runtime.verify.models import model_of
 from shared.runtime.verify.state import Sent
@@ -49,6 +50,10 @@ class MemoryServiceState:
         """See `state.ServiceState`."""
         for message in sorted(self._database.waiting.values(), key=attrgetter("seq")):
             yield message
+
+    async def missing(self) -> Sequence[Missing]:
+        """See `state.ServiceState`."""
+        return self._database.missing
 
     async def claimed(self, message_ids: Collection[str]) -> set[str]:
         """See `state.ServiceState`."""

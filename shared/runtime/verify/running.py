@@ -15,6 +15,7 @@ from shared.adapters.postgres.tables import FRAMEWORK_TABLES
 from shared.eventsourcing.aggregate import Entity
 from shared.eventsourcing.store import Metadata, Snapshot, StoredEvent
 from shared.messaging.broker import subject_of
+from shared.messaging.chain import Missing
 from shared.messaging.envelope import Received
 from shared.messaging.set_aside import Line, SetAside
 from shared.runtime.message_log import SUBJECTS
@@ -101,6 +102,13 @@ class PostgresServiceState:
                 error=row["error"],
             )
 
+    async def missing(self) -> list[Missing]:
+        """See `state.ServiceState`."""
+        rows = await self.connection.fetch(
+            "select partition, sender, after_row, before_row from missing_messages order by sender, before_row"
+        )
+        return [Missing(**row) for row in rows]
+
     async def claimed(self, message_ids: Collection[str]) -> set[str]:
         """See `state.ServiceState`."""
         rows = await self.connection.fetch(
@@ -121,11 +129,8 @@ class RunningSystemState:
 
     async def stream(self) -> AsyncIterator[Sent]:
         """See `state.SystemState`."""
-        async with read(self._nats, 0, SUBJECTS) as feed:
-            left = feed.pending
-            while left > 0:
-                batch = await feed.take(min(_AT_ONCE, left), wait=5)
-                left -= len(batch)
+        async with read(self._nats, 0, SUBJECTS, to_end=True) as feed:
+            while batch := await feed.take(_AT_ONCE, wait=5):
                 for received in batch:
                     yield Sent(received.row_id, received.headers.get("ce-id", received.row_id), _route(received))
 
@@ -140,8 +145,11 @@ class RunningSystemState:
             return bounds.last + 1 - bounds.first
         pending = 0
         for partition, position in rows:
-            async with read(self._nats, position, [subject_of(partition, route) for route in routes]) as feed:
-                pending += feed.pending
+            subjects = [subject_of(partition, route) for route in routes]
+            async with read(self._nats, position, subjects, to_end=True) as feed:
+                # Counted, as some of them may be damaged and never come.
+                while batch := await feed.take(_AT_ONCE, wait=5):
+                    pending += len(batch)
         return pending
 
 

@@ -1,11 +1,12 @@
 """A system's state as the invariants see it: read only, row by row. In memory, and in PostgreSQL and NATS."""
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from shared.eventsourcing.aggregate import Entity
 from shared.eventsourcing.store import Snapshot, StoredEvent
+from shared.messaging.chain import Missing
 from shared.messaging.set_aside import SetAside
 
 R = TypeVar("R", bound=Entity)
@@ -38,6 +39,9 @@ class ServiceState(Protocol):
 
     def set_aside(self) -> AsyncIterator[SetAside]:
         """What waits."""
+
+    async def missing(self) -> Sequence[Missing]:
+        """What the service has found to be lost for good."""
 
     async def claimed(self, message_ids: Collection[str]) -> set[str]:
         """Those of the messages that the inbox has."""

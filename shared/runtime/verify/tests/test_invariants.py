@@ -10,9 +10,10 @@ import pytest
 
 from shared.eventsourcing.snapshots import SnapshotFormat
 from shared.idempotency import KeptAnswer
+from shared.messaging.chain import Missing
 from shared.messaging.set_aside import Line, SetAside
 from shared.runtime.verify.facts import Finding
-from shared.runtime.verify.invariants import INVARIANTS, unrest, verify
+from shared.runtime.verify.invariants import INVARIANTS, look, unrest, verify
 from shared.runtime.verify.memory import MemorySystemState
 from shared.runtime.verify.models import model_of
 from shared.saga.instance import SagaInstance
@@ -206,7 +207,14 @@ def _history_made_an_order_up(town: Town) -> None:
 
 def _not_published(town: Town) -> None:
     outbox = town.database("order").outbox
-    outbox.append(replace(outbox[0], row_id="order-unpublished"))
+    created = next(sent for sent in outbox if sent.subject.endswith("event.order.OrderCreated"))
+    headers = {**created.headers, "ce-id": "never-published"}
+    outbox.append(replace(created, row_id="order-unpublished", headers=headers))
+
+
+def _lost_for_good(town: Town) -> None:
+    missing = Missing(partition=0, sender="order", after_row=1, before_row=3)
+    town.database("delivery").missing.append(missing)
 
 
 def _not_handled(town: Town) -> None:
@@ -237,7 +245,7 @@ PLANTED: dict[str, tuple[Plant, ...]] = {
     "I3": (_second_ticket, _delivery_left, _wrong_reversal),
     "I4": (_gap, _stale_view, _snapshot_of_another_account),
     "I5": (_history_missed_a_total, _history_lost_an_order, _history_made_an_order_up),
-    "I6": (_not_published, _not_handled, _authorized_twice),
+    "I6": (_not_published, _lost_for_good, _not_handled, _authorized_twice),
     "I7": (_key_without_effect, _two_keys_for_one_order, _cancelled_by_a_key_in_vain),
 }
 
@@ -248,6 +256,17 @@ PLANTED: dict[str, tuple[Plant, ...]] = {
 def test_a_planted_bug_is_found(town: Town, invariant: str, plant: Plant) -> None:
     plant(town)
     assert invariant in {finding.invariant for finding in town.findings()}
+
+
+def test_what_the_stream_has_lost_and_everybody_has_had_is_told_but_breaks_nothing(town: Town) -> None:
+    broker = town.system.broker
+    positions = [at for at in range(1, broker.last_position() + 1) if at % 5 == 0]
+    for position in positions:
+        broker.damage(position)
+    assert town.findings() == []
+    lacking = town.runner.run(look(town.state))
+    assert len(lacking) == len(positions)
+    assert all(finding.mended and finding.text.endswith("is not in the stream") for finding in lacking)
 
 
 def test_every_invariant_has_its_bugs() -> None:

@@ -1,0 +1,11 @@
+"""Who reads notices when the stream has lost something in its middle, and gets it again."""
+
+from shared.adapters.postgres import schema
+from shared.runtime.topology import BY_NAME
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    schema.upgrade_6(BY_NAME["restaurant"])

@@ -1,0 +1,158 @@
+"""Asking a sender's relay over NATS what it has sent, and for messages that the stream has lost."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol, TypeVar
+
+from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
+
+from shared.adapters.nats.connection import (
+    ANYBODY,
+    UNLIMITED,
+    NatsConnection,
+    broker_faults,
+    broker_faults_ignored,
+)
+from shared.adapters.nats.publisher import header_block
+from shared.core.clock import utc_now
+from shared.core.errors import TechnicalFault
+from shared.messaging.broker import BrokerUnavailable, Publication
+from shared.messaging.chain import RowsRequest, SentBefore, SentRequest, row_id_of, rows_subject, sent_subject
+from shared.messaging.envelope import ROW_ID_HEADER, Received
+from shared.serialization import Undecodable, from_json, to_json
+
+ANSWER_SECONDS = 10.0
+"""Silence that is too long. A relay may have to wait for its next checkpoint before it knows what it has sent."""
+
+_GONE_HEADER = "ftgo-gone"
+"""Has an answer for a row that is not sent again: why."""
+
+Request = TypeVar("Request", SentRequest, RowsRequest)
+
+
+class SentRows(Protocol):
+    """What answers for a sender. None: its relay is not the one that publishes, and another one will answer."""
+
+    async def before(self, request: SentRequest) -> SentBefore | None:
+        """What was published for a reader. Raises TechnicalFault."""
+
+    async def again(self, request: RowsRequest) -> list[Publication | None] | None:
+        """These messages, as far as they are kept and the reader may have them. Raises TechnicalFault."""
+
+
+@asynccontextmanager
+async def answering_for(connection: NatsConnection, service: str, sent: SentRows) -> AsyncIterator[None]:
+    """Answer what readers ask of a service's relay."""
+
+    async def on_before(message: Msg) -> None:
+        request = asked(message, SentRequest)
+        if request is None:
+            return
+        try:
+            answer = await sent.before(request)
+        except TechnicalFault:
+            return  # it asks again
+        if answer is not None:
+            with broker_faults_ignored():
+                await message.respond(to_json(answer).encode())
+
+    async def on_again(message: Msg) -> None:
+        request = asked(message, RowsRequest)
+        if request is None:
+            return
+        try:
+            publications = await sent.again(request)
+        except TechnicalFault:
+            return
+        if publications is not None:
+            with broker_faults_ignored():
+                for row, publication in zip(request.rows, publications, strict=True):
+                    await connection.client.send(
+                        _frame(connection, message.reply, row_id_of(service, row), publication)
+                    )
+
+    subscriptions = []
+    with broker_faults():
+        subscriptions.append(await connection.client.subscribe(sent_subject(service), cb=on_before))
+        subscriptions.append(await connection.client.subscribe(rows_subject(service), cb=on_again))
+    try:
+        yield
+    finally:
+        with broker_faults_ignored():
+            for subscription in subscriptions:
+                await subscription.unsubscribe()
+
+
+async def ask_before(connection: NatsConnection, sender: str, request: SentRequest) -> SentBefore:
+    """Ask the relay of a sender what it has sent. Raises BrokerUnavailable."""
+    try:
+        with broker_faults():
+            try:
+                answer = await connection.client.request(
+                    sent_subject(sender), to_json(request).encode(), timeout=ANSWER_SECONDS
+                )
+            except (TimeoutError, NoRespondersError):
+                raise BrokerUnavailable(f"the relay of the service {sender} does not say what it has sent") from None
+        return from_json(SentBefore, answer.data)
+    except Undecodable as error:
+        raise BrokerUnavailable(f"the relay of the service {sender} answers with {error}") from None
+
+
+async def ask_again(connection: NatsConnection, sender: str, request: RowsRequest) -> list[Received | None]:
+    """Have the relay of a sender send these rows to us, and to nobody else. Raises BrokerUnavailable."""
+    answers: asyncio.Queue[Msg] = asyncio.Queue()
+    inbox = connection.client.new_inbox()
+    with broker_faults():
+        subscription = await connection.client.subscribe(
+            inbox, cb=answers.put, pending_msgs_limit=UNLIMITED, pending_bytes_limit=UNLIMITED
+        )
+    try:
+        with broker_faults():
+            await connection.client.publish(rows_subject(sender), to_json(request).encode(), reply=inbox)
+        return [await _answer(answers, sender, row) for row in request.rows]
+    finally:
+        with broker_faults_ignored():
+            await subscription.unsubscribe()
+
+
+async def _answer(answers: asyncio.Queue[Msg], sender: str, row: int) -> Received | None:
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            message = await answers.get()
+    except TimeoutError:
+        raise BrokerUnavailable(f"the relay of the service {sender} does not send again what it has sent") from None
+    headers = message.headers or {}
+    row_id = row_id_of(sender, row)
+    if headers.get(ROW_ID_HEADER) != row_id:
+        raise BrokerUnavailable(f"the relay of the service {sender} does not send the row {row} when asked for it")
+    if _GONE_HEADER in headers:
+        return None
+    # It is not from the stream, and has no place there.
+    return Received(
+        position=0,
+        row_id=row_id,
+        received_at=utc_now(),
+        headers=headers,
+        data=message.data.decode(errors="replace"),
+    )
+
+
+def asked(message: Msg, type_: type[Request]) -> Request | None:
+    """The request, if it is one, and of the reader that it says it is: what a relay sends, it sends in its own name."""
+    try:
+        request = from_json(type_, message.data)
+    except Undecodable:
+        return None
+    return request if message.reply.startswith((f"_INBOX.{request.reader}.", f"_INBOX.{ANYBODY}.")) else None
+
+
+def _frame(connection: NatsConnection, reply: str, row_id: str, publication: Publication | None) -> bytes:
+    """A message as it is sent to one reader, or that it can't be."""
+    headers = b"" if publication is None else header_block(row_id, publication.headers)
+    payload = b"" if publication is None else publication.data.encode()
+    if not headers or len(headers) + len(payload) > connection.client.max_payload:
+        headers, payload = header_block(row_id, {_GONE_HEADER: "it is not kept, or can't be sent"}), b""
+    command = f"HPUB {reply} {len(headers)} {len(headers) + len(payload)}\r\n"
+    return b"".join((command.encode(), headers, payload, b"\r\n"))
