@@ -56,8 +56,16 @@ def chaos(
         console.print(table)
         return
     from shared.runtime.chaos.run import Options, run
+    from shared.runtime.process import LaunchError
 
-    chosen = faults_called(faults or [])
+    chosen = []
+    for fault in faults_called(faults or []):
+        if (lacking := fault.lacks()) is None:
+            chosen.append(fault)
+        elif faults:
+            raise LaunchError(f"{fault.name}: {lacking}")
+        else:
+            console.print(f"[yellow]{fault.name} is left out: {lacking}[/]")
     options = Options(SystemRandom().randrange(1_000_000) if seed is None else seed, seconds, rate, times, keep)
     console.print(f"Seed {options.seed}; {', '.join(fault.name for fault in chosen)}.")
     began = time.monotonic()

@@ -32,6 +32,11 @@ class Fault:
     """Environment variables of services and relay, beside the short ones that all runs have."""
     control: ClassVar[bool] = False
 
+    @classmethod
+    def lacks(cls) -> str | None:
+        """What this machine doesn't have that it needs, and how to get it; None when it has all."""
+        return None
+
     async def arrange(self, system: System, stack: AsyncExitStack) -> Arrangement:
         """Before anything runs: say how the system, whose ports are known by now, is to be put together. What is
         started here, such as a proxy on whose port the services are to look for a server, is ended by the stack."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.runtime.chaos.command import chaos
 from shared.runtime.chaos.faults import clock
 from shared.runtime.chaos.faults.clock import Clock
 from shared.runtime.forks import can_fork
@@ -13,11 +14,10 @@ from shared.runtime.system import system_on_free_ports
 from shared.runtime.topology import BY_NAME
 
 
-async def test_without_its_library_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_library_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "_LIBRARIES", tmp_path)
-    async with AsyncExitStack() as stack:
-        with pytest.raises(LaunchError, match="apt-get install faketime"):
-            await Clock().arrange(system_on_free_ports(tmp_path), stack)
+    with pytest.raises(LaunchError, match=r"clock: .*apt-get install faketime"):
+        chaos(["clock"])
 
 
 async def test_all_parts_but_nats_have_their_clock_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,6 +25,7 @@ async def test_all_parts_but_nats_have_their_clock_from_a_file(tmp_path: Path, m
     library.parent.mkdir(parents=True)
     library.touch()
     monkeypatch.setattr(clock, "_LIBRARIES", tmp_path)
+    assert Clock.lacks() is None
     system = system_on_free_ports(tmp_path)
     async with AsyncExitStack() as stack:
         system = type(system)(system.settings, await Clock().arrange(system, stack))
