@@ -83,9 +83,10 @@ def upgrade_5(service: "ServiceInfo") -> None:
     was dated within the last `age` of it: not what a clock that jumps ahead makes look old, nor what was dated while it
     was behind.
     """
-    op.execute("alter table relay_checkpoints add column horizon bigint, add column server bigint")
+    for column in ("horizon", "server"):
+        op.execute(f"alter table relay_checkpoints add column if not exists {column} bigint")
     op.execute("""
-        create table clock_readings (
+        create table if not exists clock_readings (
             id        bigint      primary key,
             lived     interval    not null,
             earliest  timestamptz not null,
@@ -93,7 +94,7 @@ def upgrade_5(service: "ServiceInfo") -> None:
         )
     """)
     op.execute("""
-        create function surely_past(age interval) returns timestamptz stable language sql as $$
+        create or replace function surely_past(age interval) returns timestamptz stable language sql as $$
             select least(now() - age, (
                 select min(earliest) from (
                     select earliest, sum(lived) over (order by id desc) - lived as since from clock_readings
