@@ -70,6 +70,7 @@ async def test_what_was_missing_when_it_began_is_missing_no_more(database: Datab
         await owner.execute(insert, 1, 3)
         async with new_tables(database.migrations_url, ["orders"]) as tables:
             await owner.execute(insert, 5, 7)  # of which it may not know
+            await tables.index()
             await tables.swap(nothing_more)
         assert await owner.fetch("select before_row from missing_messages") == [(7,)]
 
