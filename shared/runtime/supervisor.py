@@ -34,6 +34,9 @@ FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 10.0
 # One that has lived this long starts again with the shortest pause.
 STABLE_SECONDS = 20.0
+STUCK_SECONDS = 10.0
+"""How long a program may be stuck until it is ended: also what starts or ends looks so for a moment."""
+_LOOK_SECONDS = 2.0
 STOP_SECONDS = 0.2
 """Who stops the system may stop all its processes at once. So an end is no news before this: then we are told too."""
 LOG_BYTES = 10 << 20
@@ -44,7 +47,8 @@ STATE_FILE = "run.json"
 class Part:
     """A program of the system: where it listens, when it's ready, and the address to show to people.
 
-    `program` is asked each time that it starts. Its log file has the part's name.
+    `program` is asked each time that it starts. Its log file has the part's name. `stuck` says, for a program that may
+    run on without ever being ready again, why that is so now; "" when it isn't.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Part:
     probe: Probe
     url: str
     host: str = "127.0.0.1"
+    stuck: Probe | None = None
 
 
 @dataclass(frozen=True)
@@ -183,6 +188,8 @@ class Supervisor:
             require_free_port(child.part.port, child.part.name, child.part.host)
             child.scanned = child.log.stat().st_size if child.log.exists() else 0  # an earlier run has told that
             self._watch(partial(self._watch_log, child), "watching the log", child.part.name)
+            if child.part.stuck is not None:
+                self._watch(partial(self._end_when_stuck, child, child.part.stuck), "looking at it", child.part.name)
         for group in self._groups:
             if group.prepare is not None:
                 group.prepare()
@@ -334,6 +341,20 @@ class Supervisor:
                 self._say(f"does not end within {program.stop_seconds:g} s: {then.name}", child.part.name)
                 child.signal(then)
         await process.wait()
+
+    async def _end_when_stuck(self, child: Child, stuck: Probe) -> None:
+        """End a program that is stuck for long, by force: then it is started again."""
+        since = time.monotonic()
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            kept_up = child.alive and child.keeper is not None and not child.keeper.done() and not self._stopping
+            reason = await stuck() if kept_up else ""
+            if not reason:
+                since = time.monotonic()
+            elif time.monotonic() - since > STUCK_SECONDS and child.program is not None:
+                self._say(f"is stuck, and is ended: {reason}", child.part.name, "error")
+                child.signal(child.program.force_signal)
+                since = time.monotonic()
 
     async def _watch_log(self, child: Child) -> None:
         """Repeat the child's warnings on the terminal, and keep its log from growing for ever."""

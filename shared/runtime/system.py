@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
@@ -266,6 +267,7 @@ class System:
             self.postgres.port,
             blocking_probe(self.postgres.ready),
             f"postgresql://127.0.0.1:{self.postgres.port}",
+            stuck=partial(asyncio.to_thread, self.postgres.stuck),
         )
         nats = Part("nats", self.nats.program, self.nats.port, blocking_probe(self.nats.ready), self.nats.url)
         return [

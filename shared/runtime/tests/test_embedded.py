@@ -1,10 +1,12 @@
 """PostgreSQL's data folder: what it may look like, and what is refused in one line."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from shared.runtime.embedded.nats import Nats
 from shared.runtime.embedded.postgres import Postgres
 from shared.runtime.process import LaunchError, free_port
 from shared.runtime.system import Secrets, remove_data
-from shared.testing.infra import Server
+from shared.testing.infra import Server, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,19 @@ def test_a_server_left_behind_is_ended_first(postgres: Postgres, tmp_path: Path)
     finally:
         left_behind.stop()
     running(postgres, tmp_path / "log").stop()
+
+
+def test_a_server_that_waits_for_clients_to_leave_is_stuck(postgres: Postgres, tmp_path: Path) -> None:
+    server = running(postgres, tmp_path / "log")
+    try:
+        with closing(psycopg2.connect(postgres.admin_url)):
+            assert postgres.stuck() == ""
+            os.kill(server.pid, signal.SIGTERM)
+            wait_until(lambda: not postgres.ready())
+            assert postgres.stuck() == "the database system is shutting down"
+    finally:
+        server.stop()
+    assert postgres.stuck() == ""
 
 
 async def test_its_socket_is_reached_by_all_drivers_and_asks_for_the_password(
