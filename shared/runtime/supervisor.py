@@ -34,20 +34,21 @@ FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 10.0
 # One that has lived this long starts again with the shortest pause.
 STABLE_SECONDS = 20.0
+STUCK_SECONDS = 10.0
+"""How long a program may be stuck until it is ended: also what starts or ends looks so for a moment."""
+_LOOK_SECONDS = 2.0
 STOP_SECONDS = 0.2
 """Who stops the system may stop all its processes at once. So an end is no news before this: then we are told too."""
 LOG_BYTES = 10 << 20
 STATE_FILE = "run.json"
-_LOOK_SECONDS = 2.0
-"""Between two looks whether a child can go on."""
 
 
 @dataclass(frozen=True)
 class Part:
     """A program of the system: where it listens, when it's ready, and the address to show to people.
 
-    `program` is asked each time that it starts. Its log file has the part's name. `broken` says why the program can't
-    go on without being started again, though it runs; "" while it can.
+    `program` is asked each time that it starts. Its log file has the part's name. `stuck` says, for a program that may
+    run on without ever being ready again, why that is so now; "" when it isn't.
     """
 
     name: str
@@ -56,7 +57,7 @@ class Part:
     probe: Probe
     url: str
     host: str = "127.0.0.1"
-    broken: Probe | None = None
+    stuck: Probe | None = None
 
 
 @dataclass(frozen=True)
@@ -187,6 +188,8 @@ class Supervisor:
             require_free_port(child.part.port, child.part.name, child.part.host)
             child.scanned = child.log.stat().st_size if child.log.exists() else 0  # an earlier run has told that
             self._watch(partial(self._watch_log, child), "watching the log", child.part.name)
+            if child.part.stuck is not None:
+                self._watch(partial(self._end_when_stuck, child, child.part.stuck), "looking at it", child.part.name)
         for group in self._groups:
             if group.prepare is not None:
                 group.prepare()
@@ -282,7 +285,7 @@ class Supervisor:
                 await self._spawn(child)
             assert child.process is not None
             began = time.monotonic()
-            status = await self._end_of(child.process, child)
+            status = await child.process.wait()
             await asyncio.sleep(STOP_SECONDS)
             if self._stopping:
                 return
@@ -311,22 +314,6 @@ class Supervisor:
     def _tell_of_lost_forks(self) -> None:
         self._say("the process that programs are forked from has ended, and they with it", "", "error")
 
-    async def _end_of(self, process: ForkedProcess | asyncio.subprocess.Process, child: Child) -> int:
-        """Wait until a child's process has ended, and end it when it can't go on; returns its exit status."""
-        waiting = asyncio.ensure_future(process.wait())
-        try:
-            while child.part.broken is not None:
-                await asyncio.wait([waiting], timeout=_LOOK_SECONDS)
-                if waiting.done():
-                    break
-                if reason := await child.part.broken():
-                    self._say(f"has to start again: {reason}", child.part.name, "warning")
-                    child.signal(signal.SIGKILL)
-                    break
-            return await waiting
-        finally:
-            waiting.cancel()
-
     async def _until_ready(self, child: Child, *, may_end: bool = True) -> None:
         told = time.monotonic()
         while reason := await _asked(child.part.probe):
@@ -354,6 +341,20 @@ class Supervisor:
                 self._say(f"does not end within {program.stop_seconds:g} s: {then.name}", child.part.name)
                 child.signal(then)
         await process.wait()
+
+    async def _end_when_stuck(self, child: Child, stuck: Probe) -> None:
+        """End a program that is stuck for long, by force: then it is started again."""
+        since = time.monotonic()
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            kept_up = child.alive and child.keeper is not None and not child.keeper.done() and not self._stopping
+            reason = await stuck() if kept_up else ""
+            if not reason:
+                since = time.monotonic()
+            elif time.monotonic() - since > STUCK_SECONDS and child.program is not None:
+                self._say(f"is stuck, and is ended: {reason}", child.part.name, "error")
+                child.signal(child.program.force_signal)
+                since = time.monotonic()
 
     async def _watch_log(self, child: Child) -> None:
         """Repeat the child's warnings on the terminal, and keep its log from growing for ever."""

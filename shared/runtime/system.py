@@ -279,6 +279,7 @@ class System:
             self.postgres.port,
             blocking_probe(self.postgres.ready),
             f"postgresql://127.0.0.1:{self.postgres.port}",
+            stuck=partial(asyncio.to_thread, self.postgres.stuck),
         )
         nats = Part(
             "nats",
@@ -286,7 +287,7 @@ class System:
             self.nats.port,
             blocking_probe(self.nats.ready),
             self.nats.url,
-            broken=partial(asyncio.to_thread, self.nats.broken),
+            stuck=partial(asyncio.to_thread, self.nats.stuck),
         )
         return [
             Group([postgres], essential=True, prepare=self.postgres.prepare, finish=self._provision),

@@ -76,7 +76,7 @@ class Nats:
             orphan_signal=signal.SIGTERM,
         )
 
-    def broken(self) -> str:
+    def stuck(self) -> str:
         """Say why it can't go on without being started again; "" while it can.
 
         After a write that failed, as on a full disk, a stream takes nothing more until the server starts again, and

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import pwd
+import re
 import shutil
 import signal
 import stat
@@ -29,6 +30,7 @@ from shared.runtime.embedded.installation import (
 from shared.runtime.process import LaunchError, Program, still_alive
 
 ADMIN_ROLE = "ftgo_admin"
+_NO_CONNECTIONS = re.compile("the database system is (?:starting up|shutting down|in recovery mode|not yet accepting)")
 _PREDECESSOR_SECONDS = 30.0
 """How long a server that still runs has for each way to end it."""
 _LONGEST_SOCKET_FOLDER = 85
@@ -117,6 +119,27 @@ class Postgres:
                 ) from None
             return False
         return True
+
+    def stuck(self) -> str:
+        """Say why the server will never take connections again, though it runs; "" when it may.
+
+        When the process that recovers it after a crash is killed itself, PostgreSQL 18.4 waits for it for ever. And one
+        that was told to end waits for its clients, which don't know.
+        """
+        try:
+            psycopg2.connect(self.admin_url, connect_timeout=3).close()
+        except psycopg2.OperationalError as error:
+            found = _NO_CONNECTIONS.search(str(error))
+            return found.group() if found and not self._recovers() else ""
+        return ""
+
+    def _recovers(self) -> bool:
+        try:
+            server = psutil.Process(int((self.folder / "postmaster.pid").read_text().split("\n", 1)[0]))
+            titles = [each.cmdline()[:1] for each in server.children()]
+        except (OSError, ValueError, psutil.Error):  # it is just starting, or ending
+            return True
+        return any(title[0].startswith("postgres: startup") for title in titles if title)
 
     def configuration(self) -> dict[str, str | int]:
         """Return what postgresql.conf says."""

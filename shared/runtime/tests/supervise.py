@@ -23,11 +23,7 @@ def standin(name: str, port: int, folder: Path, client: httpx.AsyncClient) -> Pa
     standin = (str(STANDIN),) if name == "server" else ("-m", "shared.runtime.tests.standin")
     program = Program(name, (sys.executable, *standin, str(port), name, str(folder)), dict(os.environ), ROOT)
     url = f"http://127.0.0.1:{port}"
-
-    async def broken() -> str:
-        return "it has had enough" if (folder / f"{name}.stuck").exists() else ""
-
-    return Part(name, lambda: program, port, http_probe(client, f"{url}/readyz"), url, broken=broken)
+    return Part(name, lambda: program, port, http_probe(client, f"{url}/readyz"), url)
 
 
 def groups(folder: Path, ports: list[int], client: httpx.AsyncClient) -> list[Group]:

@@ -121,6 +121,18 @@ def test_up_keeps_its_data_also_when_it_is_killed(ftgo: Ftgo) -> None:
     assert {file.name for file in ftgo.folder.iterdir()} == {"lock"}
 
 
+def test_standard_files_that_were_closed_are_there_for_it_and_its_programs() -> None:
+    program = (
+        "import os, subprocess, sys\n"
+        "from shared.runtime import cli\n"
+        "cli._open_standard_files()\n"
+        "look = 'import os; [os.fstat(number) for number in range(3)]'\n"
+        "os._exit(subprocess.run([sys.executable, '-c', look]).returncode)\n"
+    )
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", program]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+
+
 def test_another_count_of_partitions_than_the_stream_has_is_refused(ftgo: Ftgo) -> None:
     async def make_a_stream() -> None:
         password = json.loads((ftgo.folder / "secrets.json").read_text())["nats"][OPERATOR]

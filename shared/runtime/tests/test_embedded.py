@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +26,7 @@ from shared.runtime.embedded.nats import Nats
 from shared.runtime.embedded.postgres import Postgres
 from shared.runtime.process import LaunchError, free_port
 from shared.runtime.system import Secrets, remove_data
-from shared.testing.infra import Server
+from shared.testing.infra import Server, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,19 @@ def test_a_server_left_behind_is_ended_first(postgres: Postgres, tmp_path: Path)
     finally:
         left_behind.stop()
     running(postgres, tmp_path / "log").stop()
+
+
+def test_a_server_that_waits_for_clients_to_leave_is_stuck(postgres: Postgres, tmp_path: Path) -> None:
+    server = running(postgres, tmp_path / "log")
+    try:
+        with closing(psycopg2.connect(postgres.admin_url)):
+            assert postgres.stuck() == ""
+            os.kill(server.pid, signal.SIGTERM)
+            wait_until(lambda: not postgres.ready())
+            assert postgres.stuck() == "the database system is shutting down"
+    finally:
+        server.stop()
+    assert postgres.stuck() == ""
 
 
 async def test_its_socket_is_reached_by_all_drivers_and_asks_for_the_password(
@@ -156,23 +171,23 @@ async def test_nats_says_that_it_has_to_start_again_after_a_write_that_failed(
 ) -> None:
     nats = Nats(tmp_path, free_port(), monitor_port=free_port())
     nats.prepare()
-    assert nats.broken() == ""  # it does not run: that is for others to see
+    assert nats.stuck() == ""  # it does not run: that is for others to see
     server = Server(nats.program(), nats.ready, tmp_path / "nats.log")
     server.start()
     try:
         async with connect(NatsAddress(nats.url)) as connection:
             await connection.jetstream.add_stream(StreamConfig(name="S", subjects=["s"], max_bytes=1 << 20))
-            assert nats.broken() == ""
+            assert nats.stuck() == ""
             shutil.rmtree(tmp_path / "store" / "jetstream" / "$G" / "streams" / "S" / "msgs")
-            while not (reason := nats.broken()):
+            while not (reason := nats.stuck()):
                 await connection.client.publish("s", b"x" * (1 << 19))
                 await connection.client.flush()
         assert "write error" in reason
         with monkeypatch.context() as full:
             full.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
-            assert nats.broken() == ""  # it would not help
+            assert nats.stuck() == ""  # it would not help
         server.kill()
         server.start()
-        assert nats.broken() == ""
+        assert nats.stuck() == ""
     finally:
         server.stop()
