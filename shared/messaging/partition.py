@@ -158,7 +158,7 @@ class HeldPartition(Generic[U]):
         async with self._units.begin(recalling=True) as uow:
             await self._dispatcher.handle(uow, batch, self._lease.partition, smooth=self._smooth)
             await self._fence(uow, _mark_of(batch[-1]))
-        self._expect(uow)
+            self._expect(uow)
 
     async def _alone(self, received: Received) -> None:
         error = await self._failure_of(received.row_id, lambda: self._together([received]))
@@ -166,7 +166,7 @@ class HeldPartition(Generic[U]):
             async with self._units.begin() as uow:
                 await self._dispatcher.settle_failure(uow, received, error, self._lease.partition)
                 await self._fence(uow, _mark_of(received))
-            self._expect(uow)
+                self._expect(uow)
 
     async def _retry(self, waiting: SetAside) -> None:
         async def once() -> None:
