@@ -36,7 +36,7 @@ R = TypeVar("R", bound=Entity)
 U_co = TypeVar("U_co", bound="UnitOfWork", covariant=True)
 U = TypeVar("U", bound="UnitOfWork")
 
-MAX_WRITTEN_TOGETHER = 2 << 20
+MAX_WRITTEN_TOGETHER = 512 << 10
 """Characters that several messages, or requests, may lead to in one unit of work. One alone may lead to more. In memory
 they take some times as much: as events, messages and rows, and once more as they are sent to the database."""
 

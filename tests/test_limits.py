@@ -33,7 +33,7 @@ def test_every_error_of_a_limit_is_named() -> None:
         f"| object in a body | {parameters.MAX_ENTRIES} entries",
         f"{MAX_WORDS:,}, each by its first {LONGEST_WORD} characters",
         f"{store.MAX_READ_TOGETHER // MIB} MiB read of a kind",
-        f"{unit_of_work.MAX_WRITTEN_TOGETHER // MIB} Mi characters sent",
+        f"{unit_of_work.MAX_WRITTEN_TOGETHER // KIB} Ki characters sent",
         f"| states kept from one transaction to the next | {cache.MAX_BYTES // MIB} MiB |",
         f"50 things (`limit`), {store.MAX_PAGE // MIB} MiB",
         f"{gate.SMALL_BODY // KIB} KiB of each, and {gate.MAX_LARGE_BODIES // MIB} MiB beyond that of all",
