@@ -57,6 +57,10 @@ class Journal:
             if isinstance(entry, EventRecorded | RowChanged):
                 entry.undo()
 
+    def close(self) -> None:
+        """Forgets everything."""
+        self._entries.clear()
+
     def messages_since(self, mark: int) -> Iterator[Envelope]:
         """Those that are to be sent of what came after the journal was `mark` long."""
         for entry in self._entries[mark:]:

@@ -36,7 +36,7 @@ R = TypeVar("R", bound=Entity)
 U_co = TypeVar("U_co", bound="UnitOfWork", covariant=True)
 U = TypeVar("U", bound="UnitOfWork")
 
-MAX_WRITTEN_TOGETHER = 2 << 20
+MAX_WRITTEN_TOGETHER = 512 << 10
 """Characters that several messages, or requests, may lead to in one unit of work. One alone may lead to more. In memory
 they take some times as much: as events, messages and rows, and once more as they are sent to the database."""
 
@@ -133,6 +133,16 @@ class UnitOfWork:
         """All this has been committed: what was recalled, read or changed goes where it is recalled from."""
         for repository in self._repositories:
             repository.remember()
+
+    def close(self) -> None:
+        """Lets go of all that was read and written, when it is over.
+
+        What is left refers to itself in circles, and waits for Python's garbage collector: that counts objects and not
+        their bytes, and would have hundreds of large states wait.
+        """
+        self._journal.close()
+        for repository in self._repositories:
+            repository.close()
 
     async def prefetch(self, naming: Iterable[Message | Saga]) -> None:
         """Loads what they name, one query a repository: each field whose type is a repository's id type.
@@ -304,15 +314,20 @@ class Units(Generic[U]):
         not read again, but confirmed with what is written, and it is a Conflict when others have changed them. The next
         try reads them.
         """
-        async with self._database.transaction() as transaction:
-            unit_of_work = self._make(transaction)
-            if recalling:
-                unit_of_work.recall_from(self._cache)
-            yield unit_of_work
-            await unit_of_work.hand_over()
-        unit_of_work.remember()
-        if self._on_commit is not None:
-            self._on_commit(unit_of_work.events())
+        unit_of_work: U | None = None
+        try:
+            async with self._database.transaction() as transaction:
+                unit_of_work = self._make(transaction)
+                if recalling:
+                    unit_of_work.recall_from(self._cache)
+                yield unit_of_work
+                await unit_of_work.hand_over()
+            unit_of_work.remember()
+            if self._on_commit is not None:
+                self._on_commit(unit_of_work.events())
+        finally:
+            if unit_of_work is not None:
+                unit_of_work.close()
 
     def on(self, database: Database) -> "Units[U]":
         """The same on another database, such as the one connection that a subscription works with."""

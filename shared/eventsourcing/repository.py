@@ -123,6 +123,11 @@ class Repository(Generic[A]):
         for id_ in list(self._touched)[before:]:
             del self._touched[id_]
 
+    def close(self) -> None:
+        """Forgets everything."""
+        for kept in (self._histories, self._sealed, self._live, self._touched):
+            kept.clear()
+
     async def confirm(self) -> None:
         """Has the database confirm what came from the cache: Conflict, at the latest when all is committed."""
         if versions := self.recall.unconfirmed():
@@ -267,6 +272,11 @@ class Rows(Generic[R]):
         """What was handed out since there were `before` of them is in nobody's hands any more."""
         for id_ in list(self._touched)[before:]:
             del self._touched[id_]
+
+    def close(self) -> None:
+        """Forgets everything."""
+        for kept in (self._stored, self._sealed, self._touched):
+            kept.clear()
 
     async def confirm(self) -> None:
         """Has the database confirm what came from the cache and is not written anyway, which confirms it as well."""

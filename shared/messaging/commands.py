@@ -16,7 +16,7 @@ import structlog
 
 from shared.core.clock import Clock
 from shared.core.context import Cause, current_cause
-from shared.core.errors import Conflict, DomainError, IdempotencyKeyReused, TechnicalFault
+from shared.core.errors import Conflict, DomainError, IdempotencyKeyReused, TechnicalFault, TooMuchAtOnce
 from shared.core.messages import AnyCommand, Command, Done, Reply
 from shared.idempotency import IdempotencyKey, KeptAnswer, current_key
 from shared.messaging.dispatcher import is_own_failure
@@ -132,6 +132,11 @@ class Commands(Generic[U]):
         except Exception as error:
             if isinstance(error, TechnicalFault) and not isinstance(error, Conflict | AlreadyWritten):
                 self._fault, self._failed_at = str(error), time.monotonic()
+            if len(batch) > 1 and isinstance(error, TooMuchAtOnce):
+                half = len(batch) // 2
+                await self._carry_out(batch[:half])
+                await self._carry_out(batch[half:])
+                return
             if len(batch) > 1 and is_own_failure(error):
                 for waiting in batch:
                     await self._alone(waiting)
@@ -163,7 +168,8 @@ class Commands(Generic[U]):
         try:
             return await self._together(batch, keys_are_new=True)
         except Exception as error:
-            if not is_own_failure(error) or not any(waiting.key for waiting in batch):
+            too_much = isinstance(error, TooMuchAtOnce)
+            if too_much or not is_own_failure(error) or not any(waiting.key for waiting in batch):
                 raise
         return await self._together(batch)
 

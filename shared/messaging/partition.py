@@ -16,7 +16,7 @@ import structlog
 
 from shared.core.clock import Clock
 from shared.core.context import Cause
-from shared.core.errors import Conflict, TookTooLong
+from shared.core.errors import Conflict, TookTooLong, TooMuchAtOnce
 from shared.core.ids import new_id
 from shared.messaging.broker import Mark
 from shared.messaging.chain import Chains, Missing
@@ -106,13 +106,19 @@ class HeldPartition(Generic[U]):
         twice: so neither is looked for."""
 
     async def handle(self, batch: Sequence[Received]) -> None:
-        """Handles a batch and moves the position behind it, in one transaction, or else one by one.
+        """Handles a batch and moves the position behind it, in one transaction, or else in several or one by one.
 
         Raises TechnicalFault when the surroundings fail: nothing was done then.
         """
         if len(batch) > 1:
             try:
                 await self._patiently(lambda: self._together(batch))
+            except TooMuchAtOnce as error:
+                log.info("batch is too much at once: it is divided", size=len(batch), reason=str(error))
+                half = len(batch) // 2
+                await self.handle(batch[:half])
+                await self.handle(batch[half:])
+                return
             except Exception as error:
                 if not is_own_failure(error):
                     raise
@@ -186,8 +192,8 @@ class HeldPartition(Generic[U]):
         async with self._units.begin(recalling=True) as uow:
             await self._dispatcher.handle(uow, batch, self._lease.partition, smooth=self._smooth)
             await self._fence(uow, _mark_of(batch[-1]), heads)
+            self._expect(uow)
         self.chains.heads = heads
-        self._expect(uow)
 
     async def _alone(self, received: Received) -> None:
         error = await self._failure_of(received.row_id, lambda: self._together([received]))
@@ -196,8 +202,8 @@ class HeldPartition(Generic[U]):
             async with self._units.begin() as uow:
                 await self._dispatcher.settle_failure(uow, received, error, self._lease.partition)
                 await self._fence(uow, _mark_of(received), heads)
+                self._expect(uow)
             self.chains.heads = heads
-            self._expect(uow)
 
     async def _retry(self, waiting: SetAside) -> None:
         async def once() -> None:

@@ -250,7 +250,9 @@ async def test_what_follows_a_message_that_waits_is_held_back_at_once(looks: lis
     assert (looks, service.waiting()) == (["find", "blocked"], ["c1", "c2"])
 
 
-async def test_messages_that_name_too_much_together_are_handled_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_messages_that_name_too_much_are_handled_in_smaller_batches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(store, "MAX_READ_TOGETHER", 10)
     service = WalletService()
     for wallet in "wxy":
@@ -258,5 +260,6 @@ async def test_messages_that_name_too_much_together_are_handled_one_by_one(monke
     with capture_logs() as logs:
         await service.handle(deposit("c1"), deposit("c2", "x"), deposit("c3", "y"))
     assert [await service.balance(wallet) for wallet in "wxy"] == [1, 1, 1]
-    assert ["one by one" in line["event"] for line in logs] == [True]
+    assert [line["size"] for line in logs] == [3, 2]
+    assert all("divided" in line["event"] for line in logs)
     assert service.waiting() == []

@@ -1,7 +1,10 @@
 """The unit of work and its repositories: what is kept, what is dropped, and what is written."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -576,3 +579,22 @@ async def test_a_handler_keeps_nothing_of_the_one_before() -> None:
                 (await uow.wallets.get(id_)).deposit(1)
                 await uow.owners.add(Owner(id=id_, name="Ada"))
                 assert (uow.wallets.in_hand(), uow.owners.in_hand()) == (1, 1)
+
+
+async def test_what_a_unit_of_work_held_is_free_when_it_is_over() -> None:
+    service = WalletService()
+    await service.open("w")
+    gc.disable()  # it would come in time here, but not where states are large
+    try:
+        for refuses in (False, True):
+            with suppress(NotEnough):
+                async with service.units.begin() as uow:
+                    wallet = await uow.wallets.get("w")
+                    wallet.deposit(1)
+                    held = weakref.ref(wallet)
+                    del wallet
+                    if refuses:
+                        raise NotEnough
+            assert held() is None
+    finally:
+        gc.enable()

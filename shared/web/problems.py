@@ -145,6 +145,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
         errors = error.errors()
+        _let_go_of_body(error)
         if any(found["type"] == "json_invalid" for found in errors):
             return problem(400, _EXAMPLES[400])
         named = [f"{_place(found['loc'])}: {found['msg'].removeprefix('Value error, ')}" for found in errors]
@@ -160,12 +161,21 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def of_the_framework(request: Request, error: HTTPException) -> JSONResponse:
+        _let_go_of_body(error)
         # FastAPI says so of bodies that are no UTF-8, are nested too deep or hold numbers of thousands of digits.
         detail = _EXAMPLES[400] if error.status_code == 400 else error.detail
         headers = dict(error.headers or {})
         if error.status_code == 405:
             headers["Allow"] = ", ".join(_allowed(request))  # the framework names the methods of one route only
         return problem(error.status_code, detail, headers)
+
+
+def _let_go_of_body(error: Exception) -> None:
+    """The frames that an error was raised in have the whole body, and hold the error in turn: such a circle would wait
+    for the garbage collector, which counts objects and not their bytes."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    if isinstance(error, RequestValidationError):
+        error.body = None
 
 
 def _allowed(request: Request) -> list[str]:

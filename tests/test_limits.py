@@ -1,0 +1,45 @@
+"""README names every limit on what a client can make grow, with its number as the code has it."""
+
+import pytest
+
+from accounting.domain.account import MAX_AUTHORIZED
+from consumer.domain.consumer import MAX_ADDRESSES
+from order_history.history import LONGEST_WORD, MAX_WORDS
+from shared import unit_of_work
+from shared.core.errors import LimitReached
+from shared.eventsourcing import cache, store
+from shared.runtime.documents.catalogue import container_of
+from shared.runtime.system import ROOT
+from shared.runtime.topology import BY_NAME
+from shared.web import gate, parameters, server
+
+README = (ROOT / "README.md").read_text()
+KIB, MIB = 1 << 10, 1 << 20
+
+
+def test_every_error_of_a_limit_is_named() -> None:
+    for service in BY_NAME:
+        container_of(service)  # its errors are known when it has been imported
+    errors = [error for error in LimitReached.__subclasses__() if not error.__module__.startswith("shared.")]
+    assert errors
+    for error in errors:
+        assert f"422 `{error.text}`" in README, error
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        f"| consumer's addresses | {MAX_ADDRESSES} |",
+        f"| object in a body | {parameters.MAX_ENTRIES} entries",
+        f"{MAX_WORDS:,}, each by its first {LONGEST_WORD} characters",
+        f"{store.MAX_READ_TOGETHER // MIB} MiB read of a kind",
+        f"{unit_of_work.MAX_WRITTEN_TOGETHER // KIB} Ki characters sent",
+        f"| states kept from one transaction to the next | {cache.MAX_BYTES // MIB} MiB |",
+        f"50 things (`limit`), {store.MAX_PAGE // MIB} MiB",
+        f"{gate.SMALL_BODY // KIB} KiB of each, and {gate.MAX_LARGE_BODIES // MIB} MiB beyond that of all",
+        f"{server.UNREAD_SECONDS:g} s, and {server.MAX_UNREAD // MIB} MiB of all",
+        f"2<sup>{(MAX_AUTHORIZED + 1).bit_length() - 1}</sup> - 1 cents",
+    ],
+)
+def test_the_number_is_that_of_the_code(row: str) -> None:
+    assert row in README
