@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Table
 
+from shared.core.printable import printable
 from shared.runtime.bench.command import bench
 from shared.runtime.chaos.command import chaos
 from shared.runtime.config import config
@@ -35,6 +35,7 @@ from shared.runtime.system import (
     program_of,
     remove_data,
 )
+from shared.runtime.terminal import Terminal
 from shared.runtime.topology import BY_NAME, SERVICES
 from shared.runtime.verify.command import verify
 
@@ -46,7 +47,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="FTGO in Python: event-driven microservices that take food orders, with real PostgreSQL and NATS.",
 )
-console = Console(highlight=False)
+console = Terminal()
 
 PASSES_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": ["--help"]}
 """For commands whose further arguments are another program's."""
@@ -286,7 +287,7 @@ def main() -> None:
     try:
         app(prog_name="./ftgo")
     except LaunchError as error:
-        sys.exit(f"ftgo: {error}")
+        sys.exit(f"ftgo: {printable(str(error))}")
     except ValidationError as error:
         first = error.errors()[0]
         sys.exit(f"ftgo: FTGO_{'_'.join(map(str, first['loc'])).upper()}: {first['msg']}")

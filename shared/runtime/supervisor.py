@@ -22,6 +22,7 @@ import psutil
 from rich.console import Console
 from rich.text import Text
 
+from shared.core.printable import printable
 from shared.runtime.forks import ForkedProcess, can_fork, fork
 from shared.runtime.process import LaunchError, Program, require_free_port, still_alive
 
@@ -309,7 +310,9 @@ class Supervisor:
 
     def _say(self, text: str, name: str, level: str = "") -> None:
         style = {"warning": "yellow", "error": "red", "critical": "bold red"}.get(level, "")
-        line = Text.assemble((time.strftime("%H:%M:%S "), "dim"), (f"{name or 'ftgo':<14}", "bold"), (text, style))
+        line = Text.assemble(
+            (time.strftime("%H:%M:%S "), "dim"), (f"{name or 'ftgo':<14}", "bold"), (printable(text), style)
+        )
         self._console.print(line, soft_wrap=True)
 
     def _write_state(self) -> None:
