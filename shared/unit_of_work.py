@@ -253,6 +253,9 @@ class UnitOfWork:
                 snapshots[entry.stored.aggregate, entry.stored.id] = entry.snapshot()
         stored: list[StoredEvent] = [entry.stored for entry in recorded]
         await self.transaction.events.append(stored, list(snapshots.values()))
+        for entry in recorded:
+            if entry.event.erases:
+                await self.transaction.events.erase(entry.stored.aggregate, entry.stored.id)
 
     def _take_back_to(self, mark: int) -> None:
         self._journal.back_to(mark)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from consumer.application import queries
 from consumer.application.commands import (
     AddAddress,
+    EraseConsumer,
     RegisterConsumer,
     RemoveAddress,
     RenameConsumer,
@@ -15,11 +16,12 @@ from consumer.application.commands import (
 )
 from consumer.application.ports import ConsumerUnitOfWork
 from consumer.domain.errors import AddressAlreadyExists, AddressNotFound, ConsumerNotFound, ConsumerWithoutName
+from shared.core.errors import IdempotencyKeyReused
 from shared.core.values import Address, ConsumerId
 from shared.messaging.commands import Commands
 from shared.unit_of_work import Units
 from shared.web.documents import AN_ADDRESS, AN_ID, example
-from shared.web.parameters import AddressBody, Body, IdAnswer, IdInPath, Name, Text
+from shared.web.parameters import AddressBody, Body, IdAnswer, IdInPath, Name, OptionalIdempotencyKey, Text
 from shared.web.problems import problems
 
 Label = Annotated[Name, Path(alias="address_id", description="The label that the consumer gave the address.")]
@@ -87,6 +89,14 @@ def routes(commands: Commands[ConsumerUnitOfWork], units: Units[ConsumerUnitOfWo
     async def rename_consumer(id_: IdInPath, body: NamedConsumer) -> IdAnswer:
         """Gives the consumer another name."""
         return await update_consumer(id_, body)
+
+    @router.delete("/consumers/{id}", status_code=204, responses=problems(ConsumerNotFound, IdempotencyKeyReused))
+    async def erase_consumer(id_: IdInPath, key: OptionalIdempotencyKey) -> None:
+        """Forgets the consumer's name and addresses, here and wherever they were told. It can't be taken back.
+
+        Orders under way go on; new ones are refused. A consumer who was erased before is erased: that is 204 too.
+        """
+        await commands.execute(EraseConsumer(consumer_id=ConsumerId(id_)), key)
 
     @router.post(
         "/consumers/{id}/addresses",

@@ -84,6 +84,7 @@ async def test_consumers_that_are_not_there() -> None:
             http.get(f"{NOBODY}/addresses/home"),
             http.put(f"{NOBODY}/addresses/home", json=changed),
             http.delete(f"{NOBODY}/addresses/home"),
+            http.delete(NOBODY),
         ):
             check_problem(await request, 404, "consumer not found")
 
@@ -132,3 +133,15 @@ async def test_malformed_json() -> None:
     async with api() as (http, _):
         headers = {"content-type": "application/json"}
         check_problem(await http.post("/api/consumers", content=b'{"name": "Ada', headers=headers), 400)
+
+
+async def test_an_erased_consumer_is_nobody() -> None:
+    async with api() as (http, ada):
+        new = {"address_id": "home", "address": ADDRESS}
+        assert (await http.post(f"{ada}/addresses", json=new)).status_code == 201
+        key = {"Idempotency-Key": "erase Ada"}
+        for headers in (key, key, {}):
+            answer = await http.delete(ada, headers=headers)
+            assert (answer.status_code, answer.content) == (204, b"")
+        for request in (http.get(ada), http.put(ada, json={"name": "Ada"}), http.get(f"{ada}/addresses/home")):
+            check_problem(await request, 404, "consumer not found")

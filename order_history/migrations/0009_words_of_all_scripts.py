@@ -6,7 +6,9 @@ from alembic import op
 from sqlalchemy import text
 
 from order_history.history import OrderRecord, Revision
+from shared.adapters.postgres import schema
 from shared.core.values import LineItem
+from shared.runtime.topology import BY_NAME
 from shared.serialization import from_json
 
 revision = "0009"
@@ -31,6 +33,7 @@ def upgrade() -> None:
         after = rows[-1].id
         if changed := [{"id": row.id, "words": words} for row in rows if (words := _words(row)) != row.words]:
             connection.execute(_WRITE, changed)
+    schema.upgrade_9(BY_NAME["order_history"])
 
 
 def _words(row) -> str:

@@ -17,5 +17,6 @@ def make_framework_tables(database: Database) -> None:
             schema.upgrade_2(database.service)
             schema.upgrade_3(database.service)
             schema.upgrade_4(database.service)
+            schema.upgrade_9(database.service)
     finally:
         engine.dispose()
