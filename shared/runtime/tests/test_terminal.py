@@ -38,6 +38,8 @@ def test_what_is_printable_is_seen_as_it_is() -> None:
 
 def test_a_text_in_a_line_with_markup() -> None:
     assert printed(f"[bold]{as_text(HOSTILE)}[/]") == [SEEN]
+    markup = ":skull: [/] \\"
+    assert printed(f"[bold]{as_text(markup)}[/]") == [markup]
 
 
 @pytest.mark.parametrize("wrap", [Text, Panel.fit, str], ids=["text", "panel", "string"])
