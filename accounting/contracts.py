@@ -23,14 +23,18 @@ class ReviseAuthorizeOrder(Command, key="consumer_id"):
     order_total: Money
 
 
-class AccountCreated(Event, key="consumer_id"):
+class AccountCreated(Event, key="consumer_id", personal={"name": ""}):
     consumer_id: ConsumerId
     name: str
 
 
-class AccountRenamed(Event, key="consumer_id"):
+class AccountRenamed(Event, key="consumer_id", personal={"name": ""}):
     consumer_id: ConsumerId
     name: str
+
+
+class AccountHolderErased(Event, key="consumer_id", erases=True):
+    consumer_id: ConsumerId
 
 
 class AccountDisabled(Event, key="consumer_id"):

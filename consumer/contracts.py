@@ -1,7 +1,7 @@
 """What other services may know and ask of consumers."""
 
 from shared.core.messages import Command, Event
-from shared.core.values import Address, ConsumerId, Money, OrderId
+from shared.core.values import ERASED_ADDRESS, Address, ConsumerId, Money, OrderId
 
 
 class ValidateOrderByConsumer(Command, key="consumer_id"):
@@ -10,28 +10,32 @@ class ValidateOrderByConsumer(Command, key="consumer_id"):
     order_total: Money
 
 
-class ConsumerRegistered(Event, key="consumer_id"):
+class ConsumerRegistered(Event, key="consumer_id", personal={"name": ""}):
     consumer_id: ConsumerId
     name: str
 
 
-class ConsumerUpdated(Event, key="consumer_id"):
+class ConsumerUpdated(Event, key="consumer_id", personal={"name": ""}):
     consumer_id: ConsumerId
     name: str
 
 
-class AddressAdded(Event, key="consumer_id"):
+class AddressAdded(Event, key="consumer_id", personal={"address_id": "", "address": ERASED_ADDRESS}):
     consumer_id: ConsumerId
     address_id: str
     address: Address
 
 
-class AddressUpdated(Event, key="consumer_id"):
+class AddressUpdated(Event, key="consumer_id", personal={"address_id": "", "address": ERASED_ADDRESS}):
     consumer_id: ConsumerId
     address_id: str
     address: Address
 
 
-class AddressRemoved(Event, key="consumer_id"):
+class AddressRemoved(Event, key="consumer_id", personal={"address_id": ""}):
     consumer_id: ConsumerId
     address_id: str
+
+
+class ConsumerErased(Event, key="consumer_id", erases=True):
+    consumer_id: ConsumerId

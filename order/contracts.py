@@ -3,10 +3,20 @@
 from datetime import datetime
 
 from shared.core.messages import Event
-from shared.core.values import Address, ConsumerId, LineItem, MenuItemId, Money, OrderId, RestaurantId, TicketId
+from shared.core.values import (
+    ERASED_ADDRESS,
+    Address,
+    ConsumerId,
+    LineItem,
+    MenuItemId,
+    Money,
+    OrderId,
+    RestaurantId,
+    TicketId,
+)
 
 
-class OrderCreated(Event, key="order_id"):
+class OrderCreated(Event, key="order_id", personal={"deliver_to": ERASED_ADDRESS}):
     order_id: OrderId
     consumer_id: ConsumerId
     restaurant_id: RestaurantId
@@ -57,3 +67,8 @@ class OrderRevised(Event, key="order_id"):
     current_order_total: Money
     new_order_total: Money
     revised_quantities: dict[MenuItemId, int]
+
+
+class DeliveryAddressErased(Event, key="order_id", erases=True):
+    order_id: OrderId
+    consumer_id: ConsumerId

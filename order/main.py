@@ -2,7 +2,6 @@
 
 from order.adapters import http, metrics, postgres
 from order.application import commands, reactions
-from order.application.ports import OrderUnitOfWork
 from order.application.sagas.cancel_order import CancelOrderSaga
 from order.application.sagas.create_order import CreateOrderSaga
 from order.application.sagas.revise_order import ReviseOrderSaga
@@ -18,7 +17,7 @@ def container() -> ServiceContainer:
         description="Takes orders and runs the sagas that make them true everywhere.",
         handlers=Handlers.of(commands, reactions),
         sagas=(CreateOrderSaga, CancelOrderSaga, ReviseOrderSaga),
-        unit_of_work=OrderUnitOfWork,
+        unit_of_work=postgres.unit_of_work,
         tables=postgres.TABLES,
         counters=metrics.count,
         api=http.routes,

@@ -1,7 +1,5 @@
 """The order history: what is kept of each order, and how consumers search their orders."""
 
-import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -9,6 +7,7 @@ from enum import StrEnum
 from itertools import chain, islice
 from typing import Protocol
 
+from order_history.words import words_of
 from shared.core.clock import Clock
 from shared.core.errors import NotFound
 from shared.core.policy import Policy
@@ -16,12 +15,8 @@ from shared.core.values import ConsumerId, LineItem, MenuItemId, Money, OrderId,
 from shared.eventsourcing.aggregate import Entity
 from shared.unit_of_work import Transaction, UnitOfWork
 
-LONGEST_WORD = 100
-"""Longer words are told apart by their beginnings only: an index does not take words of any length."""
 MAX_WORDS = 1000
 """An order is found by so many words of its names, the first ones."""
-
-_WORD = re.compile(r"\w+")
 
 
 class OrderNotFound(NotFound):
@@ -128,7 +123,7 @@ class OrderRecord(Entity):
 
 @dataclass(frozen=True, kw_only=True)
 class Criteria:
-    """Which of a consumer's orders are wanted; what is None or empty fits all. `words` are as from `words_of`."""
+    """Which of a consumer's orders are wanted; what is None or empty fits all. `words` come from `words_in_search`."""
 
     consumer_id: ConsumerId
     since: datetime | None = None
@@ -180,14 +175,3 @@ async def find_orders(
     last = page[-1]
     assert last.created_at is not None
     return page, (last.created_at, OrderId(last.id))
-
-
-def words_of(*texts: str) -> frozenset[str]:
-    """The words in the texts, in lower case as far as Unicode knows it.
-
-    A word is a run of letters and digits: `O'Brien's fish & chips` has o, brien, s, fish, & and chips. A sign that
-    stands alone is a word too, so that looking for it does not find everything.
-    """
-    pieces = chain.from_iterable(unicodedata.normalize("NFKC", text).casefold().split() for text in texts)
-    words = chain.from_iterable(_WORD.findall(piece) or [piece] for piece in pieces)
-    return frozenset(word[:LONGEST_WORD] for word in words)

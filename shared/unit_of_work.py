@@ -275,6 +275,9 @@ class UnitOfWork:
                 snapshots[entry.stored.aggregate, entry.stored.id] = entry.snapshot()
         stored: list[StoredEvent] = [entry.stored for entry in recorded]
         await self.transaction.events.append(stored, list(snapshots.values()))
+        for entry in recorded:
+            if entry.event.erases:
+                await self.transaction.events.erase(entry.stored.aggregate, entry.stored.id)
 
     def _size_since(self, mark: int) -> int:
         """How many characters of data are to be sent; raises MessageTooLarge."""

@@ -4,7 +4,8 @@ import pytest
 
 from accounting.domain.account import MAX_AUTHORIZED
 from consumer.domain.consumer import MAX_ADDRESSES
-from order_history.history import LONGEST_WORD, MAX_WORDS
+from order_history.history import MAX_WORDS
+from order_history.words import LONGEST_WORD
 from shared import unit_of_work
 from shared.core.errors import LimitReached
 from shared.eventsourcing import cache, store

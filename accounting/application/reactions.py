@@ -2,7 +2,7 @@
 
 from accounting.application.ports import AccountingUnitOfWork
 from accounting.domain.account import Account
-from consumer.contracts import ConsumerRegistered, ConsumerUpdated
+from consumer.contracts import ConsumerErased, ConsumerRegistered, ConsumerUpdated
 from shared.messaging.handlers import handles
 
 
@@ -16,3 +16,9 @@ async def create_account(event: ConsumerRegistered, uow: AccountingUnitOfWork) -
 async def rename_account(event: ConsumerUpdated, uow: AccountingUnitOfWork) -> None:
     account = await uow.accounts.get(event.consumer_id)
     account.rename(event.name)
+
+
+@handles
+async def erase_account_holder(event: ConsumerErased, uow: AccountingUnitOfWork) -> None:
+    account = await uow.accounts.get(event.consumer_id)
+    account.erase_holder()

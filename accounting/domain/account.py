@@ -7,6 +7,7 @@ from accounting.contracts import (
     AccountCreated,
     AccountDisabled,
     AccountEnabled,
+    AccountHolderErased,
     AccountRenamed,
     OrderAuthorizationReversed,
     OrderAuthorizationRevised,
@@ -19,6 +20,7 @@ from shared.eventsourcing.aggregate import Aggregate
 AccountEvent = (
     AccountCreated
     | AccountRenamed
+    | AccountHolderErased
     | AccountDisabled
     | AccountEnabled
     | OrderAuthorized
@@ -37,6 +39,7 @@ class Account(Aggregate[AccountEvent]):
     name: str = ""
     enabled: bool = False
     authorized_total: Money = Money(0)
+    holder_erased: bool = False
 
     @property
     def consumer_id(self) -> ConsumerId:
@@ -53,6 +56,11 @@ class Account(Aggregate[AccountEvent]):
         """Its consumer has another name; nothing happens when it is the same."""
         if name != self.name:
             self.record(AccountRenamed(consumer_id=self.consumer_id, name=name))
+
+    def erase_holder(self) -> None:
+        """Its consumer is to be forgotten: the account stays, without the name."""
+        if not self.holder_erased:
+            self.record(AccountHolderErased(consumer_id=self.consumer_id))
 
     def disable(self) -> None:
         """Nothing can be authorized, revised or reversed any more."""
@@ -98,6 +106,8 @@ class Account(Aggregate[AccountEvent]):
                 self.name, self.enabled = event.name, True
             case AccountRenamed():
                 self.name = event.name
+            case AccountHolderErased():
+                self.name, self.holder_erased = "", True
             case AccountDisabled():
                 self.enabled = False
             case AccountEnabled():

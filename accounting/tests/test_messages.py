@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from accounting.contracts import AuthorizeOrder, ReverseAuthorizeOrder, ReviseAuthorizeOrder
-from consumer.contracts import ConsumerRegistered, ConsumerUpdated
+from consumer.contracts import ConsumerErased, ConsumerRegistered, ConsumerUpdated
 from shared.core.messages import AnyCommand, Done, Refused
 from shared.core.policy import Policy
 from shared.core.values import ConsumerId, Money, OrderId
@@ -80,3 +80,12 @@ async def test_a_second_account_of_a_consumer_is_not_made() -> None:
         assert (answer.json()["name"], answer.json()["authorized_total"]) == ("Ada", 1000)
         waiting = system.services["accounting"].database.waiting.values()
         assert [message.error for message in waiting] == ["account already exists"], "somebody has to look at it"
+
+
+async def test_the_account_of_an_erased_consumer_stays_without_the_name() -> None:
+    async with MemorySystem(["accounting"]) as system:
+        await system.tell(REGISTERED, AUTHORIZE, ConsumerErased(consumer_id=ADA), ConsumerErased(consumer_id=ADA))
+        answer = await system.client("accounting").get(f"/api/accounts/{ADA}")
+        assert answer.json() == {"id": ADA, "name": "", "enabled": True, "authorized_total": 1000}
+        await system.tell(REVERSE, reply_to="order")
+        assert replies(system) == [Done.type_name], "orders under way come to their end"

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from consumer.application import queries
 from consumer.application.commands import (
     AddAddress,
+    EraseConsumer,
     RegisterConsumer,
     RemoveAddress,
     RenameConsumer,
@@ -94,6 +95,14 @@ def routes(commands: Commands[ConsumerUnitOfWork], units: Units[ConsumerUnitOfWo
     async def rename_consumer(id_: IdInPath, body: NamedConsumer) -> IdAnswer:
         """Gives the consumer another name."""
         return await update_consumer(id_, body)
+
+    @router.delete("/consumers/{id}", status_code=204, responses=problems(ConsumerNotFound))
+    async def erase_consumer(id_: IdInPath) -> None:
+        """Forgets the consumer's name and addresses, here and wherever they were told. It can't be taken back.
+
+        Orders under way go on; new ones are refused. A consumer who was erased before is erased: that is 204 too.
+        """
+        await commands.execute(EraseConsumer(consumer_id=ConsumerId(id_)))
 
     @router.post(
         "/consumers/{id}/addresses",

@@ -39,6 +39,10 @@ class RemoveAddress(Command):
     address_id: str
 
 
+class EraseConsumer(Command):
+    consumer_id: ConsumerId
+
+
 @handles
 async def register_consumer(command: RegisterConsumer, uow: ConsumerUnitOfWork) -> ConsumerAdmitted:
     consumer = await uow.consumers.add(Consumer(id=new_id()))
@@ -71,5 +75,12 @@ async def remove_address(command: RemoveAddress, uow: ConsumerUnitOfWork) -> Non
 
 
 @handles
+async def erase_consumer(command: EraseConsumer, uow: ConsumerUnitOfWork) -> None:
+    consumer = await uow.consumers.get(command.consumer_id)
+    consumer.erase()
+
+
+@handles
 async def validate_order_by_consumer(command: ValidateOrderByConsumer, uow: ConsumerUnitOfWork) -> None:
-    await uow.consumers.get(command.consumer_id)
+    consumer = await uow.consumers.get(command.consumer_id)
+    consumer.require_known()

@@ -18,6 +18,7 @@ class ConsumerView:
 async def get_consumer(consumer_id: ConsumerId, uow: ConsumerUnitOfWork) -> ConsumerView:
     """Raises ConsumerNotFound."""
     consumer = await uow.consumers.get(consumer_id)
+    consumer.require_known()
     return ConsumerView(consumer_id=consumer.consumer_id, name=consumer.name, addresses=consumer.addresses)
 
 

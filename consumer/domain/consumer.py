@@ -3,18 +3,26 @@
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from consumer.contracts import AddressAdded, AddressRemoved, AddressUpdated, ConsumerRegistered, ConsumerUpdated
+from consumer.contracts import (
+    AddressAdded,
+    AddressRemoved,
+    AddressUpdated,
+    ConsumerErased,
+    ConsumerRegistered,
+    ConsumerUpdated,
+)
 from consumer.domain.errors import (
     AddressAlreadyExists,
     AddressNotFound,
     ConsumerAlreadyExists,
+    ConsumerNotFound,
     ConsumerWithoutName,
     TooManyAddresses,
 )
 from shared.core.values import Address, ConsumerId
 from shared.eventsourcing.aggregate import Aggregate
 
-ConsumerEvent = ConsumerRegistered | ConsumerUpdated | AddressAdded | AddressUpdated | AddressRemoved
+ConsumerEvent = ConsumerRegistered | ConsumerUpdated | AddressAdded | AddressUpdated | AddressRemoved | ConsumerErased
 
 MAX_ADDRESSES = 50
 """Of one consumer. Each order that names the consumer has all of them in memory."""
@@ -22,10 +30,11 @@ MAX_ADDRESSES = 50
 
 @dataclass(eq=False)
 class Consumer(Aggregate[ConsumerEvent]):
-    """Somebody who orders. Two may have the same name."""
+    """Somebody who orders. Two may have the same name. One who was erased is nobody any more."""
 
     name: str = ""
     addresses: dict[str, Address] = field(default_factory=dict)
+    erased: bool = False
 
     @property
     def consumer_id(self) -> ConsumerId:
@@ -40,10 +49,12 @@ class Consumer(Aggregate[ConsumerEvent]):
 
     def rename(self, name: str) -> None:
         """The consumer is called otherwise."""
+        self.require_known()
         self.record(ConsumerUpdated(consumer_id=self.consumer_id, name=_named(name)))
 
     def add_address(self, address_id: str, address: Address) -> None:
         """Under a label that is not in use."""
+        self.require_known()
         if address_id in self.addresses:
             raise AddressAlreadyExists
         if len(self.addresses) >= MAX_ADDRESSES:
@@ -62,9 +73,20 @@ class Consumer(Aggregate[ConsumerEvent]):
 
     def address(self, address_id: str) -> Address:
         """The address under a label; raises AddressNotFound."""
+        self.require_known()
         if address_id not in self.addresses:
             raise AddressNotFound
         return self.addresses[address_id]
+
+    def erase(self) -> None:
+        """Name and addresses are forgotten; what they were before too. It stays so."""
+        if not self.erased:
+            self.record(ConsumerErased(consumer_id=self.consumer_id))
+
+    def require_known(self) -> None:
+        """Raises ConsumerNotFound for one that was erased."""
+        if self.erased:
+            raise ConsumerNotFound
 
     def apply(self, event: ConsumerEvent) -> None:
         """See `Aggregate`."""
@@ -74,7 +96,9 @@ class Consumer(Aggregate[ConsumerEvent]):
             case AddressAdded() | AddressUpdated():
                 self.addresses[event.address_id] = event.address
             case AddressRemoved():
-                del self.addresses[event.address_id]
+                self.addresses.pop(event.address_id, None)  # its label is gone when the consumer was erased
+            case ConsumerErased():
+                self.name, self.addresses, self.erased = "", {}, True
             case _:
                 assert_never(event)
 

@@ -2,12 +2,20 @@
 
 import pytest
 
-from consumer.contracts import AddressAdded, AddressRemoved, AddressUpdated, ConsumerRegistered, ConsumerUpdated
+from consumer.contracts import (
+    AddressAdded,
+    AddressRemoved,
+    AddressUpdated,
+    ConsumerErased,
+    ConsumerRegistered,
+    ConsumerUpdated,
+)
 from consumer.domain.consumer import MAX_ADDRESSES, Consumer
 from consumer.domain.errors import (
     AddressAlreadyExists,
     AddressNotFound,
     ConsumerAlreadyExists,
+    ConsumerNotFound,
     ConsumerWithoutName,
     TooManyAddresses,
 )
@@ -112,3 +120,39 @@ def test_a_consumer_who_had_more_before_there_was_a_limit_keeps_them() -> None:
     assert consumer.address(f"{MAX_ADDRESSES + 1}") == HOME
     consumer.remove_address("1")
     assert len(consumer.addresses) == MAX_ADDRESSES + 1
+
+
+def test_a_consumer_who_is_erased_is_nobody() -> None:
+    consumer = registered()
+    consumer.add_address("home", HOME)
+    consumer.take_recorded()
+    consumer.erase()
+    consumer.erase()
+    assert list(consumer.recorded) == [ConsumerErased(consumer_id=ADA)]
+    assert (consumer.name, consumer.addresses) == ("", {})
+    for act in (
+        lambda: consumer.rename("Ada"),
+        lambda: consumer.add_address("work", WORK),
+        lambda: consumer.update_address("home", WORK),
+        lambda: consumer.remove_address("home"),
+        lambda: consumer.address("home"),
+        consumer.require_known,
+    ):
+        with pytest.raises(ConsumerNotFound):
+            act()
+
+
+def test_what_is_left_of_an_erased_consumers_events_still_makes_one() -> None:
+    """Labels are personal too: without them nobody can tell any more which address was removed."""
+    consumer = Consumer(id=ADA)
+    nowhere = AddressAdded.personal
+    for event in (
+        ConsumerRegistered(consumer_id=ADA, **ConsumerRegistered.personal),
+        AddressAdded(consumer_id=ADA, **nowhere),
+        AddressAdded(consumer_id=ADA, **nowhere),
+        AddressRemoved(consumer_id=ADA, **AddressRemoved.personal),
+        AddressRemoved(consumer_id=ADA, **AddressRemoved.personal),
+        ConsumerErased(consumer_id=ADA),
+    ):
+        consumer.replay(event)
+    assert (consumer.version, consumer.erased) == (6, True)

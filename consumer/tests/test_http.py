@@ -85,6 +85,7 @@ async def test_consumers_that_are_not_there() -> None:
             http.get(f"{NOBODY}/addresses/home"),
             http.put(f"{NOBODY}/addresses/home", json=changed),
             http.delete(f"{NOBODY}/addresses/home"),
+            http.delete(NOBODY),
         ):
             check_problem(await request, 404, "consumer not found")
 
@@ -143,3 +144,15 @@ async def test_too_many_addresses() -> None:
         answer = await http.post(f"{ada}/addresses", json={"address_id": "one more", "address": ADDRESS})
         check_problem(answer, 422, "consumer has too many addresses")
         assert len((await http.get(ada)).json()["addresses"]) == MAX_ADDRESSES
+
+
+async def test_an_erased_consumer_is_nobody() -> None:
+    async with api() as (http, ada):
+        new = {"address_id": "home", "address": ADDRESS}
+        assert (await http.post(f"{ada}/addresses", json=new)).status_code == 201
+        key = {"Idempotency-Key": "erase Ada"}
+        for headers in (key, key, {}):
+            answer = await http.delete(ada, headers=headers)
+            assert (answer.status_code, answer.content) == (204, b"")
+        for request in (http.get(ada), http.put(ada, json={"name": "Ada"}), http.get(f"{ada}/addresses/home")):
+            check_problem(await request, 404, "consumer not found")

@@ -1,6 +1,12 @@
 """What sagas ask of the consumer service, and what it tells the others."""
 
-from consumer.contracts import AddressAdded, ConsumerRegistered, ConsumerUpdated, ValidateOrderByConsumer
+from consumer.contracts import (
+    AddressAdded,
+    ConsumerErased,
+    ConsumerRegistered,
+    ConsumerUpdated,
+    ValidateOrderByConsumer,
+)
 from shared.core.messages import Done, Refused
 from shared.core.values import ConsumerId, Money, OrderId
 from shared.messaging.envelope import Envelope
@@ -49,3 +55,12 @@ async def test_what_happens_to_consumers_is_published() -> None:
         types = [ConsumerRegistered.type_name, ConsumerUpdated.type_name, AddressAdded.type_name]
         assert [message.type for message in sent(system)] == types
         assert [(message.key, message.sequence) for message in sent(system)] == [(consumer, n) for n in (1, 2, 3)]
+
+
+async def test_an_order_of_an_erased_consumer_is_refused() -> None:
+    async with MemorySystem(["consumer"]) as system:
+        http = system.client("consumer")
+        consumer = (await http.post("/api/consumers", json={"name": "Ada"})).json()["id"]
+        await http.delete(f"/api/consumers/{consumer}")
+        await system.tell(validate(ConsumerId(consumer)), reply_to="order")
+        assert [message.type for message in sent(system)][-2:] == [ConsumerErased.type_name, Refused.type_name]

@@ -44,6 +44,7 @@ _deliveries = Table(
     Column("accepted_at", Timestamp),
     Column("ready_by", Timestamp),
     Column("courier_id", Text),
+    Column("forgets_address", Boolean),
 )
 
 TABLES: dict[type[Entity], Table] = {Restaurant: _restaurants, Courier: _couriers, Delivery: _deliveries}

@@ -8,7 +8,7 @@ from delivery.application.ports import DeliveryUnitOfWork
 from delivery.domain.delivery import Delivery
 from delivery.domain.restaurant import Restaurant
 from kitchen.contracts import TicketAccepted, TicketCancelled, TicketPickedUp
-from order.contracts import OrderCancelled, OrderCreated, OrderRejected
+from order.contracts import DeliveryAddressErased, OrderCancelled, OrderCreated, OrderRejected
 from restaurant.contracts import RestaurantCreated
 from shared.core.values import OrderId
 from shared.messaging.handlers import handles
@@ -53,6 +53,12 @@ async def cancel_delivery_of_rejected_order(event: OrderRejected, uow: DeliveryU
 @handles
 async def cancel_delivery_with_order(event: OrderCancelled, uow: DeliveryUnitOfWork) -> None:
     await _cancel(event.order_id, uow)
+
+
+@handles
+async def erase_delivery_address(event: DeliveryAddressErased, uow: DeliveryUnitOfWork) -> None:
+    delivery = await _delivery_of(event.order_id, uow)
+    delivery.erase_address()
 
 
 async def _cancel(order_id: OrderId, uow: DeliveryUnitOfWork) -> None:

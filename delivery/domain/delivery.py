@@ -7,7 +7,7 @@ from enum import StrEnum
 from delivery.contracts import DeliveryCancelled, DeliveryDelivered, DeliveryPickedUp, DeliveryScheduled
 from delivery.domain.courier import Action, ActionKind, Courier
 from delivery.domain.errors import DeliveryAlreadyExists, DeliveryStateDoesNotAllowAction
-from shared.core.values import Address, CourierId, OrderId
+from shared.core.values import ERASED_ADDRESS, Address, CourierId, OrderId
 from shared.eventsourcing.aggregate import RecordingEntity
 
 RIDE = timedelta(minutes=30)
@@ -26,6 +26,7 @@ class DeliveryStatus(StrEnum):
     CANCELLED = "CANCELLED"
 
 
+_ENDED = (DeliveryStatus.DELIVERED, DeliveryStatus.CANCELLED)
 _AT_THE_RESTAURANT = (DeliveryStatus.NEW, DeliveryStatus.PENDING, DeliveryStatus.SCHEDULED)
 
 
@@ -43,6 +44,7 @@ class Delivery(RecordingEntity):
     accepted_at: datetime | None = None
     ready_by: datetime | None = None
     courier_id: CourierId | None = None
+    forgets_address: bool = False
 
     @property
     def order_id(self) -> OrderId:
@@ -66,6 +68,7 @@ class Delivery(RecordingEntity):
         self.pickup_address, self.delivery_address = pickup_address, delivery_address
         if self.status is DeliveryStatus.NEW:
             self.status = DeliveryStatus.PENDING
+        self._forget_address()
 
     def accept(self, accepted_at: datetime, ready_by: datetime) -> None:
         """The restaurant cooks: a courier is needed by the time it is ready."""
@@ -100,6 +103,7 @@ class Delivery(RecordingEntity):
             raise DeliveryStateDoesNotAllowAction
         self.status = DeliveryStatus.DELIVERED
         self.record(DeliveryDelivered(order_id=self.order_id, courier_id=self.courier_id))
+        self._forget_address()
         return self.courier_id
 
     def cancel(self) -> CourierId | None:
@@ -110,7 +114,17 @@ class Delivery(RecordingEntity):
         courier_id, self.courier_id = self.courier_id, None
         self.status = DeliveryStatus.CANCELLED
         self.record(DeliveryCancelled(order_id=self.order_id))
+        self._forget_address()
         return courier_id
+
+    def erase_address(self) -> None:
+        """The consumer is to be forgotten: as soon as nobody has to go there any more."""
+        self.forgets_address = True
+        self._forget_address()
+
+    def _forget_address(self) -> None:
+        if self.forgets_address and self.created and self.status in _ENDED:
+            self.delivery_address = ERASED_ADDRESS
 
 
 def _after_the_ride(ready_by: datetime) -> datetime:

@@ -11,7 +11,7 @@ from delivery.domain.delivery import RIDE, Delivery, DeliveryStatus
 from delivery.domain.errors import DeliveryAlreadyExists, DeliveryStateDoesNotAllowAction
 from delivery.tests.world import FRONT_DOOR, KITCHEN_DOOR, MINUTE, NOON, READY_BY
 from shared.core.messages import Event
-from shared.core.values import CourierId, OrderId
+from shared.core.values import ERASED_ADDRESS, CourierId, OrderId
 
 ORDER, COURIER = OrderId("o"), CourierId("c")
 
@@ -200,3 +200,29 @@ def test_late_news_changes_nothing(make: Callable[[], Delivery]) -> None:
     delivery.pick_up()
     assert delivery == untouched
     assert delivery.take_recorded() == []
+
+
+@pytest.mark.parametrize(
+    "end", [Delivery.cancel, lambda delivery: (delivery.pick_up(), delivery.deliver())], ids=["cancelled", "delivered"]
+)
+def test_an_address_is_forgotten_when_nobody_has_to_go_there(end: Callable[[Delivery], object]) -> None:
+    delivery = scheduled()
+    delivery.erase_address()
+    assert delivery.delivery_address == FRONT_DOOR
+    end(delivery)
+    assert (delivery.pickup_address, delivery.delivery_address) == (KITCHEN_DOOR, ERASED_ADDRESS)
+
+
+def test_the_address_of_an_earlier_delivery_is_forgotten_at_once() -> None:
+    delivery = delivered()
+    delivery.erase_address()
+    assert delivery.delivery_address == ERASED_ADDRESS
+
+
+def test_an_address_that_comes_when_all_is_over_is_not_kept() -> None:
+    delivery = new()
+    delivery.cancel()
+    delivery.erase_address()
+    assert delivery.delivery_address is None
+    delivery.create(KITCHEN_DOOR, FRONT_DOOR)
+    assert delivery.delivery_address == ERASED_ADDRESS

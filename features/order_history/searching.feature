@@ -55,6 +55,31 @@ Feature: Searching the history
         | order     |
         | breakfast |
 
+    Scenario Outline: Words of every script are words: "<word>" finds "<restaurant>"
+      Given the restaurant "<restaurant>" with the menu:
+        | dish | price |
+        | Tea  | 1.00  |
+      And the restaurant "<other>" with the menu:
+        | dish | price |
+        | Tea  | 1.00  |
+      And "Ada" has ordered "tea" at "<restaurant>":
+        | dish | quantity |
+        | Tea  | 1        |
+      And "Ada" has ordered "more tea" at "<other>":
+        | dish | quantity |
+        | Tea  | 1        |
+      Then looking for "<word>" in the history of "Ada" finds:
+        | order |
+        | tea   |
+
+      Examples:
+        | word     | restaurant  | other      |
+        | दाल      | दाल महल     | दिल महल    |
+        | மீன்     | மீன் கடை    | மான் கடை   |
+        | istanbul | İSTANBUL    | Isparta    |
+        | 寿司     | 東京寿司店  | 東京料理店 |
+        | ต้มยำ    | ร้านต้มยำ   | ร้านต้มข่า |
+
     Scenario: Half a word finds nothing
       Then looking for "Chick" in the history of "Ada" finds nothing
 

@@ -63,6 +63,12 @@ def changes_address(world: World, consumer: str, label: str, datatable: Table) -
     world.act("consumer", "PUT", f"{_path(world, consumer)}/addresses/{label}", body)
 
 
+@given(step('"{consumer:Name}" has been erased'))
+@when(step('"{consumer:Name}" is erased'))
+def erases(world: World, consumer: str) -> None:
+    world.act("consumer", "DELETE", _path(world, consumer), success=204)
+
+
 @when(step('the consumer "{consumer:Name}" is looked up'))
 def looked_up(world: World, consumer: str) -> None:
     world.look_up("consumer", _path(world, consumer))

@@ -1,9 +1,15 @@
-"""Where the order service keeps its rows in PostgreSQL."""
+"""Where the order service keeps its rows in PostgreSQL, and how it finds a consumer's addresses."""
 
-from sqlalchemy import Column, Integer, MetaData, Table, Text
+from sqlalchemy import Column, Integer, MetaData, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
+from order.application.ports import OrderUnitOfWork
+from order.domain.erased_consumer import ErasedConsumer
 from order.domain.restaurant import Restaurant
+from shared.adapters.postgres.database import PostgresTransaction
+from shared.core.clock import Clock
+from shared.core.policy import Policy
+from shared.core.values import ConsumerId, OrderId
 from shared.eventsourcing.aggregate import Entity
 
 _metadata = MetaData()
@@ -17,4 +23,35 @@ TABLES: dict[type[Entity], Table] = {
         Column("name", Text),
         Column("menu", JSONB),
     ),
+    ErasedConsumer: Table(
+        "erased_consumers",
+        _metadata,
+        Column("id", Text, primary_key=True),
+        Column("version", Integer),
+    ),
 }
+
+# The conditions are those of the index, which has only what this looks for.
+_ORDER_WITH_ADDRESS = text("""
+select id from events
+where aggregate = 'Order' and type = 'order.OrderCreated' and data -> 'deliver_to' ->> 'street1' <> ''
+    and data ->> 'consumer_id' = :consumer_id
+limit 1
+""")
+
+
+class PostgresAddresses:
+    """See `ports.Addresses`."""
+
+    def __init__(self, transaction: PostgresTransaction) -> None:
+        self._connection = transaction.connection
+
+    async def order_of(self, consumer_id: ConsumerId) -> OrderId | None:
+        """See `ports.Addresses`."""
+        found: OrderId | None = await self._connection.scalar(_ORDER_WITH_ADDRESS, {"consumer_id": consumer_id})
+        return found
+
+
+def unit_of_work(transaction: PostgresTransaction, clock: Clock, policy: Policy) -> OrderUnitOfWork:
+    """The order service's unit of work on PostgreSQL."""
+    return OrderUnitOfWork(transaction, clock, policy, PostgresAddresses(transaction))

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import assert_never
 
 from order.contracts import (
+    DeliveryAddressErased,
     OrderApproved,
     OrderCancelled,
     OrderCancelling,
@@ -48,6 +49,7 @@ OrderEvent = (
     | OrderProposedRevision
     | OrderRevisingUndone
     | OrderRevised
+    | DeliveryAddressErased
 )
 
 MINIMUM_TOTAL = Money(1)
@@ -76,6 +78,7 @@ class Order(Aggregate[OrderEvent]):
     ticket_id: TicketId | None = None
     rejection: str = ""
     proposed_quantities: dict[MenuItemId, int] = field(default_factory=dict)
+    address_erased: bool = False
 
     @property
     def order_id(self) -> OrderId:
@@ -183,6 +186,13 @@ class Order(Aggregate[OrderEvent]):
             )
         )
 
+    def erase_address(self) -> None:
+        """Its consumer is to be forgotten. Who delivers it knows where to, and forgets it in time."""
+        if self.state is OrderState.NEW:
+            raise OrderStateDoesNotAllowAction
+        if not self.address_erased:
+            self.record(DeliveryAddressErased(order_id=self.order_id, consumer_id=self.consumer_id))
+
     def apply(self, event: OrderEvent) -> None:
         """See `Aggregate`."""
         match event:
@@ -207,6 +217,8 @@ class Order(Aggregate[OrderEvent]):
             case OrderRevised():
                 self.state, self.proposed_quantities = OrderState.APPROVED, {}
                 self.line_items = with_quantities(self.line_items, event.revised_quantities)
+            case DeliveryAddressErased():
+                self.address_erased = True
             case _:
                 assert_never(event)
 

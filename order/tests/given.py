@@ -1,10 +1,14 @@
 """What the order service's tests begin with."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
+from order.adapters import memory
 from order.application.ports import OrderUnitOfWork
 from order.domain.order import Order, OrderState
 from order.domain.restaurant import Restaurant
+from shared.core.clock import Clock
+from shared.core.policy import Policy
 from shared.core.values import (
     Address,
     ConsumerId,
@@ -16,6 +20,7 @@ from shared.core.values import (
     RestaurantId,
     TicketId,
 )
+from shared.unit_of_work import Transaction
 
 ORDER = OrderId("0197f2b0-0000-7000-8000-000000000001")
 CONSUMER = ConsumerId("0197f2b0-0000-7000-8000-000000000002")
@@ -36,6 +41,11 @@ LINE_ITEMS = (
 TOTAL = Money(2700)
 DELIVER_AT = datetime.now(UTC) + timedelta(hours=1)
 DELIVER_TO = Address(street1="1 Main Street", city="Oakland", state="CA", zip="94611")
+
+
+def in_memory(transaction: Transaction, clock: Clock, policy: Policy) -> OrderUnitOfWork:
+    """The unit of work on a memory database."""
+    return memory.unit_of_work(cast(Any, transaction), clock, policy)
 
 
 def a_restaurant() -> Restaurant:

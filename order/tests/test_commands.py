@@ -30,6 +30,7 @@ from order.tests.given import (
     RESTAURANT,
     TICKET,
     TOTAL,
+    in_memory,
     stored,
 )
 from restaurant.contracts import RestaurantCreated, RestaurantMenuRevised
@@ -58,7 +59,7 @@ class Service:
 
     def __init__(self) -> None:
         self.database = MemoryDatabase()
-        self.units = Units(self.database, lambda tx: OrderUnitOfWork(tx, utc_now, Policy()))
+        self.units = Units(self.database, lambda tx: in_memory(tx, utc_now, Policy()))
 
     async def handle(self, message: Message, by: str = "request") -> Reply | None:
         async with self.units.begin() as uow:

@@ -24,7 +24,7 @@ from order.application.sagas.create_order import CreateOrderSaga
 from order.application.sagas.revise_order import ReviseOrderSaga
 from order.domain.errors import MenuItemNotFound, OrderStateDoesNotAllowAction
 from order.domain.order import Order, OrderState
-from order.tests.given import CONSUMER, CURRY, LINE_ITEMS, NAAN, ORDER, RESTAURANT, TICKET, TOTAL, stored
+from order.tests.given import CONSUMER, CURRY, LINE_ITEMS, NAAN, ORDER, RESTAURANT, TICKET, TOTAL, in_memory, stored
 from shared.adapters.memory import MemoryDatabase
 from shared.core.messages import AnyCommand, Done
 from shared.core.policy import Policy
@@ -40,7 +40,7 @@ def story(state: OrderState) -> Story:
     async def given(uow: OrderUnitOfWork) -> None:
         await stored(uow, state)
 
-    return SagaTest(OrderUnitOfWork, MemoryDatabase()).given(given)
+    return SagaTest(in_memory, MemoryDatabase()).given(given)
 
 
 def the_order(state: OrderState, check: Callable[[Order], bool] = lambda _: True) -> Callable[..., Awaitable[None]]:

@@ -5,8 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from order.adapters.postgres import TABLES
-from order.application.ports import OrderUnitOfWork
+from order.adapters.postgres import TABLES, unit_of_work
 from order.application.sagas.create_order import CreateOrderSaga
 from order.domain.order import OrderState
 from order.tests.given import CONSUMER, LINE_ITEMS, NOBODY, ORDER, RESTAURANT, TOTAL, an_order
@@ -74,7 +73,7 @@ async def test_an_order_that_waits_for_a_saga_gets_it_and_it_goes_on(old: Databa
         async with database.transaction() as transaction:
             (due,) = await transaction.saga_timers.due(Policy().sagas_due(utc_now() + timedelta(seconds=1)), 10)
             assert due == (SAGA, CORRELATION)
-            uow = OrderUnitOfWork(transaction, lambda: utc_now() + timedelta(seconds=1), Policy())
+            uow = unit_of_work(transaction, lambda: utc_now() + timedelta(seconds=1), Policy())
             with handling(Cause(correlation_id=CORRELATION, id=new_id(), causation_id=new_id())):
                 await uow.sagas.wake(SAGA)
                 await uow.flush()

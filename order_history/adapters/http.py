@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from order_history import history
 from order_history.history import Criteria, DeliveryStatus, OrderHistoryUnitOfWork, OrderNotFound, OrderStatus, Place
+from order_history.words import words_in_search
 from shared.core.values import ConsumerId, LineItem, Money, OrderId, RestaurantId
 from shared.messaging.commands import Commands
 from shared.unit_of_work import Units
@@ -111,7 +112,7 @@ def routes(_commands: Commands[Any], units: Units[OrderHistoryUnitOfWork]) -> Ro
     ) -> OrdersAnswer:
         """A consumer's orders that fit every given filter."""
         criteria = Criteria(
-            consumer_id=ConsumerId(consumer_id), since=since, status=status, words=history.words_of(*keywords)
+            consumer_id=ConsumerId(consumer_id), since=since, status=status, words=words_in_search(*keywords)
         )
         async with units.begin() as uow:
             page, following = await history.find_orders(criteria, uow, before=before, limit=limit)

@@ -1,5 +1,6 @@
 """The order history's rows and their search: the same in memory and on PostgreSQL."""
 
+import importlib
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -8,7 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import Select, text
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import Select, create_engine, text
 from sqlalchemy.dialects import postgresql
 
 from order_history.adapters import memory, postgres
@@ -22,10 +25,11 @@ from order_history.history import (
     Place,
     Revision,
     find_orders,
-    words_of,
 )
 from order_history.tests.story import CONSUMER, NOON, PIZZA, RESTAURANT, SALAD
+from order_history.words import words_in_search
 from shared.adapters.memory import MemoryDatabase
+from shared.adapters.postgres.addresses import engine_url
 from shared.adapters.postgres.database import PostgresDatabase, PostgresTransaction
 from shared.core.clock import utc_now
 from shared.core.policy import Policy
@@ -196,7 +200,20 @@ class HistorySuite:
                 ("' or 1=1 -- \\ { } , \" %", []),
             ):
                 for limit in (1, 2, 50):
-                    assert await found(units, words=words_of(keywords), limit=limit) == numbers[:limit]
+                    assert await found(units, words=words_in_search(keywords), limit=limit) == numbers[:limit]
+
+    async def test_words_of_any_script(self, open_history: Open) -> None:
+        async with open_history() as units:
+            await keep(units, order(1, "दाल महल"), order(2, "दिल महल"), order(3, "東京寿司店"), order(4, "İSTANBUL"))
+            for keywords, numbers in (
+                ("दाल", [1]),
+                ("दिल", [2]),
+                ("महल", [2, 1]),
+                ("寿司", [3]),
+                ("司寿", []),
+                ("istanbul", [4]),
+            ):
+                assert await found(units, words=words_in_search(keywords)) == numbers
 
     async def test_words_of_an_order_that_changed(self, open_history: Open) -> None:
         async with open_history() as units:
@@ -214,7 +231,7 @@ class HistorySuite:
         name = "".join(map(chr, random.Random(1).sample(range(0x4E00, 0x9FA5), 1000)))
         async with open_history() as units:
             await keep(units, order(1, name), order(2, name[::-1]))
-            assert await found(units, words=words_of(name)) == [1]
+            assert await found(units, words=words_in_search(name)) == [1]
 
     async def test_any_search_finds_what_a_plain_filter_finds(
         self, open_history: Open, monkeypatch: pytest.MonkeyPatch
@@ -347,6 +364,24 @@ class TestPostgres(HistorySuite):
                 assert "Sort" not in plan or index == "orders_by_terms", "it is sorted as it is read"
             looking_through = postgres._among_the_newest(everything, place, 21, 2100)
             assert "Sort" not in await explained(transaction, looking_through), "it ends as soon as there are enough"
+
+    async def test_orders_from_before_words_had_marks_are_found(self, database: Database, open_history: Open) -> None:
+        """A database of the version before: the words of its rows are made anew, by what is ordered now."""
+        revised = order(3, "Ajanta", "Lassi", "दाल")
+        revised.revise(Revision(version=3, quantities={MenuItemId("Lassi"): 0}, order_total=Money(100)))
+        async with open_history() as units:
+            await keep(units, order(1, "दाल महल"), order(2, "Pizza"), revised, OrderRecord(id="bare", updated_at=NOON))
+        migration = importlib.import_module("order_history.migrations.0009_words_of_all_scripts")
+        engine = create_engine(engine_url(database.migrations_url, "psycopg2"))
+        with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
+            connection.execute(text("update orders set words = 'द ल' where words ~ 'द'"))
+            migration.upgrade()
+        engine.dispose()
+        async with open_history() as units:
+            assert await found(units, words=words_in_search("दाल")) == [3, 1]
+            assert await found(units, words=words_in_search("lassi")) == []
+            async with units.begin() as uow:
+                assert [(await uow.orders.get(order(number).id)).version for number in (1, 2, 3)] == [2, 1, 2]
 
 
 async def explained(transaction: PostgresTransaction, statement: Select[Any]) -> str:

@@ -4,6 +4,7 @@ One transaction at a time, so each sees all that went before; a transaction that
 """
 
 import asyncio
+import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from shared.core.clock import Clock, Due, utc_now
 from shared.core.errors import Conflict, LeaseLost, TooMuchAtOnce
+from shared.core.messages import message_type
 from shared.eventsourcing.aggregate import Entity
 from shared.eventsourcing.store import MAX_READ_TOGETHER, History, Snapshot, StoredEvent
 from shared.messaging.broker import Mark, Publication, subject_of
@@ -151,6 +153,11 @@ class _Events:
         for snapshot in snapshots:
             _put(self._database.snapshots, (snapshot.aggregate, snapshot.id), snapshot, self._undo)
 
+    async def erase(self, aggregate: str, id_: str) -> None:
+        stream = self._database.events[aggregate, id_]
+        _put(self._database.events, (aggregate, id_), [_erased(event) for event in stream], self._undo)
+        _remove(self._database.snapshots, (aggregate, id_), self._undo)
+
     async def confirm(self, aggregate: str, versions: Mapping[str, int]) -> None:
         for id_, version in versions.items():
             if len(self._database.events.get((aggregate, id_), ())) != version:
@@ -161,6 +168,13 @@ class _Events:
         if snapshot is not None and snapshot.tag != tag:
             snapshot = None
         return History(snapshot, self._database.events[aggregate, id_][snapshot.version if snapshot else 0 :])
+
+
+def _erased(event: StoredEvent) -> StoredEvent:
+    type_ = message_type(event.type)
+    data = json.loads(event.data)
+    erased = {} if type_ is None else {name: value for name, value in type_.personal.items() if name in data}
+    return replace(event, data=to_json({**data, **erased})) if erased else event
 
 
 class _RowStore(Generic[R]):

@@ -1,7 +1,7 @@
 """Messages: what services say to each other. A class is the contract, the type on the wire and the registry's entry."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, dataclass_transform, get_args, get_origin
 
@@ -17,15 +17,28 @@ class Message:
     On the wire it is `<service>.<Name>`, the service being the package it is declared in; `name=` pins another, for a
     class that was renamed. A second class of the same name is a TypeError. `key=` names the field whose value its
     receivers must handle in order. `schema=` counts the incompatible versions of its fields: see `upcasts`.
+
+    `personal=` names the fields of an event that tell of a person, each with what is stored in its place as soon as an
+    event that `erases` happens to the same aggregate: see docs/adr/0028.
     """
 
     type_name: ClassVar[str] = ""
     key_field: ClassVar[str | None] = None
     schema: ClassVar[int] = 1
+    personal: ClassVar[Mapping[str, Any]] = {}
+    erases: ClassVar[bool] = False
     is_public: ClassVar[bool] = False
     """Declared in a service's `contracts`: other services may receive it."""
 
-    def __init_subclass__(cls, *, key: str | None = None, name: str | None = None, schema: int = 1) -> None:
+    def __init_subclass__(
+        cls,
+        *,
+        key: str | None = None,
+        name: str | None = None,
+        schema: int = 1,
+        personal: Mapping[str, Any] | None = None,
+        erases: bool = False,
+    ) -> None:
         super().__init_subclass__()
         if cls.__module__ == __name__ and name is None:
             return
@@ -34,9 +47,14 @@ class Message:
         cls.type_name = name or f"{package}.{cls.__name__}"
         cls.key_field = key
         cls.schema = schema
+        cls.personal = personal or {}
+        cls.erases = erases
         cls.is_public = cls.__module__.endswith(".contracts")
-        if key is not None and key not in cls.__dataclass_fields__:  # type: ignore[attr-defined]
+        fields: Mapping[str, Any] = cls.__dataclass_fields__  # type: ignore[attr-defined]
+        if key is not None and key not in fields:
             raise TypeError(f"{cls.type_name} has no field {key!r} to be its key")
+        if unknown := sorted(cls.personal.keys() - fields.keys()):
+            raise TypeError(f"{cls.type_name} has no field {unknown[0]!r} that could be personal")
         if cls.type_name in _types:
             raise TypeError(f"two messages are called {cls.type_name}: {_types[cls.type_name]} and {cls}")
         _types[cls.type_name] = cls

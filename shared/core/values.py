@@ -25,6 +25,10 @@ class Address:
     zip: str
 
 
+ERASED_ADDRESS = Address(street1="", city="", state="", zip="")
+"""Where an address was that has been forgotten."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MenuItem:
     """A dish and its price."""

@@ -76,6 +76,9 @@ class EventStore(Protocol):
     async def append(self, events: Sequence[StoredEvent], snapshots: Sequence[Snapshot]) -> None:
         """Stores them; raises Conflict when a version is taken."""
 
+    async def erase(self, aggregate: str, id_: str) -> None:
+        """Overwrites what is personal in the aggregate's events, one of which erases, and drops its snapshot."""
+
     async def confirm(self, aggregate: str, versions: Mapping[str, int]) -> None:
         """Raises Conflict, now or when the transaction ends, unless each id's last stored version is that."""
 

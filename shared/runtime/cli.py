@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Table
 
+from shared.core.printable import printable
 from shared.releases import CURRENT
 from shared.runtime.bench.command import bench
 from shared.runtime.chaos.command import chaos
@@ -37,6 +37,7 @@ from shared.runtime.system import (
     program_of,
     remove_data,
 )
+from shared.runtime.terminal import Terminal
 from shared.runtime.topology import BY_NAME, SERVICES
 from shared.runtime.verify.command import verify
 
@@ -48,7 +49,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="FTGO in Python: event-driven microservices that take food orders, with real PostgreSQL and NATS.",
 )
-console = Console(highlight=False)
+console = Terminal()
 
 PASSES_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": ["--help"]}
 """For commands whose further arguments are another program's."""
@@ -106,7 +107,7 @@ def up(
     system = System(_system_settings(port_offset=port_offset, partitions=partitions), arrangement)
     began = time.monotonic()
     printer = Printer(_STANDARD_OUTPUT)
-    terminal = Console(highlight=False, file=printer)
+    terminal = Terminal(file=printer)
 
     async def run() -> None:
         async with local_client() as client:
@@ -288,7 +289,7 @@ def _become(argv: tuple[str, ...], environment: dict[str, str]) -> None:
     os.execve(argv[0], argv, environment)  # noqa: S606 - our own program, no shell
 
 
-def _print_places(system: System, seconds: float, terminal: Console) -> None:
+def _print_places(system: System, seconds: float, terminal: Terminal) -> None:
     table = Table("", "where", "", box=None, header_style="dim")
     state = read_state(system.folder) or {"parts": {}}
     for name, part in state["parts"].items():
@@ -320,7 +321,7 @@ def main() -> None:
     try:
         app(prog_name="./ftgo")
     except LaunchError as error:
-        sys.exit(f"ftgo: {error}")
+        sys.exit(f"ftgo: {printable(str(error))}")
     except ValidationError as error:
         first = error.errors()[0]
         sys.exit(f"ftgo: FTGO_{'_'.join(map(str, first['loc'])).upper()}: {first['msg']}")

@@ -5,15 +5,14 @@ import re
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, EnvSettingsSource, SecretsSettingsSource
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from shared.runtime.provision import ProvisionSettings
 from shared.runtime.settings import RelaySettings, ServiceSettings
 from shared.runtime.system import SystemSettings
+from shared.runtime.terminal import Terminal, as_text
 
-console = Console(highlight=False)
+console = Terminal()
 
 
 def config() -> None:
@@ -34,7 +33,7 @@ def config() -> None:
             table.add_column(column, overflow="fold")
         for row in _settings_rows(model):
             if row[0] not in shown or (model is RelaySettings and row[0] == "FTGO_PORT"):
-                table.add_row(*map(escape, row))
+                table.add_row(*map(as_text, row))
                 shown.add(row[0])
         console.print(table, "")
 

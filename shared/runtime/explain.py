@@ -8,9 +8,10 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
+from shared.core.printable import printable
 from shared.messaging.broker import BrokerUnavailable
 from shared.runtime.message_log import EVER_SINCE, MessageLog, NatsLog
 from shared.runtime.message_words import time_of
@@ -18,10 +19,8 @@ from shared.runtime.places import nats_of
 from shared.runtime.process import LaunchError
 from shared.runtime.progress import Progress
 from shared.runtime.saga_tables import SagaTables
+from shared.runtime.terminal import terminal
 from shared.runtime.timeline import Collector, Entry, Kind, SagaMark, Timeline, build
-
-PIPED_WIDTH = 160
-"""For output that no terminal's width limits: nothing of a line is left out for lack of space."""
 
 _SIGNS = {
     Kind.EVENT: ("•", "green"),
@@ -64,12 +63,6 @@ def explain(
     console.print(legend())
 
 
-def terminal() -> Console:
-    """Return a console that is as wide as the terminal, or wide enough for everything when there's none."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=max(console.width, PIPED_WIDTH))
-
-
 async def collect(log: MessageLog, orders: Iterable[str]) -> list[Collector]:
     """Return the messages of each order, read from the stream in one go."""
     collectors = [Collector(order) for order in orders]
@@ -87,7 +80,8 @@ def render(timeline: Timeline) -> RenderableType:
     rows = [(Text("ms"), Text("service", "dim"), Text("message", "dim"), Text("saga, step", "dim"), Text())]
     for entry in timeline.entries:
         after = round((entry.at - timeline.began).total_seconds() * 1000)
-        rows.append((Text(f"{after:,}"), Text(entry.sender), _what(entry), _saga(entry.mark), _detail(entry)))
+        service = Text(printable(entry.sender))
+        rows.append((Text(f"{after:,}"), service, _what(entry), _saga(entry.mark), _detail(entry)))
     # Not a rich table: where space is short, that would cut every column and not the last one only. What begins a
     # branch belongs to no saga, so it may reach into that column.
     begins = [False, *(entry.depth == 0 for entry in timeline.entries)]
@@ -148,7 +142,7 @@ def _title(timeline: Timeline) -> Text:
     title.append_text(progress_text(timeline.progress))
     if (seconds := timeline.approval_seconds) is not None:
         title.append(" · ", "dim").append(f"approved {seconds * 1000:,.0f} ms after the POST")
-    title.append(f"\n{timeline.messages} messages · correlation id {timeline.correlation_ids[0]}", "dim")
+    title.append(f"\n{timeline.messages} messages · correlation id {printable(timeline.correlation_ids[0])}", "dim")
     if more := len(timeline.correlation_ids) - 1:
         title.append(f", and {more} of other requests", "dim")
     return _one_line(title)
@@ -164,7 +158,7 @@ def _what(entry: Entry) -> Text:
     sign, style = _SIGNS[entry.kind]
     is_root = entry.depth == 0
     text = Text("  " * max(entry.depth - 1, 0)).append(f"{sign} ", style)
-    text.append(entry.name, style if is_root or entry.kind is Kind.REFUSAL else "")
+    text.append(printable(entry.name), style if is_root or entry.kind is Kind.REFUSAL else "")
     if entry.copies > 1:
         text.append(f" ×{entry.copies}", "bold yellow")
     return text
@@ -180,7 +174,7 @@ def _saga(mark: SagaMark | None) -> Text:
 def _detail(entry: Entry) -> Text:
     target = f"to {entry.receiver}" if entry.kind is Kind.COMMAND else ""
     parts = [part for part in (target, entry.detail) if part]
-    return Text(" · ".join(parts), "red" if entry.kind is Kind.REFUSAL else "dim")
+    return Text(printable(" · ".join(parts)), "red" if entry.kind is Kind.REFUSAL else "dim")
 
 
 def _order_id(text: str) -> str:

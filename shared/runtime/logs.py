@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from shared.core.printable import printable
 from shared.runtime.process import LaunchError
 from shared.runtime.system import SystemSettings
 
@@ -54,5 +55,6 @@ def _write_new(file: Path, position: int, width: int) -> int:
 
 def _write_line(line: bytes, name: str, width: int) -> None:
     prefix = f"{name:<{width}}  " if width else ""
-    sys.stdout.write(prefix + line.decode(errors="replace"))
+    text = line.removesuffix(b"\n").decode(errors="replace")
+    sys.stdout.write(prefix + "\t".join(map(printable, text.split("\t"))) + "\n")
     sys.stdout.flush()

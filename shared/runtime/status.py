@@ -6,15 +6,14 @@ from typing import Annotated, Any
 
 import psutil
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from shared.runtime.process import LaunchError, memory_of
 from shared.runtime.supervisor import http_probe, local_client, read_state
 from shared.runtime.system import SystemSettings
+from shared.runtime.terminal import Terminal, as_text
 
-console = Console(highlight=False)
+console = Terminal()
 
 
 def status(
@@ -45,7 +44,7 @@ def status(
     if not ready:
         for name, reason in reasons.items():
             if reason:
-                console.print(f"[red]{name}:[/] {escape(reason)}", soft_wrap=True)
+                console.print(f"[red]{name}:[/] {as_text(reason)}", soft_wrap=True)
         raise typer.Exit(1)
 
 

@@ -24,6 +24,7 @@ import psutil
 from rich.console import Console
 from rich.text import Text
 
+from shared.core.printable import printable
 from shared.runtime.forks import ForkedProcess, Forks, can_fork
 from shared.runtime.process import LaunchError, Program, require_free_port, still_alive
 
@@ -399,7 +400,9 @@ class Supervisor:
     def _say(self, text: str, name: str, level: str = "") -> None:
         """Tell whoever reads the terminal. What can't be printed is dropped: that must not end anything here."""
         style = {"warning": "yellow", "error": "red", "critical": "bold red"}.get(level, "")
-        line = Text.assemble((time.strftime("%H:%M:%S "), "dim"), (f"{name or 'ftgo':<14}", "bold"), (text, style))
+        line = Text.assemble(
+            (time.strftime("%H:%M:%S "), "dim"), (f"{name or 'ftgo':<14}", "bold"), (printable(text), style)
+        )
         with contextlib.suppress(Exception, SystemExit):  # a console whose reader has gone would end the process
             self._console.print(line, soft_wrap=True)
 

@@ -4,6 +4,7 @@ To log is to report on work, not a part of it. So no log call raises: a line tha
 disk is full or the reader is gone, is counted and dropped.
 """
 
+import io
 import logging
 import sys
 import threading
@@ -14,8 +15,10 @@ from typing import Any, TextIO
 
 import structlog
 from prometheus_client import Counter
+from structlog.typing import ExcInfo
 
 from shared.core.context import NO_CAUSE, current_cause
+from shared.core.printable import printable
 
 LINES_LOST = Counter("log_lines_lost", "Log lines that could not be written")
 log = structlog.get_logger(__name__)
@@ -145,7 +148,7 @@ def configure_logging(service: str, level: str = "info", format: str = "json") -
     renderer: list[Any] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if format == "json"
-        else [structlog.dev.ConsoleRenderer(colors=lines.isatty(), exception_formatter=structlog.dev.plain_traceback)]
+        else [structlog.dev.ConsoleRenderer(colors=lines.isatty(), exception_formatter=_indented_traceback)]
     )
     structlog.configure(
         processors=[*shared, *renderer],
@@ -177,6 +180,13 @@ def _ids(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _one_line(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    """What a client sends and a library logs must not look like a line of its own; JSON and values escape it anyway."""
-    event["event"] = "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(event["event"]))
-    return event
+    """What a client sends must not look like a line of its own, nor act on a terminal; JSON escapes it anyway."""
+    event["event"] = str(event["event"])
+    return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _indented_traceback(output: TextIO, error: ExcInfo) -> None:
+    """Of several lines, none of which looks like a line of the log: an error's text may be a client's."""
+    traceback = io.StringIO()
+    structlog.dev.plain_traceback(traceback, error)
+    output.write("\n  ".join(map(printable, traceback.getvalue().split("\n"))))

@@ -20,5 +20,6 @@ def make_framework_tables(database: Database) -> None:
             schema.upgrade_5(database.service)
             schema.upgrade_7(database.service)
             schema.upgrade_6(database.service)
+            schema.upgrade_9(database.service)
     finally:
         engine.dispose()

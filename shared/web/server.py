@@ -46,6 +46,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_size = 0
         self._unread: asyncio.TimerHandle | None = None
         self._is_last = False
+        self._half_closed = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
@@ -87,6 +88,19 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_size += len(data)
             if self._head_size > MAX_HEAD:
                 self._end_with(431, problems.HEAD_TOO_LARGE)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """See `asyncio.Protocol`. A client that sends no more still gets the answers to what it has sent in full."""
+        self._head_is_complete()
+        cycle = self.cycle  # None before the first request, whatever its type says
+        self._half_closed = bool(cycle) and not (cycle.more_body or cycle.response_complete)
+        return self._half_closed
+
+    def on_response_complete(self) -> None:
+        """See `HttpToolsProtocol`."""
+        super().on_response_complete()
+        if self._half_closed and self.cycle.response_complete:
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         """See `HttpToolsProtocol`."""

@@ -29,8 +29,9 @@ def before_call(_context: HookContext, case: Case[Any], _options: dict[str, Any]
         _keep_to_the_contract(body)
     if "Idempotency-Key" in case.headers:  # one key is for one request
         case.headers["Idempotency-Key"] = f"{next(_numbers)} {case.headers['Idempotency-Key']}"[:255].rstrip()
-    # A chain of requests names what its first one has made.
-    if KNOWN and case.meta.phase.name.value != "stateful" and next(_turns):
+    # A chain of requests names what its first one has made. And what is there for all is not to be erased by one.
+    erases = case.method == "DELETE" and "address_id" not in case.path_parameters
+    if KNOWN and case.meta.phase.name.value != "stateful" and not erases and next(_turns):
         _name_what_exists(case.path_parameters, body if isinstance(body, dict) else {})
 
 

@@ -14,7 +14,7 @@ from order.application.sagas.create_order import CreateOrderSaga
 from order.application.sagas.revise_order import ReviseOrderSaga
 from order.domain.errors import OrderStateDoesNotAllowAction
 from order.domain.order import Order, OrderState
-from order.tests.given import CONSUMER, CURRY, LINE_ITEMS, ORDER, RESTAURANT, TICKET, TOTAL, stored
+from order.tests.given import CONSUMER, CURRY, LINE_ITEMS, ORDER, RESTAURANT, TICKET, TOTAL, in_memory, stored
 from shared.adapters.memory import MemoryDatabase
 from shared.core.errors import Conflict
 from shared.core.messages import Done, Reply
@@ -50,7 +50,7 @@ class Participants:
         async def given_an_order(uow: OrderUnitOfWork) -> None:
             await stored(uow, state)
 
-        self.story = SagaTest(OrderUnitOfWork, MemoryDatabase()).given(given_an_order)
+        self.story = SagaTest(in_memory, MemoryDatabase()).given(given_an_order)
         self.story.start(saga, by="request")
         self.sent: dict[str, Envelope] = {}
         self.done: list[str] = []

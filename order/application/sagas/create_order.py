@@ -30,6 +30,8 @@ class CreateOrderSaga(Saga, key="order_id"):
     async def reject_order(self, uow: OrderUnitOfWork) -> None:
         order = await uow.orders.get(self.order_id)
         order.reject(self.reason)
+        if await uow.erased_consumers.find(self.consumer_id):
+            order.erase_address()
 
     def validate_consumer(self) -> ValidateOrderByConsumer:
         return ValidateOrderByConsumer(

@@ -109,6 +109,10 @@ class PostgresEvents:
                 [snapshot.state for snapshot in snapshots],
             )
 
+    async def erase(self, aggregate: str, id_: str) -> None:
+        """See `store.EventStore`. A service can't change events: the database's owner does it for it."""
+        await self._statements.execute("select erase_personal($1, $2)", aggregate, id_)
+
     async def confirm(self, aggregate: str, versions: Mapping[str, int]) -> None:
         """See `store.EventStore`."""
         expected = Expected(len(versions), lambda found: outdated(aggregate, len(versions), found))

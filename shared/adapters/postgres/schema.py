@@ -4,6 +4,8 @@ A released function here never changes: a later change of these tables is a furt
 migration of each service.
 """
 
+import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from alembic import op
@@ -149,6 +151,33 @@ def upgrade_7(service: "ServiceInfo") -> None:
     op.execute(f"grant select on releases to {service.service_role}")
     if service.publishes:
         op.execute(f"grant select on releases to {service.relay_role}")
+
+
+def upgrade_9(
+    service: "ServiceInfo", personal: Mapping[str, Mapping[str, object]] | None = None, erasing: Sequence[str] = ()
+) -> None:
+    """What tells of a person can be overwritten, though events can't be changed, once an event says so.
+
+    `personal` has, by the types of events, their personal fields and what is written over them; `erasing` are the types
+    of those that say so. Both are settled here: a service can't have anything else overwritten.
+    """
+    fields, says_so = json.dumps(personal or {}), json.dumps(list(erasing))
+    op.get_bind().exec_driver_sql(f"""
+        create or replace function erase_personal(of_aggregate text, of_id text) returns void
+        language sql security definer set search_path = public, pg_temp as $$
+            update events set data = data || (
+                select coalesce(jsonb_object_agg(key, value), '{{}}')
+                from jsonb_each('{fields}'::jsonb -> events.type) where events.data ? key
+            )
+            where aggregate = of_aggregate and id = of_id and '{fields}'::jsonb ? type and exists (
+                select from events as said
+                where said.aggregate = of_aggregate and said.id = of_id and '{says_so}'::jsonb ? said.type
+            );
+            delete from snapshots where aggregate = of_aggregate and id = of_id
+        $$
+    """)
+    op.execute("revoke all on function erase_personal from public")
+    op.execute(f"grant execute on function erase_personal to {service.service_role}")
 
 
 _TABLES = """

@@ -19,8 +19,8 @@ from order_history.history import (
     OrderStatus,
     Place,
     find_orders,
-    words_of,
 )
+from order_history.words import words_in_search
 from shared.adapters.postgres.database import PostgresDatabase, PostgresTransaction
 from shared.adapters.postgres.rows import RowMapping
 from shared.core.clock import utc_now
@@ -84,7 +84,7 @@ class Filter:
 
     def criteria(self, consumer: str) -> Criteria:
         """The filter on a consumer's orders."""
-        words = words_of(self.words)
+        words = words_in_search(self.words)
         return Criteria(consumer_id=ConsumerId(consumer), since=self.since, status=self.status, words=words)
 
     def query(self, consumer: str) -> dict[str, str]:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from shared.runtime.process import LaunchError
+from shared.runtime.terminal import Terminal
 
 if TYPE_CHECKING:  # a command line that only prints its help need not load all that services are made of
     from shared.runtime.bench.figures import Latency
@@ -27,7 +27,7 @@ PlotFile = Annotated[
 _WIDTH = 150
 """Of a table, also where no terminal says how wide it is."""
 
-console = Console(highlight=False)
+console = Terminal()
 
 
 def new_table(title: str) -> Table:
@@ -53,7 +53,7 @@ def latency_cells(runs: "Sequence[Latency | None]") -> list[str]:
 
 def show(where: "Surroundings", *tables: Table) -> None:
     """Print the tables, and where it was measured."""
-    wide = Console(highlight=False, width=max(console.width, _WIDTH))
+    wide = Terminal(width=max(console.width, _WIDTH))
     for table in tables:
         wide.print(table, "")
     wide.print(_told(where))

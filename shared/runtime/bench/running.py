@@ -11,12 +11,12 @@ from pathlib import Path
 import asyncpg
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
-from rich.console import Console
 
 from shared.runtime.bench.cpu import cpu_seconds
 from shared.runtime.process import LaunchError, memory_of
 from shared.runtime.supervisor import Supervisor, local_client
 from shared.runtime.system import Arrangement, System, remove_data, system_on_free_ports
+from shared.runtime.terminal import Terminal
 from shared.runtime.topology import BY_NAME, SERVICES
 from shared.runtime.verify.command import when_at_rest
 
@@ -118,7 +118,7 @@ async def running(arrangement: Arrangement | None = None, kind: type[System] = S
             client = await stack.enter_async_context(local_client())
             said = stack.enter_context((folder / "supervisor.log").open("w"))
             system = kind(system_on_free_ports(folder, arrangement).settings, arrangement)
-            supervisor = system.supervisor(client, Console(file=said, width=500))
+            supervisor = system.supervisor(client, Terminal(file=said, width=500))
             stack.push_async_callback(_end, supervisor)
             try:
                 async with asyncio.timeout(_START_SECONDS):

@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
+from typing import Any, cast
 
 from delivery.contracts import DeliveryDelivered, DeliveryPickedUp, DeliveryScheduled
-from order.adapters.postgres import TABLES
+from order.adapters.postgres import TABLES, unit_of_work
 from order.application.ports import OrderUnitOfWork
 from order.contracts import OrderApproved, OrderCreated
 from order.domain.order import Order, OrderState
@@ -190,7 +191,7 @@ async def orders_alone(running: Running) -> AsyncIterator[Orders]:
     database = PostgresDatabase(running.system.database(BY_NAME["order"]).url, TABLES)
     policy = Policy()
     try:
-        yield Orders(running, Units(database, lambda each: OrderUnitOfWork(each, utc_now, policy)))
+        yield Orders(running, Units(database, lambda each: unit_of_work(cast(Any, each), utc_now, policy)))
     finally:
         await database.close()
 

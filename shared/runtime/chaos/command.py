@@ -7,9 +7,9 @@ from statistics import median
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+
+from shared.runtime.terminal import Terminal, as_text
 
 if TYPE_CHECKING:  # a command line that only prints its help need not load all that services are made of
     from shared.runtime.chaos.run import Report
@@ -18,7 +18,7 @@ _SHOWN = 10
 _WIDTH = 110
 """Of the table, also where no terminal says how wide it is."""
 
-console = Console(highlight=False)
+console = Terminal()
 
 
 def chaos(
@@ -61,14 +61,14 @@ def chaos(
     options = Options(SystemRandom().randrange(1_000_000) if seed is None else seed, seconds, rate, times, keep)
     console.print(f"Seed {options.seed}; {', '.join(fault.name for fault in chosen)}.")
     for line in left_out:
-        console.print(f"[yellow]left out[/]: {escape(line)}", soft_wrap=True)
+        console.print(f"[yellow]left out[/]: {as_text(line)}", soft_wrap=True)
     began = time.monotonic()
     reports = []
     for fault in chosen:
         reports.append(asyncio.run(run(fault, options, console)))
         console.print(f"[dim]{fault.name}[/] {_verdict(reports[-1])}")
     table = _table(reports, f"seed {options.seed}, {time.monotonic() - began:.0f} s")
-    Console(highlight=False, width=max(console.width, _WIDTH)).print(table)
+    Terminal(width=max(console.width, _WIDTH)).print(table)
     for report in reports:
         _tell(report)
     if not all(report.passed for report in reports):
@@ -110,7 +110,7 @@ def _tell(report: "Report") -> None:
         text = ": ".join(
             filter(None, (report.fault.name, f"{finding.invariant} {finding.text}", " ".join(finding.ids)))
         )
-        console.print(escape(text), style="" if report.fault.control else "red", soft_wrap=True)
+        console.print(as_text(text), style="" if report.fault.control else "red", soft_wrap=True)
     if len(report.findings) > _SHOWN:
         console.print(f"{report.fault.name}: and {len(report.findings) - _SHOWN} more")
     if report.folder.exists():

@@ -24,6 +24,7 @@ from shared.runtime.demo.api import Api, Unexpected
 from shared.runtime.process import LaunchError
 from shared.runtime.supervisor import Supervisor, local_client
 from shared.runtime.system import RELAY, Arrangement, System, remove_data, system_on_free_ports
+from shared.runtime.terminal import Terminal
 from shared.runtime.topology import SERVICES
 from shared.runtime.verify.command import when_at_rest
 from shared.runtime.verify.facts import Finding
@@ -116,7 +117,7 @@ async def _running(fault: Fault, folder: Path, options: Options) -> AsyncIterato
         system = system_on_free_ports(data, plain)
         system = System(system.settings, _over_tcp(system, await fault.arrange(system, stack)))
         said = stack.enter_context((folder / SUPERVISOR_LOG).open("w"))
-        supervisor = system.supervisor(client, Console(file=said, width=500), longest_pause=1.0)
+        supervisor = system.supervisor(client, Terminal(file=said, width=500), longest_pause=1.0)
         outside = None
         if fault.outside:
             outside = OutsideSupervisor(system, {**SHORT, **fault.settings}, folder / SUPERVISOR_LOG)

@@ -18,13 +18,14 @@ from shared.runtime.demo.api import Api, Unexpected
 from shared.runtime.demo.orders import DemoOrder
 from shared.runtime.demo.scenario import Scenario
 from shared.runtime.demo.screen import Screen, summary, timelines
-from shared.runtime.explain import collect, terminal
+from shared.runtime.explain import collect
 from shared.runtime.message_log import MessageLog, NatsLog
 from shared.runtime.places import Places, nats_address, of_host, of_running_system
 from shared.runtime.process import LaunchError
 from shared.runtime.saga_tables import SagaTables
 from shared.runtime.supervisor import http_probe, local_client
 from shared.runtime.system import System, SystemSettings
+from shared.runtime.terminal import as_text, terminal
 from shared.runtime.timeline import Timeline, build
 
 READY_SECONDS = 60.0
@@ -174,7 +175,7 @@ async def _wait_until_ready(places: Places, console: Console) -> None:
             if len(waiting) == len(probes) or loop.time() >= give_up:
                 raise LaunchError(f"the system is not ready: {reasons}")
             if not told:
-                console.print(f"Waiting: {reasons}", soft_wrap=True)
+                console.print(f"Waiting: {as_text(reasons)}", soft_wrap=True)
                 told = True
             await asyncio.sleep(0.2)
 

@@ -12,6 +12,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from shared.core.printable import printable
 from shared.messaging.envelope import Envelope
 from shared.runtime.demo.orders import DemoOrder
 from shared.runtime.explain import legend, progress_text, render, state_style
@@ -58,11 +59,11 @@ class Screen:
     def say(self, text: str, order: DemoOrder | None = None) -> None:
         """Tell what somebody does."""
         number = Text(f"{order.number:>3}  " if order else "     ", "bold")
-        self._console.print(number.append(text, "not bold"))
+        self._console.print(number.append(printable(text), "not bold"))
 
     def complain(self, text: str) -> None:
         """Tell what went wrong."""
-        self._console.print(Text(f"     {text}", "red"), soft_wrap=True)
+        self._console.print(Text(f"     {printable(text)}", "red"), soft_wrap=True)
 
     def add(self, order: DemoOrder) -> None:
         """Show an order from now on."""
@@ -148,7 +149,7 @@ def summary(
             f"{max(seconds) * 1000:,.0f} ms at most."
         )
     for failure in failures:
-        console.print(Text(failure, "bold red"), soft_wrap=True)
+        console.print(Text(printable(failure), "bold red"), soft_wrap=True)
     if not failures:
         console.print(Text(f"All {len(orders)} orders ended where they should.", "bold green"))
 

@@ -1,11 +1,11 @@
 """`./ftgo docs`: writes the documents that are made from the code."""
 
 import typer
-from rich.console import Console
 
 from shared.runtime.system import ROOT
+from shared.runtime.terminal import Terminal
 
-console = Console(highlight=False)
+console = Terminal()
 
 
 def docs() -> None:

@@ -19,7 +19,8 @@ after the service whose contract it is: the one that an event happens in, or tha
 same key are handled in the order in which their sender committed them.
 
 What changes in a message must leave those readable that are stored or on their way:
-[ADR 0011](adr/0011-a-message-can-change-its-schema.md).
+[ADR 0011](adr/0011-a-message-can-change-its-schema.md). What is personal in an event is overwritten where it is stored
+once somebody is to be forgotten: [ADR 0028](adr/0028-people-are-overwritten.md).
 """
 
 _PLURALS = {"event": "events", "command": "commands", "reply": "replies"}
@@ -102,7 +103,9 @@ def _title(message: type[Message]) -> str:
 
 def _fields(cls: type[Any]) -> str:
     described = (
-        f"`{field.name}`: {words_of(field.type)}" + ("" if field.is_required else ", optional")
+        f"`{field.name}`: {words_of(field.type)}"
+        + ("" if field.is_required else ", optional")
+        + (", personal" if issubclass(cls, Message) and field.name in cls.personal else "")
         for field in fields_of(cls)
     )
     return "<br>".join(described) or "–"

@@ -18,7 +18,7 @@ AnyAggregate = Aggregate[Any] | RecordingEntity
 
 _CREATING = ("create", "register")
 """How an event-sourced aggregate begins: a repository hands out nothing that has not."""
-_OTHERWISE = {"enabled": "Disabled"}
+_OTHERWISE = {"enabled": "Disabled", "erased": "Registered"}
 """What the ubiquitous language calls a state whose field is false."""
 START = END = "[*]"
 
@@ -120,7 +120,8 @@ def _outcomes(before: AnyAggregate, *, is_new: bool = False) -> Iterator[tuple[s
             except DomainError:
                 continue
             events = after.take_recorded()
-            yield _label(name, events), after, bool(events)
+            # To be forgotten is no step of a life, unless it ends it.
+            yield _label(name, events), after, any(not event.erases for event in events)
 
 
 def _label(method: str, events: list[Event]) -> str:

@@ -10,6 +10,8 @@ import sys
 import urllib.error
 import urllib.request
 
+from shared.core.printable import printable
+
 
 def ask(port: int, path: str, body: str | None = None) -> tuple[bool, str]:
     """Whether it was done, and the answer's JSON for people. With a body it is a POST."""
@@ -27,5 +29,5 @@ def ask(port: int, path: str, body: str | None = None) -> tuple[bool, str]:
 
 if __name__ == "__main__":
     done, text = ask(int(os.environ["FTGO_ADMIN_PORT"]), *sys.argv[1:3])
-    print(text, file=sys.stdout if done else sys.stderr)
+    print(*map(printable, text.split("\n")), sep="\n", file=sys.stdout if done else sys.stderr)
     sys.exit(not done)

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from dependency_injector import providers
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from shared.core.errors import DomainError, TechnicalFault
+from shared.core.printable import printable
 from shared.messaging.repairs import ON_MESSAGES, ON_SAGAS, Action, Repair
 from shared.messaging.set_aside import ParkedFilter
-from shared.runtime.explain import terminal
 from shared.runtime.process import LaunchError
 from shared.runtime.provision import Database
 from shared.runtime.settings import ServiceSettings
 from shared.runtime.system import attached_system
+from shared.runtime.terminal import as_text, terminal
 from shared.runtime.topology import BY_NAME
 from shared.saga.instance import SagaFilter, SagaInstance
 
@@ -73,7 +73,7 @@ def list_parked(
     async def look(name: str, repairs: "Repairs[Any]") -> None:
         for found in await repairs.parked(wanted, limit):
             message = found.message
-            table.add_row(
+            row = (
                 name,
                 message.message_id,
                 message.received.headers.get("ce-type", "?"),
@@ -82,8 +82,9 @@ def list_parked(
                 _time(message.parked_at),
                 str(message.attempts),
                 str(found.behind),
-                escape(message.error),
+                message.error,
             )
+            table.add_row(*map(as_text, row))
 
     asyncio.run(_each(_services(service), look))
     terminal().print(table if table.row_count else "No message is parked.")
@@ -168,7 +169,7 @@ def drop(
         raise _none_parked()
     if not yes:
         what = ", ".join(f"{count} {type_}" for types in found.values() for type_, count in types.items())
-        typer.confirm(f"Drop for good: {what}?", abort=True)
+        typer.confirm(f"Drop for good: {printable(what)}?", abort=True)
 
     async def act(_name: str, repairs: "Repairs[Any]") -> int:
         return await repairs.drop(wanted, _by(reason))
@@ -204,7 +205,7 @@ def list_sagas(
 
     async def look(_name: str, repairs: "Repairs[Any]") -> None:
         for saga in await repairs.sagas(wanted, limit):
-            table.add_row(
+            row = (
                 saga.id,
                 saga.type,
                 saga.key,
@@ -213,8 +214,9 @@ def list_sagas(
                 _waits_for(saga),
                 _time(saga.started_at),
                 _time(saga.updated_at),
-                escape(saga.error),
+                saga.error,
             )
+            table.add_row(*map(as_text, row))
 
     asyncio.run(_each(ORCHESTRATORS, look))
     terminal().print(table if table.row_count else "No saga is stuck." if stuck else "Every saga has ended.")
@@ -316,7 +318,7 @@ def _print_message(console: Console, service: str, found: "ParkedMessage") -> No
     console.print(_pretty(message.received.data), markup=False)
     console.print(f"Behind it: {_counted(len(found.behind), 'message')}." if found.behind else "Nothing is behind it.")
     for each in found.behind:
-        console.print(f"  {each.message_id}  {each.received.headers.get('ce-type', '?')}", markup=False)
+        console.print(f"  {as_text(each.message_id)}  {as_text(each.received.headers.get('ce-type', '?'))}")
     _print_repairs(console, [("", repair) for repair in found.repairs])
 
 
@@ -360,7 +362,7 @@ def _print_repairs(console: Console, repairs: Sequence[tuple[str, Repair]]) -> b
     table = _table("when", "who", "did", "service", "id", "what", "key", "why")
     for service, done in repairs:
         row = (_time(done.at), done.operator, done.action, service, done.subject, done.type, done.key, done.reason)
-        table.add_row(*map(escape, row))
+        table.add_row(*map(as_text, row))
     if table.row_count:
         console.print(table)
     return bool(table.row_count)
@@ -372,7 +374,7 @@ def _facts(facts: dict[str, str]) -> Table:
     table.add_column(overflow="fold")
     for name, value in facts.items():
         if value:
-            table.add_row(name, escape(value))
+            table.add_row(as_text(name), as_text(value))
     return table
 
 
@@ -387,7 +389,7 @@ def _pretty(text: str) -> str:
     try:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except ValueError:
-        return text
+        return printable(text)
 
 
 def _time(at: datetime | None) -> str:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import httpx
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from shared.runtime.demo.api import Api, Unexpected
 from shared.runtime.process import LaunchError
 from shared.runtime.system import ROOT, Arrangement
+from shared.runtime.terminal import Terminal, as_text
 
 if TYPE_CHECKING:  # a command line that only prints its help need not load all that services are made of
     from shared.runtime.bench.plan import Plan
@@ -34,7 +34,7 @@ _REACH_BACK_SECONDS = 120.0
 _EVERY_SECONDS = 90.0
 """So long it takes at most until what is too old is deleted, and its room can be used again."""
 
-console = Console(highlight=False)
+console = Terminal()
 
 
 def soak(
@@ -61,7 +61,7 @@ def soak(
     """
     if wrong := asyncio.run(_soak(orders, users, retention, every, output)):
         for each in wrong:
-            console.print(f"[red]{each}[/]", soft_wrap=True)
+            console.print(f"[red]{as_text(each)}[/]", soft_wrap=True)
         raise typer.Exit(1)
     console.print("Nothing has grown that must not, and all invariants hold.")
 

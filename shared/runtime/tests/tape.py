@@ -86,10 +86,10 @@ def collected(*messages: Envelope, order: str = ORDER) -> Collector:
     return collector
 
 
-def rejected() -> list[Envelope]:
+def rejected(restaurant: str = "Da Mario") -> list[Envelope]:
     """Return the life of an order that accounting refuses."""
     tape = Tape()
-    created = {"order_total": 2500, "restaurant_name": "Da Mario", "line_items": PASTA}
+    created = {"order_total": 2500, "restaurant_name": restaurant, "line_items": PASTA}
     tape.event("created", "order.OrderCreated", request_id(0), 3, **created)
     tape.command("validate", "consumer.ValidateOrderByConsumer", "created", 9, order_total=2500)
     tape.reply("validated", "validate", 15, "consumer")

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from shared.adapters.nats.connection import NatsAddress
 from shared.runtime.process import LaunchError
 from shared.runtime.provision import Database
 from shared.runtime.system import System, attached_system
+from shared.runtime.terminal import Terminal, as_text
 from shared.runtime.topology import SERVICES
 
 if TYPE_CHECKING:  # a command line that only prints its help need not load all that services are made of
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # a command line that only prints its help need not load all 
 
 _POLL_SECONDS = 1.0
 
-console = Console(highlight=False)
+console = Terminal()
 
 
 def verify(
@@ -48,7 +48,8 @@ def verify(
     console.print(table)
     for name, found in sorted(by_invariant.items()):
         for finding in found[:show]:
-            console.print(f"[red]{name}[/] {finding.text}: {' '.join(finding.ids)}", soft_wrap=True, markup=True)
+            what = as_text(f"{finding.text}: {' '.join(finding.ids)}")
+            console.print(f"[red]{name}[/] {what}", soft_wrap=True)
         if len(found) > show:
             console.print(f"[red]{name}[/] and {len(found) - show} more: --show {len(found)}")
     if mended:
@@ -60,7 +61,7 @@ def verify(
         for finding in mended[:show]:
             console.print(f"{finding.text}: {' '.join(finding.ids)}", soft_wrap=True, markup=False)
     if unrest:
-        console.print(f"[red]The system has not come to rest within {wait:g} s:[/] {unrest}.", soft_wrap=True)
+        console.print(f"[red]The system has not come to rest within {wait:g} s:[/] {as_text(unrest)}.", soft_wrap=True)
     if findings or unrest:
         raise typer.Exit(1)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-FORGED = 'a\nlevel=error\r\x1b[31m","level":"critical\u2028\x85'
+FORGED = 'a\nlevel=error\r\x1b[31m","level":"critical\u2028\x85\u202e\u200b\x9b2J'
+SHORT = "\x1b[31m\x9b"
 
 # In a process of its own: logging is configured for a process as a whole.
 PROGRAM = """
@@ -16,29 +17,27 @@ import logging, sys
 import structlog
 from shared.telemetry.logs import configure_logging
 configure_logging("order", "info", sys.argv[1])
-structlog.get_logger().info("hello", value=sys.argv[2])
+structlog.get_logger().info("hello", value=sys.argv[2], short=sys.argv[3])
 structlog.get_logger().info(sys.argv[2])
 logging.getLogger("library").warning("it says %s", sys.argv[2])
+try:
+    raise ValueError(sys.argv[2])
+except ValueError:
+    structlog.get_logger().exception("it failed")
 """
 
 
 def logged(format_: str) -> str:
-    done = subprocess.run([sys.executable, "-c", PROGRAM, format_, FORGED], check=True, capture_output=True, text=True)
-    return done.stdout
+    command = [sys.executable, "-c", PROGRAM, format_, FORGED, SHORT]
+    return subprocess.run(command, check=True, capture_output=True).stdout.decode()
 
 
 def test_nobody_writes_a_line_of_his_own_for_machines() -> None:
     lines = [json.loads(line) for line in logged("json").splitlines()]
-    assert [line["level"] for line in lines] == ["info", "info", "warning"]
-    assert [line["message"] for line in lines] == ["hello", FORGED, f"it says {FORGED}"]
+    assert [line["level"] for line in lines] == ["info", "info", "warning", "error"]
+    assert [line["message"] for line in lines] == ["hello", FORGED, f"it says {FORGED}", "it failed"]
     assert lines[0]["value"] == FORGED
-
-
-@pytest.mark.parametrize("character", ["\r", "\x1b", "\u2028", "\x85"])
-def test_nobody_writes_a_line_of_his_own_for_people(character: str) -> None:
-    output = logged("console")
-    assert character not in output
-    assert len(output.splitlines()) == 3
+    assert logged("json").replace("\n", "").isascii()
 
 
 # Whoever logs goes on, whatever becomes of the line. What is said of it goes to standard error.
@@ -121,3 +120,11 @@ def test_when_there_is_room_again_lines_are_whole_and_say_how_many_are_missing(t
     said = [json.loads(line) for line in (first, *rest)]
     assert [line["message"] for line in said] == ["first", "second", "log lines could not be written", "third"]
     assert said[2]["lost"] == 2
+
+
+def test_nobody_writes_a_line_of_his_own_for_people() -> None:
+    first, second, third, fourth, *traceback = logged("console").removesuffix("\n").split("\n")
+    assert all(line.isprintable() for line in (first, second, third, fourth, *traceback))
+    assert "it failed" in fourth
+    assert traceback[-1].startswith("  ValueError: a") or traceback[-2].startswith("  ValueError: a")
+    assert all(line.startswith("  ") for line in traceback)

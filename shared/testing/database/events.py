@@ -1,12 +1,17 @@
 """The event store: what every database does."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from order.contracts import DeliveryAddressErased
 from shared.core.errors import Conflict, TooMuchAtOnce
+from shared.core.values import ERASED_ADDRESS
+from shared.serialization import to_json
 from shared.testing.database.given import (
     Databases,
+    Unexpected,
     event,
     snapshot,
 )
@@ -80,6 +85,34 @@ class EventStoreSuite:
         assert history.snapshot is not None
         assert history.snapshot.version == 2
         assert list(history.events) == []
+
+    async def test_what_is_personal_is_overwritten_once_an_event_says_so(self, databases: Databases) -> None:
+        told = '{"consumer_id": "c", "deliver_to": {"street1": "1 Main Street", "street2": null}, "n": 1}'
+        async with databases() as database:
+            async with database.transaction() as tx:
+                await tx.events.append([event("a", 1, data=told), event("a", 2)], [snapshot("a", 1)])
+                await tx.events.append([event("b", 1, data=told)], [snapshot("b", 1)])
+            async with database.transaction() as tx:
+                erased = replace(event("a", 3), type=DeliveryAddressErased.type_name)
+                await tx.events.append([erased], [])
+                await tx.events.erase("Order", "a")
+            async with database.transaction() as tx:
+                found = await tx.events.load("Order", "t1", ["a", "b"])
+            with pytest.raises(Unexpected):
+                async with database.transaction() as tx:
+                    erased = replace(event("b", 2), type=DeliveryAddressErased.type_name)
+                    await tx.events.append([erased], [])
+                    await tx.events.erase("Order", "b")
+                    raise Unexpected
+            async with database.transaction() as tx:
+                assert (await tx.events.load("Order", "t1", ["b"])) == {"b": found["b"]}
+                assert json.loads((await tx.events.load("Order", "t2", ["b"]))["b"].events[0].data) == json.loads(told)
+        first, second, third = found["a"].events
+        nowhere = json.loads(to_json(ERASED_ADDRESS))
+        assert json.loads(first.data) == {"consumer_id": "c", "deliver_to": nowhere, "n": 1}
+        assert (json.loads(second.data), json.loads(third.data)) == ({"n": 1}, {"n": 1})
+        assert found["a"].snapshot is None
+        assert found["b"].snapshot is not None
 
     async def test_a_snapshot_of_another_shape_is_passed_over(self, databases: Databases) -> None:
         async with databases() as database:

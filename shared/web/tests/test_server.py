@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.web import server
 from shared.web.server import MAX_HEAD, Server, listening
@@ -27,13 +27,13 @@ async def app(scope: Scope, _receive: Receive, send: Send) -> None:
 
 
 @asynccontextmanager
-async def served() -> AsyncIterator[int]:
-    async with running_server() as (_, port):
+async def served(app: ASGIApp = app) -> AsyncIterator[int]:
+    async with running_server(app) as (_, port):
         yield port
 
 
 @asynccontextmanager
-async def running_server() -> AsyncIterator[tuple[Server, int]]:
+async def running_server(app: ASGIApp = app) -> AsyncIterator[tuple[Server, int]]:
     running = Server(app, lifespan=False)
     with listening("127.0.0.1", 0) as listener:
         port: int = listener.getsockname()[1]
@@ -61,6 +61,54 @@ async def test_a_request_is_answered() -> None:
         head, body = await answer_to(port, REQUEST + b"Connection: close\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 ")
     assert b"/thing" in body
+
+
+@pytest.mark.parametrize("requests", [1, 3], ids=["one request", "pipelined ones"])
+async def test_a_client_that_sends_no_more_gets_its_answers(requests: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    half_closed = asyncio.Event()
+    eof_received = server.BoundedProtocol.eof_received
+
+    def noticed(protocol: server.BoundedProtocol) -> bool:
+        half_closed.set()
+        return eof_received(protocol)
+
+    monkeypatch.setattr(server.BoundedProtocol, "eof_received", noticed)
+
+    async def patient(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await half_closed.wait()
+        await app(scope, receive, send)
+
+    async with served(patient) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write((REQUEST + b"\r\n") * requests)
+        writer.write_eof()
+        assert (await reader.read()).count(b"HTTP/1.1 200 ") == requests
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", REQUEST, REQUEST + b"Content-Length: 9\r\n\r\nhalf", REQUEST + b"\r\n"],
+    ids=["nothing", "half a head", "half a body", "what is answered"],
+)
+async def test_a_client_that_sends_no_more_and_waits_for_nothing_is_let_go(sent: bytes) -> None:
+    told: list[str] = []
+
+    async def listening_app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (message := await receive())["type"] == "http.request" and message["more_body"]:
+            pass
+        told.append(message["type"])
+        await app(scope, receive, send)
+
+    async with served(listening_app) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        answered = await reader.readuntil(b"0\r\n\r\n") if sent.endswith(b"\r\n\r\n") else b""
+        writer.write_eof()
+        assert await reader.read() == b""
+        writer.close()
+    assert told == (["http.request"] if answered else ["http.disconnect"] if sent.endswith(b"half") else [])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,14 @@
+"""A consumer can be forgotten: a delivery forgets its address once it has ended."""
+
+from alembic import op
+
+from shared.adapters.postgres import schema
+from shared.runtime.topology import BY_NAME
+
+revision = "0009"
+down_revision = "0007"
+
+
+def upgrade() -> None:
+    op.execute("alter table deliveries add column if not exists forgets_address boolean not null default false")
+    schema.upgrade_9(BY_NAME["delivery"])

@@ -1,0 +1,10 @@
+"""Consumers who are to be forgotten, so that nothing is kept of orders that still come in their names."""
+
+from dataclasses import dataclass
+
+from shared.eventsourcing.aggregate import Entity
+
+
+@dataclass(kw_only=True)
+class ErasedConsumer(Entity):
+    """One of them; its id is the consumer's."""

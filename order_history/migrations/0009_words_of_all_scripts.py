@@ -1,0 +1,49 @@
+"""Orders are found by the words of names in any script: those there are get their words anew."""
+
+from datetime import UTC, datetime
+
+from alembic import op
+from sqlalchemy import text
+
+from order_history.history import OrderRecord, Revision
+from shared.adapters.postgres import schema
+from shared.core.values import LineItem
+from shared.runtime.topology import BY_NAME
+from shared.serialization import from_json
+
+revision = "0009"
+down_revision = "0007"
+
+_AT_ONCE = 1000
+# Words of ASCII alone are what they were.
+_NEXT = text("""
+select id, restaurant_name, ordered_items::text, revisions::text, words from orders
+where id > :after and restaurant_name || ordered_items::text ~ '[^[:ascii:]]'
+order by id limit :at_once
+""")
+_WRITE = text("update orders set words = :words, version = version + 1 where id = :id")
+
+
+def upgrade() -> None:
+    connection = op.get_bind()
+    # Nobody writes meanwhile, so no row is overlooked; what others have in hand meets another version afterwards.
+    connection.execute(text("lock table orders in share row exclusive mode"))
+    after = ""
+    while rows := connection.execute(_NEXT, {"after": after, "at_once": _AT_ONCE}).all():
+        after = rows[-1].id
+        if changed := [{"id": row.id, "words": words} for row in rows if (words := _words(row)) != row.words]:
+            connection.execute(_WRITE, changed)
+    schema.upgrade_9(BY_NAME["order_history"])
+
+
+def _words(row) -> str:
+    id_, restaurant_name, ordered_items, revisions, _ = row
+    order = OrderRecord(
+        id=id_,
+        restaurant_name=restaurant_name,
+        ordered_items=from_json(tuple[LineItem, ...], ordered_items),
+        revisions=from_json(tuple[Revision, ...], revisions),
+        updated_at=datetime.now(UTC),
+    )
+    order.index_words()
+    return order.words
