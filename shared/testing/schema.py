@@ -18,8 +18,8 @@ def make_framework_tables(database: Database) -> None:
             schema.upgrade_3(database.service)
             schema.upgrade_4(database.service)
             schema.upgrade_5(database.service)
-            schema.upgrade_7(database.service)
             schema.upgrade_6(database.service)
+            schema.upgrade_7(database.service)
             schema.upgrade_9(database.service)
     finally:
         engine.dispose()
