@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest_plugins = ["shared.testing.plugin"]
+pytest_plugins = ["tests.support.plugin"]
 
 # An assertion that fails shows its values also where tests share it.
-pytest.register_assert_rewrite("features", "shared.saga.testing", "shared.testing", "shared.tests", "tests")
+pytest.register_assert_rewrite("features", "shared.testing.sagas", "shared.testing", "shared.tests", "tests")

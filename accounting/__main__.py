@@ -1,6 +1,6 @@
 """`python -m accounting`: runs the service."""
 
 from accounting.main import container
-from shared.runtime.container import run
+from shared.host.container import run
 
 run(container())

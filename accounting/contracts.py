@@ -1,7 +1,7 @@
 """What other services may know and ask of accounts. An account's id is its consumer's."""
 
+from kernel.values import ConsumerId, Money, OrderId
 from shared.core.messages import Command, Event
-from shared.core.values import ConsumerId, Money, OrderId
 
 
 class AuthorizeOrder(Command, key="consumer_id"):

@@ -2,10 +2,10 @@
 
 from accounting.adapters import http
 from accounting.application import commands, reactions
-from accounting.application.ports import AccountingUnitOfWork
+from accounting.application.unit_of_work import AccountingUnitOfWork
+from kernel.topology import BY_NAME
+from shared.host.container import ServiceContainer
 from shared.messaging.handlers import Handlers
-from shared.runtime.container import ServiceContainer
-from shared.runtime.topology import BY_NAME
 
 
 def container() -> ServiceContainer:

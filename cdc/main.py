@@ -19,19 +19,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from cdc.nats_users import readable_routes, readers_of_routes
+from kernel.topology import SERVICES
 from shared.adapters.nats.broker import NatsBroker
 from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.nats.keeper import Keeper
 from shared.adapters.nats.stream import StreamLimits
 from shared.core.tasks import Tasks
-from shared.outbox.relay import Relay, RelayOptions
-from shared.outbox.replay import Replays
-from shared.outbox.sent import SentFromOutbox
-from shared.runtime import collector
-from shared.runtime.event_loop import new_event_loop
-from shared.runtime.nats_users import readable_routes, readers_of_routes
-from shared.runtime.settings import RelaySettings, Settings, what_is_wrong
-from shared.runtime.topology import SERVICES
+from shared.host import garbage_collector
+from shared.host.event_loop import new_event_loop
+from shared.host.settings import RelaySettings, Settings, what_is_wrong
+from shared.relay.relay import Relay, RelayOptions
+from shared.relay.replay import Replays
+from shared.relay.sent import SentFromOutbox
 from shared.telemetry.logs import configure_logging
 from shared.web.hardening import SecurityHeaders
 from shared.web.server import Server, listening
@@ -200,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         listening(settings.host, settings.port) as listener,
         asyncio.Runner(loop_factory=new_event_loop) as runner,
     ):
-        collector.spare()
+        garbage_collector.spare()
         keeper, app = container.keeper(), container.app()
         return runner.run(
             serve(keeper, container.relays(), container.replays(), app, listener, settings.shutdown_seconds)

@@ -1,6 +1,6 @@
 """`python -m consumer`: runs the service."""
 
 from consumer.main import container
-from shared.runtime.container import run
+from shared.host.container import run
 
 run(container())

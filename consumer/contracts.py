@@ -1,7 +1,7 @@
 """What other services may know and ask of consumers."""
 
+from kernel.values import ERASED_ADDRESS, Address, ConsumerId, Money, OrderId
 from shared.core.messages import Command, Event
-from shared.core.values import ERASED_ADDRESS, Address, ConsumerId, Money, OrderId
 
 
 class ValidateOrderByConsumer(Command, key="consumer_id"):

@@ -2,10 +2,10 @@
 
 from consumer.adapters import http
 from consumer.application import commands
-from consumer.application.ports import ConsumerUnitOfWork
+from consumer.application.unit_of_work import ConsumerUnitOfWork
+from kernel.topology import BY_NAME
+from shared.host.container import ServiceContainer
 from shared.messaging.handlers import Handlers
-from shared.runtime.container import ServiceContainer
-from shared.runtime.topology import BY_NAME
 
 
 def container() -> ServiceContainer:

@@ -1,6 +1,6 @@
 """`python -m delivery`: runs the service."""
 
 from delivery.main import container
-from shared.runtime.container import run
+from shared.host.container import run
 
 run(container())

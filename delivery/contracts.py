@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
+from kernel.values import CourierId, OrderId
 from shared.core.messages import Event
-from shared.core.values import CourierId, OrderId
 
 
 class DeliveryScheduled(Event, key="order_id"):

@@ -2,9 +2,9 @@
 
 from delivery.adapters import http, postgres
 from delivery.application import commands, reactions
+from kernel.topology import BY_NAME
+from shared.host.container import ServiceContainer
 from shared.messaging.handlers import Handlers
-from shared.runtime.container import ServiceContainer
-from shared.runtime.topology import BY_NAME
 
 
 def container() -> ServiceContainer:

@@ -15,14 +15,14 @@ import psycopg2
 from kitchen.domain.restaurant import Restaurant
 from kitchen.domain.ticket import Ticket
 from order_history.history import OrderRecord
-from shared.adapters.memory import MemoryDatabase
+from shared.adapters.memory.database import MemoryDatabase
 from shared.core.messages import Event
+from shared.core.serialization import decode_message
 from shared.eventsourcing.store import StoredEvent
 from shared.messaging.envelope import Received
-from shared.outbox.outbox import event_envelope
-from shared.serialization import decode_message
-from shared.testing.processes import ROOT, RunningSystem
+from shared.messaging.outbox import event_envelope
 from shared.testing.system import MemorySystem
+from tests.support.processes import ROOT, RunningSystem
 
 DEADLINE_SECONDS = 20.0
 _POLL_SECONDS = 0.02

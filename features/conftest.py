@@ -14,15 +14,15 @@ from pytest_bdd.parser import Feature, Scenario, Step
 
 from features.backends import HttpBackend, MemoryBackend
 from features.world import World
-from shared.runtime.places import of_host
-from shared.runtime.system import SystemSettings
-from shared.runtime.verify.facts import Finding
-from shared.runtime.verify.invariants import verify
-from shared.runtime.verify.memory import MemorySystemState
 from shared.testing.adversity import Adversity
-from shared.testing.infra import Infra
-from shared.testing.processes import running_system
 from shared.testing.system import MemorySystem
+from tests.support.infra import Infra
+from tests.support.processes import running_system
+from tools.system.places import of_host
+from tools.system.system import SystemSettings
+from tools.verify.facts import Finding
+from tools.verify.invariants import verify
+from tools.verify.memory import MemorySystemState
 
 STEPS = ("outcomes", "consumer", "accounting", "restaurant", "order", "kitchen", "delivery", "order_history")
 TAGS = {

@@ -1,6 +1,6 @@
 """`python -m kitchen`: runs the service."""
 
 from kitchen.main import container
-from shared.runtime.container import run
+from shared.host.container import run
 
 run(container())

@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import Any
 
+from kernel.values import LineItem, MenuItemId, OrderId, RestaurantId, TicketId
 from shared.core.messages import Command, Event, Reply, upcasts
-from shared.core.values import LineItem, MenuItemId, OrderId, RestaurantId, TicketId
 
 
 class CreateTicket(Command["CreateTicketReply"], key="order_id"):

@@ -1,10 +1,10 @@
 """The kitchen service's composition root."""
 
+from kernel.topology import BY_NAME
 from kitchen.adapters import http, postgres
 from kitchen.application import commands, reactions
+from shared.host.container import ServiceContainer
 from shared.messaging.handlers import Handlers
-from shared.runtime.container import ServiceContainer
-from shared.runtime.topology import BY_NAME
 
 
 def container() -> ServiceContainer:

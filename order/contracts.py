@@ -2,8 +2,7 @@
 
 from datetime import datetime
 
-from shared.core.messages import Event
-from shared.core.values import (
+from kernel.values import (
     ERASED_ADDRESS,
     Address,
     ConsumerId,
@@ -14,6 +13,7 @@ from shared.core.values import (
     RestaurantId,
     TicketId,
 )
+from shared.core.messages import Event
 
 
 class OrderCreated(Event, key="order_id", personal={"deliver_to": ERASED_ADDRESS}):

@@ -1,13 +1,13 @@
 """The order service's composition root."""
 
+from kernel.topology import BY_NAME
 from order.adapters import http, metrics, postgres
 from order.application import commands, reactions
 from order.application.sagas.cancel_order import CancelOrderSaga
 from order.application.sagas.create_order import CreateOrderSaga
 from order.application.sagas.revise_order import ReviseOrderSaga
+from shared.host.container import ServiceContainer
 from shared.messaging.handlers import Handlers
-from shared.runtime.container import ServiceContainer
-from shared.runtime.topology import BY_NAME
 
 
 def container() -> ServiceContainer:

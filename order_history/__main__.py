@@ -1,6 +1,6 @@
 """`python -m order_history`: runs the service."""
 
 from order_history.main import container
-from shared.runtime.container import run
+from shared.host.container import run
 
 run(container())

@@ -7,13 +7,13 @@ from enum import StrEnum
 from itertools import chain, islice
 from typing import Protocol
 
+from kernel.values import ConsumerId, LineItem, MenuItemId, Money, OrderId, RestaurantId, with_quantities
 from order_history.words import words_of
 from shared.core.clock import Clock
 from shared.core.errors import NotFound
 from shared.core.policy import Policy
-from shared.core.values import ConsumerId, LineItem, MenuItemId, Money, OrderId, RestaurantId, with_quantities
 from shared.eventsourcing.aggregate import Entity
-from shared.unit_of_work import Transaction, UnitOfWork
+from shared.unit_of_work.unit_of_work import Transaction, UnitOfWork
 
 MAX_WORDS = 1000
 """An order is found by so many words of its names, the first ones."""

@@ -1,10 +1,10 @@
 """The order history's composition root."""
 
+from kernel.topology import BY_NAME
 from order_history import projection
 from order_history.adapters import http, postgres
+from shared.host.container import ServiceContainer
 from shared.messaging.handlers import Handlers
-from shared.runtime.container import ServiceContainer
-from shared.runtime.topology import BY_NAME
 
 
 def container() -> ServiceContainer:

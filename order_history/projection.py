@@ -6,6 +6,7 @@ The version and the time of an event are its envelope's, so the same events make
 from datetime import datetime
 
 from delivery.contracts import DeliveryCancelled, DeliveryDelivered, DeliveryPickedUp, DeliveryScheduled
+from kernel.values import OrderId
 from order.contracts import (
     OrderApproved,
     OrderCancelled,
@@ -19,7 +20,6 @@ from order.contracts import (
 )
 from order_history.history import DeliveryStatus, OrderHistoryUnitOfWork, OrderRecord, OrderStatus, Revision
 from shared.core.context import current_cause
-from shared.core.values import OrderId
 from shared.messaging.handlers import handles
 
 

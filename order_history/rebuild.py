@@ -3,6 +3,6 @@
 import sys
 
 from order_history.main import container
-from shared.runtime.rebuild import main
+from shared.host.rebuild import main
 
 sys.exit(main(container()))

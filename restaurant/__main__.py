@@ -1,6 +1,6 @@
 """`python -m restaurant`: runs the service."""
 
 from restaurant.main import container
-from shared.runtime.container import run
+from shared.host.container import run
 
 run(container())

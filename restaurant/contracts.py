@@ -1,7 +1,7 @@
 """What other services may know of restaurants."""
 
+from kernel.values import Address, MenuItem, RestaurantId
 from shared.core.messages import Event
-from shared.core.values import Address, MenuItem, RestaurantId
 
 
 class RestaurantCreated(Event, key="restaurant_id"):

@@ -1,11 +1,11 @@
 """The restaurant service's composition root."""
 
+from kernel.topology import BY_NAME
 from restaurant.adapters import http, postgres
 from restaurant.application import commands
-from restaurant.application.ports import RestaurantUnitOfWork
+from restaurant.application.unit_of_work import RestaurantUnitOfWork
+from shared.host.container import ServiceContainer
 from shared.messaging.handlers import Handlers
-from shared.runtime.container import ServiceContainer
-from shared.runtime.topology import BY_NAME
 
 
 def container() -> ServiceContainer:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from shared.testing.infra import Infra
-from shared.testing.processes import RunningSystem, running_system
+from tests.support.infra import Infra
+from tests.support.processes import RunningSystem, running_system
 
 
 @pytest.fixture(scope="module")

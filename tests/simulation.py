@@ -19,31 +19,21 @@ import uuid_utils
 from accounting.application.commands import DisableAccount, EnableAccount
 from consumer.application.commands import RegisterConsumer, RenameConsumer
 from delivery.application.commands import DeliverOrder, SetCourierAvailability
+from kernel.values import Address, ConsumerId, CourierId, MenuItem, MenuItemId, Money, OrderId, RestaurantId, TicketId
 from kitchen.application.commands import AcceptTicket, FinishPreparation, PickUpTicket, StartPreparation
-from kitchen.application.queries import TicketView
+from kitchen.application.views import TicketView
 from order.application.commands import CancelOrder, CreateOrder, ReviseOrder
 from restaurant.application.commands import CreateRestaurant, ReviseMenu
 from shared.core.context import Cause, handling
 from shared.core.errors import DomainError, IdempotencyKeyReused
 from shared.core.ids import new_id
 from shared.core.messages import Command
-from shared.core.values import (
-    Address,
-    ConsumerId,
-    CourierId,
-    MenuItem,
-    MenuItemId,
-    Money,
-    OrderId,
-    RestaurantId,
-    TicketId,
-)
-from shared.idempotency import IdempotencyKey, under
-from shared.runtime.verify.facts import Finding, facts_of
-from shared.runtime.verify.invariants import unrest, verify
-from shared.runtime.verify.memory import MemorySystemState
 from shared.testing.adversity import Adversity
 from shared.testing.system import MemorySystem, VirtualClock
+from shared.unit_of_work.idempotency import IdempotencyKey, under
+from tools.verify.facts import Finding, facts_of
+from tools.verify.invariants import unrest, verify
+from tools.verify.memory import MemorySystemState
 
 HOME = Address(street1="9 Elm Street", city="Oakland", state="CA", zip="94611")
 MENU = tuple(

@@ -10,13 +10,14 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from shared.runtime.connections import Connections, needed, shortage
-from shared.runtime.embedded.installation import POSTGRES_MAJOR
-from shared.runtime.embedded.nats import Nats
-from shared.runtime.nats_users import ALL_RELAYS, OPERATOR, compose_variable, nats_users
-from shared.runtime.places import COMPOSE_PASSWORD
-from shared.runtime.settings import PoolSettings
-from shared.runtime.topology import SERVICES, ServiceInfo
+from cdc.nats_users import ALL_RELAYS, OPERATOR, compose_variable, nats_users
+from kernel.topology import SERVICES
+from shared.core.service_info import ServiceInfo
+from shared.host.settings import PoolSettings
+from tools.system.connections import Connections, needed, shortage
+from tools.system.embedded.installation import POSTGRES_MAJOR
+from tools.system.embedded.nats import Nats
+from tools.system.places import COMPOSE_PASSWORD
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTAINERS: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]

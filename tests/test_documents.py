@@ -8,17 +8,17 @@ from typing import Any, cast
 import pytest
 import yaml
 
+from kernel.topology import SERVICES
+from kernel.values import Address, LineItem, OrderId
 from shared.core.messages import Command, Event, upcasts
-from shared.core.values import Address, LineItem, OrderId
 from shared.messaging.envelope import ROW_ID_HEADER, Envelope
-from shared.runtime.documents.asyncapi import HEADERS
-from shared.runtime.documents.catalogue import aggregates, container_of, entries, sagas
-from shared.runtime.documents.compatibility import compare, describe, described_messages, kind_of
-from shared.runtime.documents.files import documents, incompatible_changes
-from shared.runtime.documents.saga_diagram import saga_diagram
-from shared.runtime.documents.state_diagram import transitions_of
-from shared.runtime.system import ROOT
-from shared.runtime.topology import SERVICES
+from tools.documents.asyncapi import HEADERS
+from tools.documents.catalogue import aggregates, container_of, entries, sagas
+from tools.documents.compatibility import compare, describe, described_messages, kind_of
+from tools.documents.files import documents, incompatible_changes
+from tools.documents.saga_diagram import saga_diagram
+from tools.documents.state_diagram import transitions_of
+from tools.system.system import ROOT
 
 
 def test_every_message_is_read_by_all_who_know_it() -> None:

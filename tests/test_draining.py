@@ -8,8 +8,8 @@ from contextlib import ExitStack
 import asyncpg
 import httpx
 
-from shared.testing.infra import Infra
-from shared.testing.processes import QUICK, another_replica, running_system
+from tests.support.infra import Infra
+from tests.support.processes import QUICK, another_replica, running_system
 
 LONG_LEASE = {**QUICK, "FTGO_LEASE_SECONDS": "60"}
 """Nobody takes a partition over in this test because its holder has been silent for long."""

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import httpx
 
-from shared.runtime.demo.town import AJANTA, address
-from shared.testing.infra import Infra
-from shared.testing.processes import another_replica, running_system
+from tests.support.infra import Infra
+from tests.support.processes import another_replica, running_system
+from tools.demo.town import AJANTA, address
 
 PAIRS = 20
 

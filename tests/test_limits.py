@@ -4,15 +4,15 @@ import pytest
 
 from accounting.domain.account import MAX_AUTHORIZED
 from consumer.domain.consumer import MAX_ADDRESSES
+from kernel.topology import BY_NAME
 from order_history.history import MAX_WORDS
 from order_history.words import LONGEST_WORD
-from shared import unit_of_work
 from shared.core.errors import LimitReached
-from shared.eventsourcing import cache, store
-from shared.runtime.documents.catalogue import container_of
-from shared.runtime.system import ROOT
-from shared.runtime.topology import BY_NAME
+from shared.eventsourcing import store
+from shared.unit_of_work import cache, unit_of_work
 from shared.web import gate, parameters, server
+from tools.documents.catalogue import container_of
+from tools.system.system import ROOT
 
 README = (ROOT / "README.md").read_text()
 KIB, MIB = 1 << 10, 1 << 20

@@ -7,9 +7,9 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from shared.testing.infra import Infra
-from shared.testing.processes import RunningSystem
 from tests.api import TOTAL, Api, TryAgain, until
+from tests.support.infra import Infra
+from tests.support.processes import RunningSystem
 from tests.verified import findings_at_rest
 
 ORDERS = 60

@@ -21,11 +21,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from shared.runtime.topology import BY_NAME
-from shared.testing.processes import ROOT, RunningSystem
+from kernel.topology import BY_NAME
 from shared.web.problems import MEDIA_TYPE
 from tests.api import ADDRESS, CART, Api
 from tests.openapi.documents import documents
+from tests.support.processes import ROOT, RunningSystem
 
 CONFIGURATION = Path(__file__).parent / "openapi" / "schemathesis.toml"
 LABEL = "home"

@@ -4,8 +4,8 @@ import asyncio
 
 import asyncpg
 
-from shared.testing.infra import Infra
-from shared.testing.processes import running_system
+from tests.support.infra import Infra
+from tests.support.processes import running_system
 
 
 async def test_without_connections_clients_are_told_to_come_again(infra: Infra) -> None:

@@ -11,19 +11,19 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.adapters.memory import MemoryDatabase
+from kernel.topology import BY_NAME, SERVICES
+from shared.adapters.memory.database import MemoryDatabase
 from shared.adapters.postgres.database import PostgresDatabase
 from shared.core.messages import Event
+from shared.core.serialization import to_json
 from shared.eventsourcing.store import History, Metadata, Snapshot, StoredEvent
-from shared.runtime.documents.catalogue import entries, private_events
-from shared.runtime.documents.samples import samples_of
-from shared.runtime.migrations import migrate
-from shared.runtime.topology import BY_NAME, SERVICES
-from shared.serialization import to_json
-from shared.testing.infra import Infra
+from shared.host.migrations import migrate
 from shared.testing.system import MemorySystem
-from shared.unit_of_work import Database
+from shared.unit_of_work.unit_of_work import Database
 from tests.api import CART, DELIVER_AT, MENU
+from tests.support.infra import Infra
+from tools.documents.catalogue import entries, private_events
+from tools.documents.samples import samples_of
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MANY = 60

@@ -12,11 +12,11 @@ import httpx
 import pytest
 
 from shared.adapters.postgres.new_tables import new_tables
-from shared.releases import CURRENT
-from shared.testing.infra import Infra
-from shared.testing.old_data import run_sql, touched_by_the_next_release
-from shared.testing.processes import QUICK, ROOT, RunningSystem, running_system
+from shared.core.releases import CURRENT
 from tests.api import Api
+from tests.support.infra import Infra
+from tests.support.old_data import run_sql, touched_by_the_next_release
+from tests.support.processes import QUICK, ROOT, RunningSystem, running_system
 from tests.verified import findings_at_rest
 
 PARTITIONS = "2"  # one would be the simple case

@@ -18,15 +18,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg2.extensions import parse_dsn
 
+from kernel.topology import BY_NAME, SERVICES
 from shared.adapters.nats.connection import connect
 from shared.core.ids import new_id
-from shared.runtime.chaos import rot
-from shared.runtime.embedded.installation import binaries
-from shared.runtime.supervisor import read_state
-from shared.runtime.system import ROOT, SystemSettings, on_free_ports, remove_data
-from shared.runtime.topology import BY_NAME, SERVICES
-from shared.testing.infra import wait_until
 from tests.api import Api, until
+from tests.support.infra import wait_until
+from tools.chaos import rot
+from tools.system.embedded.installation import binaries
+from tools.system.supervisor import read_state
+from tools.system.system import ROOT, SystemSettings, on_free_ports, remove_data
 
 RUNBOOKS = ROOT / "docs" / "runbooks"
 _BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -5,8 +5,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from shared.testing.processes import RunningSystem
 from tests.api import CART, TOTAL, Api
+from tests.support.processes import RunningSystem
 
 
 async def test_an_order_lives_its_whole_life(system: RunningSystem) -> None:

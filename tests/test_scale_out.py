@@ -11,14 +11,14 @@ import asyncpg
 import pytest
 from rich.console import Console
 
-from shared.runtime.repartition import repartition
-from shared.runtime.supervisor import local_client
-from shared.runtime.system import OtherPartitions, System, SystemSettings, on_free_ports, remove_data
-from shared.runtime.topology import SERVICES
-from shared.testing.infra import Infra
-from shared.testing.processes import QUICK, RunningSystem, another_replica, running_system
+from kernel.topology import SERVICES
 from tests.api import TOTAL, Api, TryAgain, until
+from tests.support.infra import Infra
+from tests.support.processes import QUICK, RunningSystem, another_replica, running_system
 from tests.verified import findings_at_rest
+from tools.repartition import repartition
+from tools.system.supervisor import local_client
+from tools.system.system import OtherPartitions, System, SystemSettings, on_free_ports, remove_data
 
 PARTITIONS = 4
 SETTINGS = {**QUICK, "FTGO_PARTITIONS": str(PARTITIONS)}

@@ -9,14 +9,14 @@ import nats.errors
 import pytest
 from nats.aio.client import Client
 
+from cdc.nats_users import KEEPER, OPERATOR, nats_users, readable_routes, relay_user
+from kernel.topology import SERVICES
 from shared.adapters.nats.broker import NatsBroker
 from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.nats.keeper import Keeper
 from shared.adapters.nats.stream import STREAM, StreamLimits
 from shared.messaging.broker import BrokerUnavailable, Publication
-from shared.runtime.nats_users import KEEPER, OPERATOR, nats_users, readable_routes, relay_user
-from shared.runtime.topology import SERVICES
-from shared.testing.infra import PASSWORD, Infra, NatsServer
+from tests.support.infra import PASSWORD, Infra, NatsServer
 
 LIMITS = StreamLimits(max_age=3600, max_bytes=1 << 26)
 SERVICE_NAMES = [each.name for each in SERVICES]

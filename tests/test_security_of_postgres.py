@@ -10,10 +10,11 @@ from psycopg2 import errors
 from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg2 names its class in lower case
 from psycopg2.extras import LogicalReplicationConnection, PhysicalReplicationConnection
 
-from shared.runtime.migrations import migrate
-from shared.runtime.provision import Database
-from shared.runtime.topology import BY_NAME, ServiceInfo
-from shared.testing.infra import Infra
+from kernel.topology import BY_NAME
+from shared.core.service_info import ServiceInfo
+from shared.host.migrations import migrate
+from shared.host.provision import Database
+from tests.support.infra import Infra
 
 ORDER = BY_NAME["order"]
 ROLES = ("service", "relay")

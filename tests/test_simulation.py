@@ -7,8 +7,8 @@ import asyncio
 
 import pytest
 
-from shared.runtime.verify.facts import Finding
 from tests.simulation import simulate
+from tools.verify.facts import Finding
 
 DEEDS = 60
 

@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from shared.testing.infra import Infra
-from shared.testing.processes import QUICK, running_system
 from tests.api import Api, until
+from tests.support.infra import Infra
+from tests.support.processes import QUICK, running_system
 
 SAGA = ["accounting", "consumer", "kitchen", "order", "restaurant"]
 

@@ -5,8 +5,8 @@ from contextlib import closing
 
 import psycopg2
 
-from shared.testing.processes import RunningSystem
 from tests.api import Api
+from tests.support.processes import RunningSystem
 from tests.verified import findings_at_rest
 
 

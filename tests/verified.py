@@ -1,9 +1,9 @@
 """The invariants on the system that the tests have started."""
 
-from shared.runtime.verify.command import when_at_rest
-from shared.runtime.verify.facts import Finding
-from shared.testing.processes import RunningSystem
 from tests.api import PATIENCE
+from tests.support.processes import RunningSystem
+from tools.verify.command import when_at_rest
+from tools.verify.facts import Finding
 
 
 async def findings_at_rest(system: RunningSystem) -> list[Finding]:

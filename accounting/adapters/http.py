@@ -2,11 +2,11 @@
 
 from accounting.application import queries
 from accounting.application.commands import DisableAccount, EnableAccount
-from accounting.application.ports import AccountingUnitOfWork
+from accounting.application.unit_of_work import AccountingUnitOfWork
 from accounting.domain.errors import AccountIsDisabled, AccountIsEnabled, AccountNotFound
-from shared.core.values import ConsumerId
-from shared.messaging.commands import Commands
-from shared.unit_of_work import Units
+from kernel.values import ConsumerId
+from shared.processing.command_queue import Commands
+from shared.unit_of_work.unit_of_work import Units
 from shared.web.documents import AN_ID, example
 from shared.web.parameters import IdAnswer, IdInPath
 from shared.web.problems import problems

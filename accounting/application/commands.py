@@ -1,9 +1,9 @@
 """What clients and sagas can ask of the accounting service."""
 
-from accounting.application.ports import AccountingUnitOfWork
+from accounting.application.unit_of_work import AccountingUnitOfWork
 from accounting.contracts import AuthorizeOrder, ReverseAuthorizeOrder, ReviseAuthorizeOrder
+from kernel.values import ConsumerId
 from shared.core.messages import Command
-from shared.core.values import ConsumerId
 from shared.messaging.handlers import handles
 
 

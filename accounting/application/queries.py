@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from accounting.application.ports import AccountingUnitOfWork
-from shared.core.values import ConsumerId, Money
+from accounting.application.unit_of_work import AccountingUnitOfWork
+from kernel.values import ConsumerId, Money
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """What the accounting service does when something has happened."""
 
-from accounting.application.ports import AccountingUnitOfWork
+from accounting.application.unit_of_work import AccountingUnitOfWork
 from accounting.domain.account import Account
 from consumer.contracts import ConsumerErased, ConsumerRegistered, ConsumerUpdated
 from shared.messaging.handlers import handles

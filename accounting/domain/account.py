@@ -14,7 +14,7 @@ from accounting.contracts import (
     OrderAuthorized,
 )
 from accounting.domain.errors import AccountAlreadyExists, AccountIsDisabled, AccountIsEnabled, TooMuchAuthorized
-from shared.core.values import ConsumerId, Money, OrderId
+from kernel.values import ConsumerId, Money, OrderId
 from shared.eventsourcing.aggregate import Aggregate
 
 AccountEvent = (

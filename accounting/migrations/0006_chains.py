@@ -1,7 +1,7 @@
 """Who reads notices when the stream has lost something in its middle, and gets it again."""
 
+from kernel.topology import BY_NAME
 from shared.adapters.postgres import schema
-from shared.runtime.topology import BY_NAME
 
 revision = "0006"
 down_revision = "0005"

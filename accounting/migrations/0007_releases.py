@@ -1,7 +1,7 @@
 """The database says which releases have worked on it."""
 
+from kernel.topology import BY_NAME
 from shared.adapters.postgres import schema
-from shared.runtime.topology import BY_NAME
 
 revision = "0007"
 down_revision = "0006"

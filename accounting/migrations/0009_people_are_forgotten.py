@@ -1,7 +1,7 @@
 """A consumer can be forgotten: the account stays, without the name."""
 
+from kernel.topology import BY_NAME
 from shared.adapters.postgres import schema
-from shared.runtime.topology import BY_NAME
 
 revision = "0009"
 down_revision = "0007"

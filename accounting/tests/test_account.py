@@ -17,7 +17,7 @@ from accounting.contracts import (
 )
 from accounting.domain.account import MAX_AUTHORIZED, Account
 from accounting.domain.errors import AccountAlreadyExists, AccountIsDisabled, AccountIsEnabled, TooMuchAuthorized
-from shared.core.values import ConsumerId, Money, OrderId
+from kernel.values import ConsumerId, Money, OrderId
 from shared.eventsourcing.snapshots import SnapshotFormat
 
 ADA = ConsumerId("0197f2b0-0000-7000-8000-000000000001")

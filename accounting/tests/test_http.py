@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import httpx
 
 from consumer.contracts import ConsumerRegistered
-from shared.core.values import ConsumerId
+from kernel.values import ConsumerId
 from shared.testing.system import MemorySystem
 
 ADA = ConsumerId("0197f2b0-0000-7000-8000-000000000001")

@@ -6,9 +6,9 @@ import pytest
 
 from accounting.contracts import AuthorizeOrder, ReverseAuthorizeOrder, ReviseAuthorizeOrder
 from consumer.contracts import ConsumerErased, ConsumerRegistered, ConsumerUpdated
+from kernel.values import ConsumerId, Money, OrderId
 from shared.core.messages import AnyCommand, Done, Refused
 from shared.core.policy import Policy
-from shared.core.values import ConsumerId, Money, OrderId
 from shared.testing.system import MemorySystem
 
 ADA = ConsumerId("0197f2b0-0000-7000-8000-000000000001")

@@ -4,12 +4,12 @@ from datetime import timedelta
 
 from accounting.contracts import AuthorizeOrder
 from consumer.contracts import ConsumerRegistered
+from kernel.values import ConsumerId, Money, OrderId
 from shared.core.ids import new_id
 from shared.core.messages import Message
-from shared.core.values import ConsumerId, Money, OrderId
+from shared.core.serialization import to_json
 from shared.messaging.broker import Publication, subject_of
 from shared.messaging.envelope import Envelope, Kind
-from shared.serialization import to_json
 from shared.testing.system import MemorySystem
 
 CONSUMER = ConsumerId(new_id())

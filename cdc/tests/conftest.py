@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.runtime.provision import Database
-from shared.runtime.topology import ServiceInfo
-from shared.testing.infra import NatsServer
-from shared.testing.schema import make_framework_tables
+from shared.core.service_info import ServiceInfo
+from shared.host.provision import Database
+from tests.support.infra import NatsServer
+from tests.support.schema import make_framework_tables
 
 
 @pytest.fixture

@@ -17,13 +17,13 @@ import pytest
 from starlette.applications import Starlette
 
 from cdc.main import main, serve
-from cdc.tests.support import eventually, first_seen, nats_broker, opened, published
-from shared.runtime.process import free_port
-from shared.runtime.provision import Database
-from shared.runtime.topology import ServiceInfo
-from shared.testing.infra import NatsServer
-from shared.testing.schema import make_framework_tables
+from shared.core.service_info import ServiceInfo
+from shared.host.provision import Database
+from shared.relay.tests.support import eventually, first_seen, nats_broker, opened, published
 from shared.web.server import listening
+from tests.support.infra import NatsServer
+from tests.support.schema import make_framework_tables
+from tools.system.process import free_port
 
 
 class Process:

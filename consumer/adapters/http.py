@@ -14,7 +14,7 @@ from consumer.application.commands import (
     RenameConsumer,
     UpdateAddress,
 )
-from consumer.application.ports import ConsumerUnitOfWork
+from consumer.application.unit_of_work import ConsumerUnitOfWork
 from consumer.domain.errors import (
     AddressAlreadyExists,
     AddressNotFound,
@@ -22,11 +22,12 @@ from consumer.domain.errors import (
     ConsumerWithoutName,
     TooManyAddresses,
 )
-from shared.core.values import Address, ConsumerId
-from shared.messaging.commands import Commands
-from shared.unit_of_work import Units
-from shared.web.documents import AN_ADDRESS, AN_ID, example
-from shared.web.parameters import AddressBody, Body, IdAnswer, IdInPath, Name, Text
+from kernel.values import Address, ConsumerId
+from kernel.web import AN_ADDRESS, AddressBody
+from shared.processing.command_queue import Commands
+from shared.unit_of_work.unit_of_work import Units
+from shared.web.documents import AN_ID, example
+from shared.web.parameters import Body, IdAnswer, IdInPath, Name, Text
 from shared.web.problems import problems
 from shared.web.routes import Routes
 

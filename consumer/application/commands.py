@@ -1,11 +1,11 @@
 """What clients and sagas can ask of the consumer service."""
 
-from consumer.application.ports import ConsumerUnitOfWork
+from consumer.application.unit_of_work import ConsumerUnitOfWork
 from consumer.contracts import ValidateOrderByConsumer
 from consumer.domain.consumer import Consumer
+from kernel.values import Address, ConsumerId
 from shared.core.ids import new_id
 from shared.core.messages import Command, Reply
-from shared.core.values import Address, ConsumerId
 from shared.messaging.handlers import handles
 
 

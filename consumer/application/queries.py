@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from consumer.application.ports import ConsumerUnitOfWork
-from shared.core.values import Address, ConsumerId
+from consumer.application.unit_of_work import ConsumerUnitOfWork
+from kernel.values import Address, ConsumerId
 
 
 @dataclass(frozen=True, kw_only=True)

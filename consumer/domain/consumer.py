@@ -19,7 +19,7 @@ from consumer.domain.errors import (
     ConsumerWithoutName,
     TooManyAddresses,
 )
-from shared.core.values import Address, ConsumerId
+from kernel.values import Address, ConsumerId
 from shared.eventsourcing.aggregate import Aggregate
 
 ConsumerEvent = ConsumerRegistered | ConsumerUpdated | AddressAdded | AddressUpdated | AddressRemoved | ConsumerErased

@@ -1,7 +1,7 @@
 """The framework's tables."""
 
+from kernel.topology import BY_NAME
 from shared.adapters.postgres import schema
-from shared.runtime.topology import BY_NAME
 
 revision = "0001"
 down_revision = None

@@ -1,7 +1,7 @@
 """A consumer can be forgotten: what tells of one can be overwritten."""
 
+from kernel.topology import BY_NAME
 from shared.adapters.postgres import schema
-from shared.runtime.topology import BY_NAME
 
 revision = "0009"
 down_revision = "0007"

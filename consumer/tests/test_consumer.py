@@ -19,7 +19,7 @@ from consumer.domain.errors import (
     ConsumerWithoutName,
     TooManyAddresses,
 )
-from shared.core.values import Address, ConsumerId
+from kernel.values import Address, ConsumerId
 from shared.eventsourcing.snapshots import SnapshotFormat
 
 ADA = ConsumerId("0197f2b0-0000-7000-8000-000000000001")

@@ -7,10 +7,10 @@ from consumer.contracts import (
     ConsumerUpdated,
     ValidateOrderByConsumer,
 )
+from kernel.values import ConsumerId, Money, OrderId
 from shared.core.messages import Done, Refused
-from shared.core.values import ConsumerId, Money, OrderId
+from shared.core.serialization import decode_message
 from shared.messaging.envelope import Envelope
-from shared.serialization import decode_message
 from shared.testing.system import MemorySystem
 
 NOBODY = ConsumerId("0197f2b0-0000-7000-8000-00000000ffff")

@@ -4,12 +4,13 @@ from pydantic import BaseModel, Field, StrictBool
 
 from delivery.application import queries
 from delivery.application.commands import DeliverOrder, SetCourierAvailability
-from delivery.application.ports import DeliveryUnitOfWork
+from delivery.application.unit_of_work import DeliveryUnitOfWork
 from delivery.domain.errors import CourierNotFound, DeliveryNotFound, DeliveryStateDoesNotAllowAction
-from shared.core.values import CourierId, OrderId
-from shared.messaging.commands import Commands
-from shared.unit_of_work import Units
-from shared.web.documents import AN_ADDRESS, AN_ID, example
+from kernel.values import CourierId, OrderId
+from kernel.web import AN_ADDRESS
+from shared.processing.command_queue import Commands
+from shared.unit_of_work.unit_of_work import Units
+from shared.web.documents import AN_ID, example
 from shared.web.parameters import Body, IdAnswer, IdInPath
 from shared.web.problems import problems
 from shared.web.routes import Routes

@@ -1,12 +1,12 @@
 """The delivery service's lines in memory."""
 
-from delivery.application.ports import DeliveryUnitOfWork
+from delivery.application.unit_of_work import DeliveryUnitOfWork
 from delivery.domain.courier import Courier
 from delivery.domain.delivery import Delivery
-from shared.adapters.memory import MemoryTransaction
+from kernel.values import CourierId, OrderId
+from shared.adapters.memory.database import MemoryTransaction
 from shared.core.clock import Clock
 from shared.core.policy import Policy
-from shared.core.values import CourierId, OrderId
 
 
 class MemoryLines:

@@ -3,15 +3,15 @@
 from sqlalchemy import Boolean, Column, Integer, MetaData, Table, Text, literal, select, text, true
 from sqlalchemy.dialects.postgresql import JSONB
 
-from delivery.application.ports import DeliveryUnitOfWork
+from delivery.application.unit_of_work import DeliveryUnitOfWork
 from delivery.domain.courier import Courier
 from delivery.domain.delivery import Delivery, DeliveryStatus
 from delivery.domain.restaurant import Restaurant
+from kernel.values import CourierId, OrderId
 from shared.adapters.postgres.database import PostgresTransaction
 from shared.adapters.postgres.tables import Timestamp
 from shared.core.clock import Clock
 from shared.core.policy import Policy
-from shared.core.values import CourierId, OrderId
 from shared.eventsourcing.aggregate import Entity
 
 _metadata = MetaData()

@@ -1,9 +1,9 @@
 """Bringing together deliveries that wait and couriers that are free."""
 
-from delivery.application.ports import DeliveryUnitOfWork
+from delivery.application.unit_of_work import DeliveryUnitOfWork
 from delivery.domain.courier import Courier
 from delivery.domain.delivery import Delivery
-from shared.core.values import CourierId, OrderId
+from kernel.values import CourierId, OrderId
 
 
 async def assign_courier(delivery: Delivery, uow: DeliveryUnitOfWork) -> None:

@@ -1,11 +1,11 @@
 """What couriers can ask of the delivery service."""
 
 from delivery.application.assignment import assign_delivery, release_courier
-from delivery.application.ports import DeliveryUnitOfWork
+from delivery.application.unit_of_work import DeliveryUnitOfWork
 from delivery.domain.courier import Courier
 from delivery.domain.errors import DeliveryNotFound
+from kernel.values import CourierId, OrderId
 from shared.core.messages import Command
-from shared.core.values import CourierId, OrderId
 from shared.messaging.handlers import handles
 
 

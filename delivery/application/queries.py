@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from delivery.application.ports import DeliveryUnitOfWork
+from delivery.application.unit_of_work import DeliveryUnitOfWork
 from delivery.domain.courier import Plan
 from delivery.domain.delivery import DeliveryStatus
 from delivery.domain.errors import DeliveryNotFound
-from shared.core.values import Address, CourierId, OrderId
+from kernel.values import Address, CourierId, OrderId
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,13 +4,13 @@ Events of an order and of its ticket arrive in either order: whichever comes fir
 """
 
 from delivery.application.assignment import assign_courier, release_courier
-from delivery.application.ports import DeliveryUnitOfWork
+from delivery.application.unit_of_work import DeliveryUnitOfWork
 from delivery.domain.delivery import Delivery
 from delivery.domain.restaurant import Restaurant
+from kernel.values import OrderId
 from kitchen.contracts import TicketAccepted, TicketCancelled, TicketPickedUp
 from order.contracts import DeliveryAddressErased, OrderCancelled, OrderCreated, OrderRejected
 from restaurant.contracts import RestaurantCreated
-from shared.core.values import OrderId
 from shared.messaging.handlers import handles
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from shared.core.values import Address, CourierId, OrderId
+from kernel.values import Address, CourierId, OrderId
 from shared.eventsourcing.aggregate import Entity
 
 

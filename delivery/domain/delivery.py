@@ -7,7 +7,7 @@ from enum import StrEnum
 from delivery.contracts import DeliveryCancelled, DeliveryDelivered, DeliveryPickedUp, DeliveryScheduled
 from delivery.domain.courier import Action, ActionKind, Courier
 from delivery.domain.errors import DeliveryAlreadyExists, DeliveryStateDoesNotAllowAction
-from shared.core.values import ERASED_ADDRESS, Address, CourierId, OrderId
+from kernel.values import ERASED_ADDRESS, Address, CourierId, OrderId
 from shared.eventsourcing.aggregate import RecordingEntity
 
 RIDE = timedelta(minutes=30)

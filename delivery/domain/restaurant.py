@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from shared.core.values import Address
+from kernel.values import Address
 from shared.eventsourcing.aggregate import Entity
 
 

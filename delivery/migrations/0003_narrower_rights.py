@@ -1,7 +1,7 @@
 """Services add to their history, and can't change it."""
 
+from kernel.topology import BY_NAME
 from shared.adapters.postgres import schema
-from shared.runtime.topology import BY_NAME
 
 revision = "0003"
 down_revision = "0002"

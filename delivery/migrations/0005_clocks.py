@@ -1,7 +1,7 @@
 """Checkpoints name transactions, and how long the service has run is kept beside what its clock said."""
 
+from kernel.topology import BY_NAME
 from shared.adapters.postgres import schema
-from shared.runtime.topology import BY_NAME
 
 revision = "0005"
 down_revision = "0004"

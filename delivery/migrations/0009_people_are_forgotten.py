@@ -2,8 +2,8 @@
 
 from alembic import op
 
+from kernel.topology import BY_NAME
 from shared.adapters.postgres import schema
-from shared.runtime.topology import BY_NAME
 
 revision = "0009"
 down_revision = "0007"

@@ -27,10 +27,10 @@ from delivery.tests.world import (
     restaurant_created,
     ticket_accepted,
 )
+from kernel.values import CourierId, OrderId
 from shared.core.errors import Conflict
-from shared.core.values import CourierId, OrderId
-from shared.runtime.migrations import migrate
-from shared.runtime.provision import Database
+from shared.host.migrations import migrate
+from shared.host.provision import Database
 
 Worlds = Callable[[], AbstractAsyncContextManager[World]]
 

@@ -4,7 +4,7 @@ import pytest
 
 from delivery.domain.courier import Action, ActionKind, Courier
 from delivery.tests.world import KITCHEN_DOOR, MINUTE, NOON
-from shared.core.values import OrderId
+from kernel.values import OrderId
 
 
 def pickup(delivery_id: str) -> Action:

@@ -10,8 +10,8 @@ from delivery.domain.courier import Action, ActionKind, Courier
 from delivery.domain.delivery import RIDE, Delivery, DeliveryStatus
 from delivery.domain.errors import DeliveryAlreadyExists, DeliveryStateDoesNotAllowAction
 from delivery.tests.world import FRONT_DOOR, KITCHEN_DOOR, MINUTE, NOON, READY_BY
+from kernel.values import ERASED_ADDRESS, CourierId, OrderId
 from shared.core.messages import Event
-from shared.core.values import ERASED_ADDRESS, CourierId, OrderId
 
 ORDER, COURIER = OrderId("o"), CourierId("c")
 

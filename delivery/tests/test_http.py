@@ -24,9 +24,9 @@ from delivery.tests.world import (
 )
 from shared.core.ids import new_id
 from shared.core.messages import Event
+from shared.core.serialization import to_json
 from shared.messaging.broker import Publication, subject_of
 from shared.messaging.envelope import Envelope
-from shared.serialization import to_json
 from shared.testing.system import MemorySystem, VirtualClock
 
 

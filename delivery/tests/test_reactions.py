@@ -26,9 +26,9 @@ from delivery.tests.world import (
     ticket_picked_up,
     with_restaurant,
 )
+from kernel.values import OrderId
 from shared.core.errors import NotYet
 from shared.core.messages import Event
-from shared.core.values import OrderId
 
 CANCELLATIONS = [ticket_cancelled, order_rejected, order_cancelled]
 

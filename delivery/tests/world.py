@@ -8,22 +8,22 @@ from typing import Any
 from delivery.adapters import memory, postgres
 from delivery.application import commands, reactions
 from delivery.application.commands import SetCourierAvailability
-from delivery.application.ports import DeliveryUnitOfWork
+from delivery.application.unit_of_work import DeliveryUnitOfWork
 from delivery.domain.courier import Courier
 from delivery.domain.delivery import Delivery
+from kernel.values import Address, ConsumerId, CourierId, Money, OrderId, RestaurantId, TicketId
 from kitchen.contracts import TicketAccepted, TicketCancelled, TicketPickedUp
 from order.contracts import OrderCancelled, OrderCreated, OrderRejected
 from restaurant.contracts import RestaurantCreated
-from shared.adapters.memory import MemoryDatabase
+from shared.adapters.memory.database import MemoryDatabase
 from shared.adapters.postgres.database import PostgresDatabase
 from shared.core.context import Cause
 from shared.core.ids import new_id
 from shared.core.messages import Event, Message
 from shared.core.policy import Policy
-from shared.core.values import Address, ConsumerId, CourierId, Money, OrderId, RestaurantId, TicketId
 from shared.messaging.handlers import Handlers
 from shared.testing.system import VirtualClock
-from shared.unit_of_work import Database, Units
+from shared.unit_of_work.unit_of_work import Database, Units
 
 NOON = datetime(2030, 5, 1, 12, tzinfo=UTC)
 READY_BY = NOON + timedelta(minutes=20)

@@ -7,9 +7,11 @@ from typing import Annotated
 from fastapi import Query
 from pydantic import BaseModel, Field
 
+from kernel.values import LineItem, OrderId, RestaurantId, TicketId
 from kitchen.application import queries
 from kitchen.application.commands import AcceptTicket, FinishPreparation, PickUpTicket, StartPreparation
-from kitchen.application.ports import KitchenUnitOfWork
+from kitchen.application.unit_of_work import KitchenUnitOfWork
+from kitchen.application.views import TicketView
 from kitchen.domain.errors import (
     ReadyByIsInThePast,
     RestaurantNotFound,
@@ -17,9 +19,8 @@ from kitchen.domain.errors import (
     TicketStateDoesNotAllowAction,
 )
 from kitchen.domain.ticket import TicketStatus
-from shared.core.values import LineItem, OrderId, RestaurantId, TicketId
-from shared.messaging.commands import Commands
-from shared.unit_of_work import Units
+from shared.processing.command_queue import Commands
+from shared.unit_of_work.unit_of_work import Units
 from shared.web.documents import AN_ID, example
 from shared.web.paging import DEFAULT_LIMIT, ID_PATTERN, Cursors, Limit, id_of_text, id_to_text
 from shared.web.parameters import Body, IdAnswer, IdInPath, Moment, UuidText
@@ -47,7 +48,7 @@ class TicketAnswer(BaseModel):
     ready_by: datetime | None
 
     @classmethod
-    def of(cls, view: queries.TicketView) -> "TicketAnswer":
+    def of(cls, view: TicketView) -> "TicketAnswer":
         """Its view without what is of the database."""
         return cls.model_validate(view, from_attributes=True)
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from kitchen.application.ports import KitchenUnitOfWork
-from kitchen.application.queries import TicketView
+from kernel.values import OrderId, RestaurantId, TicketId
+from kitchen.application.unit_of_work import KitchenUnitOfWork
+from kitchen.application.views import TicketView
 from kitchen.domain.ticket import TicketStatus
-from shared.adapters.memory import MemoryTransaction
+from shared.adapters.memory.database import MemoryTransaction
 from shared.core.clock import Clock
 from shared.core.policy import Policy
-from shared.core.values import OrderId, RestaurantId, TicketId
 
 
 class MemoryTicketSearch:

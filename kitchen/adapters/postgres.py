@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from sqlalchemy import Column, Integer, MetaData, Table, Text, select
 from sqlalchemy.dialects.postgresql import JSONB
 
-from kitchen.application.ports import KitchenUnitOfWork
-from kitchen.application.queries import TicketView
+from kernel.values import OrderId, RestaurantId, TicketId
+from kitchen.application.unit_of_work import KitchenUnitOfWork
+from kitchen.application.views import TicketView
 from kitchen.domain.restaurant import Restaurant
 from kitchen.domain.ticket import TicketStatus
 from shared.adapters.postgres.database import PostgresTransaction
 from shared.adapters.postgres.tables import Timestamp
 from shared.core.clock import Clock
 from shared.core.policy import Policy
-from shared.core.values import OrderId, RestaurantId, TicketId
 from shared.eventsourcing.aggregate import Entity
 
 _metadata = MetaData()

@@ -2,7 +2,8 @@
 
 from datetime import datetime
 
-from kitchen.application.ports import KitchenUnitOfWork
+from kernel.values import RestaurantId, TicketId
+from kitchen.application.unit_of_work import KitchenUnitOfWork
 from kitchen.contracts import (
     BeginCancelTicket,
     BeginReviseTicket,
@@ -18,7 +19,6 @@ from kitchen.contracts import (
 from kitchen.domain.ticket import Ticket
 from shared.core.ids import new_id
 from shared.core.messages import Command
-from shared.core.values import RestaurantId, TicketId
 from shared.messaging.handlers import handles
 
 

@@ -3,15 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from kitchen.application.queries import TicketView
-from kitchen.domain.errors import RestaurantNotFound, TicketNotFound
-from kitchen.domain.restaurant import Restaurant
-from kitchen.domain.ticket import Ticket, TicketStatus
-from shared.core.clock import Clock
-from shared.core.errors import NotFound
-from shared.core.policy import Policy
-from shared.core.values import OrderId, RestaurantId, TicketId
-from shared.unit_of_work import Transaction, UnitOfWork
+from kernel.values import OrderId, RestaurantId, TicketId
+from kitchen.domain.ticket import TicketStatus
 
 
 class TicketSearch(Protocol):
@@ -27,17 +20,3 @@ class TicketSearch(Protocol):
         limit: int,
     ) -> Sequence[TicketId]:
         """Their ids, the newest first, those made before `before` only; each criterion that is None fits all."""
-
-
-class KitchenUnitOfWork(UnitOfWork):
-    """Tickets and the copy of restaurants. A ticket's view is written with its events."""
-
-    def __init__(self, transaction: Transaction, clock: Clock, policy: Policy, search: TicketSearch) -> None:
-        super().__init__(transaction, clock, policy)
-        self.tickets = self.aggregates(Ticket, TicketId, TicketNotFound, on_change=self._show)
-        self.restaurants = self.entities(Restaurant, RestaurantId, RestaurantNotFound)
-        self.ticket_views = self.entities(TicketView, None, NotFound)
-        self.search = search
-
-    def _show(self, ticket: Ticket, version_before: int) -> None:
-        self.ticket_views.put(TicketView.of(ticket), replaces=version_before)

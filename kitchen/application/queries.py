@@ -1,43 +1,15 @@
 """What clients can learn of tickets."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
+from kernel.values import OrderId, RestaurantId, TicketId
+from kitchen.application.views import TicketView
 from kitchen.domain.errors import TicketNotFound
-from kitchen.domain.ticket import Ticket, TicketStatus
-from shared.core.values import LineItem, OrderId, RestaurantId, TicketId
-from shared.eventsourcing.aggregate import Entity
+from kitchen.domain.ticket import TicketStatus
 
 if TYPE_CHECKING:
-    from kitchen.application.ports import KitchenUnitOfWork
-
-
-@dataclass(kw_only=True)
-class TicketView(Entity):
-    """A ticket as restaurants see it: a row, so that tickets can be searched."""
-
-    order_id: OrderId
-    restaurant_id: RestaurantId
-    status: TicketStatus
-    line_items: tuple[LineItem, ...]
-    accepted_at: datetime | None
-    ready_by: datetime | None
-
-    @classmethod
-    def of(cls, ticket: Ticket) -> "TicketView":
-        """The view of a ticket as it is now."""
-        return cls(
-            id=ticket.id,
-            version=ticket.version,
-            order_id=ticket.order_id,
-            restaurant_id=ticket.restaurant_id,
-            status=ticket.status,
-            line_items=ticket.line_items,
-            accepted_at=ticket.accepted_at,
-            ready_by=ticket.ready_by,
-        )
+    from kitchen.application.unit_of_work import KitchenUnitOfWork
 
 
 async def get_ticket(ticket_id: TicketId, uow: "KitchenUnitOfWork") -> TicketView:

@@ -1,6 +1,6 @@
 """What the kitchen service does when something has happened."""
 
-from kitchen.application.ports import KitchenUnitOfWork
+from kitchen.application.unit_of_work import KitchenUnitOfWork
 from kitchen.domain.restaurant import Restaurant
 from restaurant.contracts import RestaurantCreated
 from shared.messaging.handlers import handles

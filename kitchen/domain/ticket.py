@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import assert_never
 
+from kernel.values import LineItem, MenuItemId, OrderId, RestaurantId, TicketId, with_quantities
 from kitchen.contracts import (
     TicketAccepted,
     TicketCancelled,
@@ -22,7 +23,6 @@ from kitchen.contracts import (
 )
 from kitchen.domain.errors import ReadyByIsInThePast, TicketStateDoesNotAllowAction
 from shared.core.messages import Event
-from shared.core.values import LineItem, MenuItemId, OrderId, RestaurantId, TicketId, with_quantities
 from shared.eventsourcing.aggregate import Aggregate
 
 

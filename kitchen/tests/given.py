@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+from kernel.values import LineItem, MenuItemId, Money, OrderId, RestaurantId, TicketId
 from kitchen.domain.ticket import Ticket, TicketStatus
-from shared.core.values import LineItem, MenuItemId, Money, OrderId, RestaurantId, TicketId
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 READY_BY = NOON + timedelta(minutes=30)

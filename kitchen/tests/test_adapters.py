@@ -6,20 +6,20 @@ from typing import Any
 
 import pytest
 
+from kernel.values import OrderId, RestaurantId, TicketId
 from kitchen.adapters import memory, postgres
-from kitchen.application.ports import KitchenUnitOfWork
 from kitchen.application.queries import find_tickets, get_ticket
+from kitchen.application.unit_of_work import KitchenUnitOfWork
 from kitchen.domain.errors import TicketNotFound
 from kitchen.domain.ticket import TicketStatus
 from kitchen.tests.given import CURRY, NOBODY, NOON, READY_BY, RESTAURANT, TICKET, a_ticket
-from shared.adapters.memory import MemoryDatabase
+from shared.adapters.memory.database import MemoryDatabase
 from shared.adapters.postgres.database import PostgresDatabase
 from shared.core.policy import Policy
-from shared.core.values import OrderId, RestaurantId, TicketId
-from shared.eventsourcing import repository
-from shared.runtime.migrations import migrate
-from shared.runtime.provision import Database
-from shared.unit_of_work import Units
+from shared.host.migrations import migrate
+from shared.host.provision import Database
+from shared.unit_of_work import aggregates
+from shared.unit_of_work.unit_of_work import Units
 
 S = TicketStatus
 STATUSES = (S.CREATE_PENDING, S.AWAITING_ACCEPTANCE, S.ACCEPTED, S.ACCEPTED, S.PICKED_UP, S.CANCEL_PENDING)
@@ -81,7 +81,7 @@ async def test_large_tickets_make_shorter_pages(
     async with made.begin() as uow:
         for id_ in IDS:
             await uow.tickets.add(a_ticket(S.AWAITING_ACCEPTANCE, id_=id_))
-    monkeypatch.setattr(repository, "MAX_PAGE", 1)
+    monkeypatch.setattr(aggregates, "MAX_PAGE", 1)
     seen: list[str] = []
     before = None
     async with made.begin() as uow:

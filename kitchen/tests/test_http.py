@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-from kitchen.application.ports import KitchenUnitOfWork
+from kernel.values import OrderId
+from kitchen.application.unit_of_work import KitchenUnitOfWork
 from kitchen.domain.restaurant import Restaurant
 from kitchen.domain.ticket import TicketStatus
 from kitchen.tests.given import LINE_ITEMS, NOBODY, NOON, ORDER, RESTAURANT, TICKET, a_ticket
-from shared.core.values import OrderId
 from shared.testing.system import MemorySystem, VirtualClock
 
 S = TicketStatus

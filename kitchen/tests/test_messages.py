@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from kitchen.application.ports import KitchenUnitOfWork
+from kernel.values import Address, TicketId
+from kitchen.application.unit_of_work import KitchenUnitOfWork
 from kitchen.contracts import (
     BeginCancelTicket,
     BeginReviseTicket,
@@ -23,9 +24,8 @@ from kitchen.tests.given import CURRY, LINE_ITEMS, NOBODY, ORDER, RESTAURANT, TI
 from restaurant.contracts import RestaurantCreated
 from shared.core.messages import AnyCommand, Done, Refused
 from shared.core.policy import Policy
-from shared.core.values import Address, TicketId
+from shared.core.serialization import decode_message
 from shared.messaging.envelope import Envelope
-from shared.serialization import decode_message
 from shared.testing.system import MemorySystem
 
 S = TicketStatus

@@ -5,9 +5,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field, JsonValue
 
+from kernel.values import ConsumerId, MenuItemId, OrderId, RestaurantId
+from kernel.web import AddressBody
 from order.application import queries
 from order.application.commands import CancelOrder, CreateOrder, OrderStatus, ReviseOrder
-from order.application.ports import OrderUnitOfWork
+from order.application.unit_of_work import OrderUnitOfWork
 from order.domain.errors import (
     MenuItemNotFound,
     OrderNotFound,
@@ -15,13 +17,11 @@ from order.domain.errors import (
     OrderTotalBelowMinimum,
     RestaurantNotFound,
 )
-from shared.core.values import ConsumerId, MenuItemId, OrderId, RestaurantId
-from shared.messaging.commands import Commands
-from shared.unit_of_work import Units
+from shared.processing.command_queue import Commands
+from shared.unit_of_work.unit_of_work import Units
 from shared.web.documents import AN_ID, example
 from shared.web.parameters import (
     MAX_ENTRIES,
-    AddressBody,
     Body,
     Few,
     IdAnswer,

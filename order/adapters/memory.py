@@ -2,13 +2,13 @@
 
 import json
 
-from order.application.ports import OrderUnitOfWork
+from kernel.values import ConsumerId, OrderId
+from order.application.unit_of_work import OrderUnitOfWork
 from order.contracts import OrderCreated
 from order.domain.order import Order
-from shared.adapters.memory import MemoryTransaction
+from shared.adapters.memory.database import MemoryTransaction
 from shared.core.clock import Clock
 from shared.core.policy import Policy
-from shared.core.values import ConsumerId, OrderId
 
 
 class MemoryAddresses:

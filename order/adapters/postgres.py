@@ -3,13 +3,13 @@
 from sqlalchemy import Column, Integer, MetaData, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from order.application.ports import OrderUnitOfWork
+from kernel.values import ConsumerId, OrderId
+from order.application.unit_of_work import OrderUnitOfWork
 from order.domain.erased_consumer import ErasedConsumer
 from order.domain.restaurant import Restaurant
 from shared.adapters.postgres.database import PostgresTransaction
 from shared.core.clock import Clock
 from shared.core.policy import Policy
-from shared.core.values import ConsumerId, OrderId
 from shared.eventsourcing.aggregate import Entity
 
 _metadata = MetaData()

@@ -2,14 +2,14 @@
 
 from datetime import datetime
 
-from order.application.ports import OrderUnitOfWork
+from kernel.values import Address, ConsumerId, MenuItemId, OrderId, RestaurantId
 from order.application.sagas.cancel_order import CancelOrderSaga
 from order.application.sagas.create_order import CreateOrderSaga
 from order.application.sagas.revise_order import ReviseOrderSaga
+from order.application.unit_of_work import OrderUnitOfWork
 from order.domain.order import Order
 from shared.core.ids import new_id
 from shared.core.messages import Command, Reply
-from shared.core.values import Address, ConsumerId, MenuItemId, OrderId, RestaurantId
 from shared.messaging.handlers import handles
 
 

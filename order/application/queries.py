@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from order.application.ports import OrderUnitOfWork
+from kernel.values import ConsumerId, LineItem, Money, OrderId, RestaurantId, TicketId
+from order.application.unit_of_work import OrderUnitOfWork
 from order.domain.order import OrderState
-from shared.core.values import ConsumerId, LineItem, Money, OrderId, RestaurantId, TicketId
 
 
 @dataclass(frozen=True, kw_only=True)

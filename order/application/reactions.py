@@ -1,12 +1,12 @@
 """What the order service does when something has happened."""
 
 from consumer.contracts import ConsumerErased
-from order.application.ports import OrderUnitOfWork
+from kernel.values import ConsumerId
+from order.application.unit_of_work import OrderUnitOfWork
 from order.contracts import DeliveryAddressErased
 from order.domain.erased_consumer import ErasedConsumer
 from order.domain.restaurant import Restaurant
 from restaurant.contracts import RestaurantCreated, RestaurantMenuRevised
-from shared.core.values import ConsumerId
 from shared.messaging.handlers import handles
 
 

@@ -6,6 +6,18 @@ from datetime import datetime
 from enum import StrEnum
 from typing import assert_never
 
+from kernel.values import (
+    Address,
+    ConsumerId,
+    LineItem,
+    MenuItemId,
+    Money,
+    OrderId,
+    RestaurantId,
+    TicketId,
+    total_of,
+    with_quantities,
+)
 from order.contracts import (
     DeliveryAddressErased,
     OrderApproved,
@@ -25,18 +37,6 @@ from order.domain.errors import (
     QuantityOutOfRange,
 )
 from order.domain.restaurant import Restaurant
-from shared.core.values import (
-    Address,
-    ConsumerId,
-    LineItem,
-    MenuItemId,
-    Money,
-    OrderId,
-    RestaurantId,
-    TicketId,
-    total_of,
-    with_quantities,
-)
 from shared.eventsourcing.aggregate import Aggregate
 
 OrderEvent = (

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kernel.values import LineItem, MenuItem, MenuItemId
 from order.domain.errors import MenuItemNotFound, QuantityOutOfRange
-from shared.core.values import LineItem, MenuItem, MenuItemId
 from shared.eventsourcing.aggregate import Entity
 
 

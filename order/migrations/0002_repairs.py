@@ -1,7 +1,7 @@
 """What operators did by hand."""
 
+from kernel.topology import BY_NAME
 from shared.adapters.postgres import schema
-from shared.runtime.topology import BY_NAME
 
 revision = "0002"
 down_revision = "0001"

@@ -1,7 +1,7 @@
 """A saga that goes on, and a message that is handled, have fewer indexes to write."""
 
+from kernel.topology import BY_NAME
 from shared.adapters.postgres import schema
-from shared.runtime.topology import BY_NAME
 
 revision = "0004"
 down_revision = "0003"

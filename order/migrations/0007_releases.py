@@ -7,9 +7,9 @@ Orders whose event it had not read by the upgrade were left without one, for eve
 from alembic import op
 from sqlalchemy import text
 
+from kernel.topology import BY_NAME
 from shared.adapters.postgres import schema
 from shared.core.ids import derived_id
-from shared.runtime.topology import BY_NAME
 
 revision = "0007"
 down_revision = "0006"

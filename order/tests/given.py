@@ -3,24 +3,14 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+from kernel.values import Address, ConsumerId, LineItem, MenuItem, MenuItemId, Money, OrderId, RestaurantId, TicketId
 from order.adapters import memory
-from order.application.ports import OrderUnitOfWork
+from order.application.unit_of_work import OrderUnitOfWork
 from order.domain.order import Order, OrderState
 from order.domain.restaurant import Restaurant
 from shared.core.clock import Clock
 from shared.core.policy import Policy
-from shared.core.values import (
-    Address,
-    ConsumerId,
-    LineItem,
-    MenuItem,
-    MenuItemId,
-    Money,
-    OrderId,
-    RestaurantId,
-    TicketId,
-)
-from shared.unit_of_work import Transaction
+from shared.unit_of_work.unit_of_work import Transaction
 
 ORDER = OrderId("0197f2b0-0000-7000-8000-000000000001")
 CONSUMER = ConsumerId("0197f2b0-0000-7000-8000-000000000002")

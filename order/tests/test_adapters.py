@@ -7,18 +7,18 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import text
 
+from kernel.values import ConsumerId, OrderId
 from order.adapters import memory, postgres
-from order.application.ports import OrderUnitOfWork
+from order.application.unit_of_work import OrderUnitOfWork
 from order.domain.order import Order
 from order.tests.given import CONSUMER, CURRY, DELIVER_AT, DELIVER_TO, NOBODY, a_restaurant
-from shared.adapters.memory import MemoryDatabase
+from shared.adapters.memory.database import MemoryDatabase
 from shared.adapters.postgres.database import PostgresDatabase, PostgresTransaction
 from shared.core.clock import utc_now
 from shared.core.policy import Policy
-from shared.core.values import ConsumerId, OrderId
-from shared.runtime.migrations import migrate
-from shared.runtime.provision import Database
-from shared.unit_of_work import Units
+from shared.host.migrations import migrate
+from shared.host.provision import Database
+from shared.unit_of_work.unit_of_work import Units
 
 OrderUnits = Units[OrderUnitOfWork]
 Open = Callable[[], AbstractAsyncContextManager[OrderUnits]]

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from kernel.values import MenuItem, MenuItemId, Money, OrderId, RestaurantId
 from order.application import commands, queries, reactions
 from order.application.commands import CancelOrder, CreateOrder, OrderPlaced, OrderStatus, ReviseOrder
-from order.application.ports import OrderUnitOfWork
+from order.application.unit_of_work import OrderUnitOfWork
 from order.domain.errors import (
     MenuItemNotFound,
     OrderNotFound,
@@ -34,14 +35,13 @@ from order.tests.given import (
     stored,
 )
 from restaurant.contracts import RestaurantCreated, RestaurantMenuRevised
-from shared.adapters.memory import MemoryDatabase
+from shared.adapters.memory.database import MemoryDatabase
 from shared.core.clock import utc_now
 from shared.core.context import Cause
 from shared.core.messages import Message, Reply
 from shared.core.policy import Policy
-from shared.core.values import MenuItem, MenuItemId, Money, OrderId, RestaurantId
 from shared.messaging.handlers import Handlers
-from shared.unit_of_work import Units
+from shared.unit_of_work.unit_of_work import Units
 
 HANDLERS = Handlers.of(commands, reactions)
 CREATE = CreateOrder(

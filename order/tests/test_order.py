@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from kernel.values import LineItem, MenuItemId, Money
 from order.contracts import (
     OrderApproved,
     OrderCancelled,
@@ -38,7 +39,6 @@ from order.tests.given import (
     an_order,
 )
 from shared.core.messages import Event
-from shared.core.values import LineItem, MenuItemId, Money
 from shared.eventsourcing.snapshots import SnapshotFormat
 
 S = OrderState

@@ -6,6 +6,7 @@ import pytest
 
 from accounting.contracts import AuthorizeOrder, ReverseAuthorizeOrder, ReviseAuthorizeOrder
 from consumer.contracts import ValidateOrderByConsumer
+from kernel.values import MenuItemId, Money
 from kitchen.contracts import (
     BeginCancelTicket,
     BeginReviseTicket,
@@ -18,19 +19,18 @@ from kitchen.contracts import (
     UndoCancelTicket,
     UndoReviseTicket,
 )
-from order.application.ports import OrderUnitOfWork
 from order.application.sagas.cancel_order import CancelOrderSaga
 from order.application.sagas.create_order import CreateOrderSaga
 from order.application.sagas.revise_order import ReviseOrderSaga
+from order.application.unit_of_work import OrderUnitOfWork
 from order.domain.errors import MenuItemNotFound, OrderStateDoesNotAllowAction
 from order.domain.order import Order, OrderState
 from order.tests.given import CONSUMER, CURRY, LINE_ITEMS, NAAN, ORDER, RESTAURANT, TICKET, TOTAL, in_memory, stored
-from shared.adapters.memory import MemoryDatabase
+from shared.adapters.memory.database import MemoryDatabase
 from shared.core.messages import AnyCommand, Done
 from shared.core.policy import Policy
-from shared.core.values import MenuItemId, Money
 from shared.saga.saga import Saga
-from shared.saga.testing import SagaTest
+from shared.testing.sagas import SagaTest
 
 Story = SagaTest[OrderUnitOfWork]
 S = OrderState

@@ -14,11 +14,11 @@ from shared.core.clock import utc_now
 from shared.core.context import Cause, handling
 from shared.core.ids import derived_id, new_id
 from shared.core.policy import Policy
-from shared.runtime.migrations import migrate
-from shared.runtime.provision import Database
-from shared.serialization import from_json, to_json
-from shared.testing.infra import Infra
-from shared.testing.old_data import BEFORE_THE_FIRST_RELEASE, FIRST_RELEASE, migrated_to, run_sql
+from shared.core.serialization import from_json, to_json
+from shared.host.migrations import migrate
+from shared.host.provision import Database
+from tests.support.infra import Infra
+from tests.support.old_data import BEFORE_THE_FIRST_RELEASE, FIRST_RELEASE, migrated_to, run_sql
 
 EVENT, CORRELATION = new_id(), new_id()
 SAGA = derived_id(CreateOrderSaga.type_name, EVENT, ORDER)

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from fastapi import Query
 from pydantic import BaseModel, Field
 
+from kernel.values import ConsumerId, LineItem, Money, OrderId, RestaurantId
 from order_history import history
 from order_history.history import Criteria, DeliveryStatus, OrderHistoryUnitOfWork, OrderNotFound, OrderStatus, Place
 from order_history.words import words_in_search
-from shared.core.values import ConsumerId, LineItem, Money, OrderId, RestaurantId
-from shared.messaging.commands import Commands
-from shared.unit_of_work import Units
+from shared.processing.command_queue import Commands
+from shared.unit_of_work.unit_of_work import Units
 from shared.web.documents import AN_ID, example
 from shared.web.paging import (
     DEFAULT_LIMIT,

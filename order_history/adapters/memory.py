@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from kernel.values import OrderId
 from order_history.history import Criteria, OrderHistoryUnitOfWork, OrderRecord, Place
-from shared.adapters.memory import MemoryTransaction
+from shared.adapters.memory.database import MemoryTransaction
 from shared.core.clock import Clock
 from shared.core.policy import Policy
-from shared.core.values import OrderId
 
 
 class MemoryOrderSearch:

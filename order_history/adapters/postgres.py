@@ -20,12 +20,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from kernel.values import OrderId
 from order_history.history import Criteria, OrderHistoryUnitOfWork, OrderRecord, Place
 from shared.adapters.postgres.database import PostgresTransaction
 from shared.adapters.postgres.tables import Timestamp
 from shared.core.clock import Clock
 from shared.core.policy import Policy
-from shared.core.values import OrderId
 from shared.eventsourcing.aggregate import Entity
 
 _orders = Table(

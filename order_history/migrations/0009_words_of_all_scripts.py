@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from alembic import op
 from sqlalchemy import text
 
+from kernel.topology import BY_NAME
+from kernel.values import LineItem
 from order_history.history import OrderRecord, Revision
 from shared.adapters.postgres import schema
-from shared.core.values import LineItem
-from shared.runtime.topology import BY_NAME
-from shared.serialization import from_json
+from shared.core.serialization import from_json
 
 revision = "0009"
 down_revision = "0007"

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from delivery.contracts import DeliveryPickedUp, DeliveryScheduled
+from kernel.values import Address, ConsumerId, CourierId, LineItem, MenuItemId, Money, OrderId, RestaurantId, TicketId
 from order.contracts import (
     OrderApproved,
     OrderCancelled,
@@ -18,20 +19,9 @@ from order.contracts import (
 )
 from shared.core.ids import new_id
 from shared.core.messages import Event
-from shared.core.values import (
-    Address,
-    ConsumerId,
-    CourierId,
-    LineItem,
-    MenuItemId,
-    Money,
-    OrderId,
-    RestaurantId,
-    TicketId,
-)
+from shared.core.serialization import to_json
 from shared.messaging.broker import Publication, subject_of
 from shared.messaging.envelope import Envelope, Received
-from shared.serialization import to_json
 
 ORDER = OrderId("0197f3a0-0000-7000-8000-000000000001")
 CONSUMER = ConsumerId("0197f3a0-0000-7000-8000-00000000000c")

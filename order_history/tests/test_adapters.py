@@ -14,6 +14,7 @@ from alembic.operations import Operations
 from sqlalchemy import Select, create_engine, text
 from sqlalchemy.dialects import postgresql
 
+from kernel.values import ConsumerId, LineItem, MenuItemId, Money, OrderId
 from order_history.adapters import memory, postgres
 from order_history.history import (
     MAX_WORDS,
@@ -28,16 +29,15 @@ from order_history.history import (
 )
 from order_history.tests.story import CONSUMER, NOON, PIZZA, RESTAURANT, SALAD
 from order_history.words import words_in_search
-from shared.adapters.memory import MemoryDatabase
+from shared.adapters.memory.database import MemoryDatabase
 from shared.adapters.postgres.addresses import engine_url
 from shared.adapters.postgres.database import PostgresDatabase, PostgresTransaction
 from shared.core.clock import utc_now
 from shared.core.policy import Policy
-from shared.core.values import ConsumerId, LineItem, MenuItemId, Money, OrderId
-from shared.eventsourcing import repository
-from shared.runtime.migrations import migrate
-from shared.runtime.provision import Database
-from shared.unit_of_work import Units
+from shared.host.migrations import migrate
+from shared.host.provision import Database
+from shared.unit_of_work import aggregates
+from shared.unit_of_work.unit_of_work import Units
 
 HistoryUnits = Units[OrderHistoryUnitOfWork]
 Open = Callable[[], AbstractAsyncContextManager[HistoryUnits]]
@@ -266,7 +266,7 @@ class HistorySuite:
                 assert [number_of(id_) for id_ in ids] == plainly(orders, criteria, before, limit)
 
     async def test_large_orders_make_shorter_pages(self, open_history: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(repository, "MAX_PAGE", 3000)
+        monkeypatch.setattr(aggregates, "MAX_PAGE", 3000)
         async with open_history() as units:
             await keep(units, *(order(n, 500 * "x", 400 * str(n)) for n in range(1, 8)))
             pages: list[list[int]] = []

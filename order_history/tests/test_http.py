@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from delivery.contracts import DeliveryScheduled
+from kernel.values import OrderId
 from order_history.tests.story import (
     CONSUMER,
     COURIER,
@@ -24,7 +25,6 @@ from order_history.tests.story import (
     revised,
 )
 from shared.core.ids import new_id
-from shared.core.values import OrderId
 from shared.testing.system import MemorySystem
 
 NOBODY = "00000000-0000-4000-8000-000000000000"

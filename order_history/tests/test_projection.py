@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import delivery.contracts
 import order.contracts
 from delivery.contracts import DeliveryCancelled, DeliveryDelivered, DeliveryPickedUp, DeliveryScheduled
+from kernel.values import LineItem, MenuItemId, Money, with_quantities
 from order.contracts import OrderCancelled, OrderCancelling, OrderCancellingUndone, OrderRejected, OrderRevisingUndone
 from order_history import projection
 from order_history.adapters.memory import unit_of_work
@@ -41,14 +42,13 @@ from order_history.tests.story import (
     proposed,
     revised,
 )
-from shared.adapters.memory import MemoryDatabase
+from shared.adapters.memory.database import MemoryDatabase
 from shared.core.clock import utc_now
 from shared.core.messages import Event
 from shared.core.policy import Policy
-from shared.core.values import LineItem, MenuItemId, Money, with_quantities
-from shared.messaging.dispatcher import Dispatcher
 from shared.messaging.handlers import Handlers
-from shared.unit_of_work import Units
+from shared.processing.dispatcher import Dispatcher
+from shared.unit_of_work.unit_of_work import Units
 
 
 class History:

@@ -4,15 +4,16 @@ from typing import Annotated
 
 from pydantic import AfterValidator, FailFast, Field
 
+from kernel.values import MenuItem, MenuItemId, Money, RestaurantId
+from kernel.web import AN_ADDRESS, AddressBody
 from restaurant.application import queries
 from restaurant.application.commands import CreateRestaurant, ReviseMenu
-from restaurant.application.ports import RestaurantUnitOfWork
+from restaurant.application.unit_of_work import RestaurantUnitOfWork
 from restaurant.domain.errors import RestaurantNotFound
-from shared.core.values import MenuItem, MenuItemId, Money, RestaurantId
-from shared.messaging.commands import Commands
-from shared.unit_of_work import Units
-from shared.web.documents import AN_ADDRESS, AN_ID, example
-from shared.web.parameters import AddressBody, Body, Cents, IdAnswer, IdInPath, Name
+from shared.processing.command_queue import Commands
+from shared.unit_of_work.unit_of_work import Units
+from shared.web.documents import AN_ID, example
+from shared.web.parameters import Body, Cents, IdAnswer, IdInPath, Name
 from shared.web.problems import problems
 from shared.web.routes import Routes
 

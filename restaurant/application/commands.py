@@ -1,10 +1,10 @@
 """What clients can ask of the restaurant service."""
 
-from restaurant.application.ports import RestaurantUnitOfWork
+from kernel.values import Address, MenuItem, RestaurantId
+from restaurant.application.unit_of_work import RestaurantUnitOfWork
 from restaurant.domain.restaurant import Restaurant
 from shared.core.ids import new_id
 from shared.core.messages import Command, Reply
-from shared.core.values import Address, MenuItem, RestaurantId
 from shared.messaging.handlers import handles
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from restaurant.application.ports import RestaurantUnitOfWork
-from shared.core.values import Address, MenuItem, RestaurantId
+from kernel.values import Address, MenuItem, RestaurantId
+from restaurant.application.unit_of_work import RestaurantUnitOfWork
 
 
 @dataclass(frozen=True, kw_only=True)

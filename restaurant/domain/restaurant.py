@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from kernel.values import Address, MenuItem, RestaurantId
 from restaurant.contracts import RestaurantCreated, RestaurantMenuRevised
 from restaurant.domain.errors import MenuItemIdsNotUnique, PriceIsNegative
-from shared.core.values import Address, MenuItem, RestaurantId
 from shared.eventsourcing.aggregate import RecordingEntity
 
 Menu = tuple[MenuItem, ...]

@@ -1,7 +1,7 @@
 """The framework can overwrite what tells of a person; here nothing does."""
 
+from kernel.topology import BY_NAME
 from shared.adapters.postgres import schema
-from shared.runtime.topology import BY_NAME
 
 revision = "0009"
 down_revision = "0007"

@@ -3,15 +3,15 @@
 from collections.abc import Callable
 
 from restaurant.adapters import postgres
-from restaurant.application.ports import RestaurantUnitOfWork
+from restaurant.application.unit_of_work import RestaurantUnitOfWork
 from restaurant.domain.restaurant import Restaurant
 from restaurant.tests.test_restaurant import ADDRESS, dish
 from shared.adapters.postgres.database import PostgresDatabase
 from shared.core.clock import utc_now
 from shared.core.policy import Policy
-from shared.runtime.migrations import migrate
-from shared.runtime.provision import Database
-from shared.unit_of_work import Units
+from shared.host.migrations import migrate
+from shared.host.provision import Database
+from shared.unit_of_work.unit_of_work import Units
 
 
 async def test_a_restaurant_is_stored_with_its_events(new_database: Callable[[str], Database]) -> None:

@@ -2,19 +2,19 @@
 
 import pytest
 
+from kernel.values import RestaurantId
 from restaurant.application.commands import CreateRestaurant, ReviseMenu, create_restaurant, revise_menu
-from restaurant.application.ports import RestaurantUnitOfWork
 from restaurant.application.queries import MenuView, RestaurantView, get_restaurant
+from restaurant.application.unit_of_work import RestaurantUnitOfWork
 from restaurant.contracts import RestaurantCreated, RestaurantMenuRevised
 from restaurant.domain.errors import RestaurantNotFound
 from restaurant.tests.test_restaurant import ADDRESS, dish
-from shared.adapters.memory import MemoryDatabase
+from shared.adapters.memory.database import MemoryDatabase
 from shared.core.clock import utc_now
 from shared.core.ids import new_id
 from shared.core.messages import Event
 from shared.core.policy import Policy
-from shared.core.values import RestaurantId
-from shared.unit_of_work import Units
+from shared.unit_of_work.unit_of_work import Units
 
 Published = list[Event]
 

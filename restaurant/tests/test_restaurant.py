@@ -2,10 +2,10 @@
 
 import pytest
 
+from kernel.values import Address, MenuItem, MenuItemId, Money, RestaurantId
 from restaurant.contracts import RestaurantCreated, RestaurantMenuRevised
 from restaurant.domain.errors import MenuItemIdsNotUnique, PriceIsNegative
 from restaurant.domain.restaurant import Menu, Restaurant
-from shared.core.values import Address, MenuItem, MenuItemId, Money, RestaurantId
 
 ADDRESS = Address(street1="1 Main Street", city="Oakland", state="CA", zip="94611")
 

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Generic, TypeVar, get_type_hints
 
 import msgspec
 
+from shared.core.serialization import from_json, to_json
 from shared.eventsourcing.aggregate import Aggregate
 from shared.eventsourcing.store import Snapshot
-from shared.serialization import from_json, to_json
 
 EVERY = 50
 """Events between two snapshots."""

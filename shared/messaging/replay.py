@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from shared.core.messages import Event
+from shared.core.serialization import decode_message, to_json
 from shared.eventsourcing.store import StoredEvent
 from shared.messaging.broker import Publication
-from shared.outbox.outbox import event_envelope
-from shared.serialization import decode_message, to_json
+from shared.messaging.outbox import event_envelope
 
 END_HEADER = "ftgo-replayed"
 """The end mark has it: how many events went before."""

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Protocol
 
 from shared.core.clock import Due
+from shared.core.serialization import Json
 from shared.eventsourcing.aggregate import Entity
 from shared.saga.machine import Phase, Position
-from shared.serialization import Json
 
 
 @dataclass(kw_only=True)

@@ -12,15 +12,15 @@ from shared.core.context import current_cause
 from shared.core.errors import DomainError, NotYet
 from shared.core.ids import derived_id, new_id
 from shared.core.messages import AnyCommand, Refused, Reply
+from shared.core.serialization import Json, from_json, to_json
 from shared.eventsourcing.store import most_for
 from shared.messaging.envelope import Envelope
 from shared.saga.instance import SagaInstance
 from shared.saga.machine import Outcome, Phase, Position
 from shared.saga.saga import Saga, Step, saga_type
-from shared.serialization import Json, from_json, to_json
 
 if TYPE_CHECKING:
-    from shared.unit_of_work import UnitOfWork
+    from shared.unit_of_work.unit_of_work import UnitOfWork
 
 log = structlog.get_logger(__name__)
 

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Self, TypeVar
 
-from shared.adapters.memory import MemoryDatabase, MemoryTransaction
-from shared.adapters.memory_broker import MemoryBroker
+from shared.adapters.memory.broker import MemoryBroker
+from shared.adapters.memory.database import MemoryDatabase, MemoryTransaction
 from shared.core.clock import Clock
 from shared.messaging.broker import Publication
 

@@ -16,21 +16,21 @@ import httpx
 from dependency_injector import providers
 from fastapi import FastAPI
 
-from shared.adapters.memory import MemoryDatabase
-from shared.adapters.memory_broker import MemoryBroker
+from kernel.topology import BY_NAME
+from shared.adapters.memory.broker import MemoryBroker
+from shared.adapters.memory.database import MemoryDatabase
 from shared.core.clock import Clock
 from shared.core.ids import new_id
 from shared.core.messages import Command, Event, Message, Reply
-from shared.idempotency import current_key
+from shared.core.serialization import to_json
+from shared.host.container import ServiceContainer
+from shared.host.settings import ServiceSettings
 from shared.messaging.broker import Publication, subject_of
-from shared.messaging.commands import Commands, Stopped
 from shared.messaging.envelope import Envelope, Received
-from shared.messaging.partition import HeldPartition, Lease
-from shared.runtime.container import ServiceContainer
-from shared.runtime.settings import ServiceSettings
-from shared.runtime.topology import BY_NAME
-from shared.serialization import to_json
+from shared.processing.command_queue import Commands, Stopped
+from shared.processing.partition import HeldPartition, Lease
 from shared.testing.adversity import Adversity, Crashed, Fate, MemoryRelay, MortalDatabase
+from shared.unit_of_work.idempotency import current_key
 
 _HOLDER = 1
 _LEASE = timedelta(days=1)

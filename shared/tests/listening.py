@@ -13,8 +13,8 @@ from shared.core.clock import SteadyClock, utc_now
 from shared.core.policy import Policy
 from shared.eventsourcing.aggregate import Entity
 from shared.messaging.broker import Broker, Mark, Publication, subject_of
-from shared.messaging.dispatcher import Dispatcher
-from shared.messaging.subscription import Subscription
+from shared.processing.dispatcher import Dispatcher
+from shared.processing.subscription import Subscription
 from shared.tests.contracts import Heard, WalletId
 from shared.tests.wallets import Behaviour, Owner, Tally, Wallet, WalletUnitOfWork, handlers, received, wallet_units
 

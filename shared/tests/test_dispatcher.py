@@ -10,9 +10,9 @@ import pytest
 from shared.core.errors import Conflict, DomainError, FailedPrecondition, TechnicalFault
 from shared.core.messages import Done, Refused
 from shared.core.policy import Policy
+from shared.core.serialization import decode_message
 from shared.messaging.envelope import Received
 from shared.messaging.set_aside import Line
-from shared.serialization import decode_message
 from shared.tests.contracts import Balance, Deposit, Deposited, Heard, Nudge, WalletId, WalletOpened, Withdraw
 from shared.tests.wallets import (
     NotEnough,

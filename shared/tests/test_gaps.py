@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from shared.adapters.memory import MemoryDatabase
-from shared.adapters.memory_broker import MemoryBroker
-from shared.messaging import gaps
+from shared.adapters.memory.broker import MemoryBroker
+from shared.adapters.memory.database import MemoryDatabase
 from shared.messaging.broker import Publication
 from shared.messaging.chain import Chains, Gap, Links, Missing, SentRow, link_header
 from shared.messaging.envelope import Received
+from shared.processing import gaps
 from shared.tests.listening import HEARD, Replica, eventually, heard, heard_all, note, publish, texts
 from shared.tests.wallets import NOON
 

@@ -9,10 +9,10 @@ import pytest
 from shared.core import messages
 from shared.core.messages import Command, Done, Event, Message, Reply, all_message_types, message_type
 from shared.messaging.handlers import Handlers, handles
-from shared.messaging.prefetch import ids_named_by
 from shared.tests import wallets
 from shared.tests.contracts import Balance, Deposit, Deposited, WalletId, WalletOpened, Withdraw
 from shared.tests.wallets import Noted
+from shared.unit_of_work.prefetch import ids_named_by
 
 
 @pytest.fixture(autouse=True)

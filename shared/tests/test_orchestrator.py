@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shared.adapters.memory import MemoryDatabase
+from shared.adapters.memory.database import MemoryDatabase
 from shared.core.errors import Conflict, FailedPrecondition
 from shared.core.messages import AnyCommand, Done
 from shared.core.policy import Policy
@@ -13,7 +13,7 @@ from shared.saga import saga as declared
 from shared.saga.machine import Phase
 from shared.saga.orchestrator import SagaNotFound
 from shared.saga.saga import Saga, Steps, local, step
-from shared.saga.testing import SagaTest
+from shared.testing.sagas import SagaTest
 from shared.tests.contracts import Balance, Deposit, Nudge, WalletId, Withdraw
 from shared.tests.sagas import TransferSaga
 from shared.tests.wallets import NotEnough, Wallet, WalletUnitOfWork

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from shared.adapters import memory
+from shared.adapters.memory import database
 from shared.core.errors import LeaseLost
 from shared.core.messages import Done
 from shared.core.policy import Policy
 from shared.eventsourcing import store
 from shared.messaging.broker import Mark
-from shared.messaging.partition import HeldPartition, Lease
 from shared.messaging.set_aside import Line
+from shared.processing.partition import HeldPartition, Lease
 from shared.saga.instance import SagaInstance
 from shared.saga.orchestrator import instance_id
 from shared.tests.contracts import Deposit, Deposited, Nudge, WalletId
@@ -210,8 +210,8 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         monkeypatch.setattr(cls, name, noted)
 
-    noting(memory._Inbox, "find")
-    noting(memory._WaitingRoom, "blocked")
+    noting(database._Inbox, "find")
+    noting(database._WaitingRoom, "blocked")
     return looked
 
 

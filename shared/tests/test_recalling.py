@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from shared.adapters import memory
+from shared.adapters.memory import database
 from shared.core.errors import Conflict
 from shared.core.messages import Reply
 from shared.eventsourcing.aggregate import Entity
-from shared.eventsourcing.cache import StateCache
-from shared.messaging.commands import Commands
+from shared.processing.command_queue import Commands
 from shared.tests.contracts import Balance, Deposit, Nudge, WalletId, Withdraw
 from shared.tests.wallets import (
     Owner,
@@ -23,6 +22,7 @@ from shared.tests.wallets import (
     received,
     wallet_units,
 )
+from shared.unit_of_work.cache import StateCache
 
 
 def deposit(id_: str, amount: int = 1, wallet: str = "w") -> Any:
@@ -51,8 +51,8 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         monkeypatch.setattr(cls, "load", noted)
 
-    noting(memory._Events)
-    noting(memory._RowStore)
+    noting(database._Events)
+    noting(database._RowStore)
     return read
 
 
@@ -220,7 +220,7 @@ async def test_a_state_is_one_units_at_a_time() -> None:
     await service.handle(deposit("c1"))
     recalled: list[Any] = []
     for _ in range(2):
-        uow = WalletUnitOfWork(memory.MemoryTransaction(service.database, []), service.clock, service.policy)
+        uow = WalletUnitOfWork(database.MemoryTransaction(service.database, []), service.clock, service.policy)
         uow.recall_from(service.units._cache)
         recalled.append(await uow.wallets.get("w"))
     assert recalled[0] is not recalled[1]

@@ -15,18 +15,18 @@ from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.postgres.database import PostgresDatabase
 from shared.core.clock import SteadyClock, utc_now
 from shared.core.policy import Policy
+from shared.host.provision import Database
 from shared.messaging.broker import Publication, subject_of
-from shared.messaging.dispatcher import Dispatcher
 from shared.messaging.envelope import partition_of
-from shared.messaging.shares import new_replica
-from shared.messaging.subscription import Subscription
-from shared.runtime.provision import Database
-from shared.testing.infra import Infra
-from shared.testing.kept_broker import KeptBroker
-from shared.testing.schema import make_framework_tables
+from shared.processing.dispatcher import Dispatcher
+from shared.processing.shares import new_replica
+from shared.processing.subscription import Subscription
 from shared.tests.contracts import Heard, WalletId
 from shared.tests.listening import HEARD, LIMITS, TABLES, eventually, note, publish
 from shared.tests.wallets import WalletUnitOfWork, handlers, received, wallet_units
+from tests.support.infra import Infra
+from tests.support.kept_broker import KeptBroker
+from tests.support.schema import make_framework_tables
 
 PARTITIONS = 4
 LEASE = timedelta(seconds=2)

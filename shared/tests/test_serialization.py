@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernel.values import Address, ConsumerId, LineItem, MenuItemId, Money, OrderId, RestaurantId
 from order.contracts import OrderCreated
 from shared.core.ids import derived_id, new_id
 from shared.core.messages import Event, upcasts
-from shared.core.values import Address, ConsumerId, LineItem, MenuItemId, Money, OrderId, RestaurantId
+from shared.core.serialization import Undecodable, decode_message, from_json, to_json
 from shared.messaging.envelope import Envelope, partition_of
-from shared.serialization import Undecodable, decode_message, from_json, to_json
 from shared.tests.contracts import Deposited, WalletId
 
 ORDER = OrderCreated(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.messaging.shares import held_by, new_holder, new_replica, share_of
+from shared.processing.shares import held_by, new_holder, new_replica, share_of
 
 
 @pytest.mark.parametrize(

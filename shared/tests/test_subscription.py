@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from shared.adapters.memory import MemoryDatabase
-from shared.adapters.memory_broker import MemoryBroker
+from shared.adapters.memory.broker import MemoryBroker
+from shared.adapters.memory.database import MemoryDatabase
 from shared.core.backoff import Backoff
 from shared.core.clock import utc_now
 from shared.core.errors import TechnicalFault
-from shared.messaging import subscription
 from shared.messaging.broker import Bounds, BrokerUnavailable, Mark, Publication, subject_of
+from shared.processing import subscription
 from shared.tests.contracts import Heard
 from shared.tests.listening import Replica, eventually, heard, heard_all, note, publish
 from shared.tests.wallets import WalletUnitOfWork

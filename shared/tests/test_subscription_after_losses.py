@@ -1,7 +1,7 @@
 """What a subscription does when the broker no longer has what it has read, or has not read yet, on memory."""
 
-from shared.adapters.memory import MemoryDatabase
-from shared.adapters.memory_broker import MemoryBroker
+from shared.adapters.memory.broker import MemoryBroker
+from shared.adapters.memory.database import MemoryDatabase
 from shared.tests.listening import Replica, eventually, heard, heard_all, note, publish, texts
 
 

@@ -19,16 +19,16 @@ from shared.core.clock import utc_now
 from shared.core.errors import Conflict
 from shared.core.messages import Done
 from shared.core.policy import Policy
-from shared.idempotency import IdempotencyKey, under
+from shared.host.provision import Database
 from shared.messaging.broker import Mark, Publication, subject_of
-from shared.messaging.commands import Commands
-from shared.runtime.provision import Database
-from shared.testing.infra import Infra, NatsServer
-from shared.testing.kept_broker import KeptBroker
-from shared.testing.schema import make_framework_tables
+from shared.processing.command_queue import Commands
 from shared.tests.contracts import Balance, Deposit, Heard, WalletId, Withdraw
 from shared.tests.listening import HEARD, LEASE, LIMITS, TABLES, Replica, eventually, heard, heard_all, note, publish
 from shared.tests.wallets import Behaviour, Wallet, WalletUnitOfWork, handlers, received, wallet_units
+from shared.unit_of_work.idempotency import IdempotencyKey, under
+from tests.support.infra import Infra, NatsServer
+from tests.support.kept_broker import KeptBroker
+from tests.support.schema import make_framework_tables
 
 NewNats = Callable[[], NatsServer]
 

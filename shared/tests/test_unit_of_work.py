@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from shared.adapters.memory import MemoryDatabase
+from shared.adapters.memory.database import MemoryDatabase
 from shared.core.context import Cause
 from shared.core.errors import Conflict
 from shared.core.messages import Done
 from shared.core.policy import Policy
+from shared.core.serialization import Json, to_json
 from shared.eventsourcing.snapshots import EVERY, SnapshotFormat
 from shared.eventsourcing.store import Snapshot
 from shared.messaging.envelope import MAX_DATA, Envelope, MessageTooLarge
 from shared.messaging.inbox import Claim
 from shared.saga.instance import SagaInstance
 from shared.saga.machine import Phase
-from shared.serialization import Json, to_json
 from shared.testing.system import VirtualClock
 from shared.tests.contracts import Deposit, Deposited, WalletId
 from shared.tests.sagas import TransferSaga
@@ -35,7 +35,7 @@ from shared.tests.wallets import (
     WalletService,
     wallet_units,
 )
-from shared.unit_of_work import AlreadyWritten
+from shared.unit_of_work.unit_of_work import AlreadyWritten
 
 CAUSE = Cause("correlation", "message", "before")
 

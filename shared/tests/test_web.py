@@ -20,8 +20,8 @@ from shared.core.errors import (
     NotFound,
     NotYet,
 )
-from shared.idempotency import IdempotencyKey, current_key
-from shared.messaging.commands import Overloaded
+from shared.processing.command_queue import Overloaded
+from shared.unit_of_work.idempotency import IdempotencyKey, current_key
 from shared.web.app import MAX_BODY, create_app
 from shared.web.parameters import Body, IdInPath
 from shared.web.routes import Routes

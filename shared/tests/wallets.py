@@ -5,17 +5,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NewType, assert_never
 
-from shared.adapters.memory import MemoryDatabase
+from shared.adapters.memory.database import MemoryDatabase
 from shared.core.clock import Clock
 from shared.core.errors import FailedPrecondition, NotFound, NotYet
 from shared.core.messages import Event, Message, Reply
 from shared.core.policy import Policy
+from shared.core.serialization import to_json
 from shared.eventsourcing.aggregate import Aggregate, Entity, RecordingEntity
-from shared.messaging.dispatcher import Dispatcher
 from shared.messaging.envelope import Envelope, Received
 from shared.messaging.handlers import Handlers, handles
-from shared.messaging.partition import HeldPartition, Lease
-from shared.serialization import to_json
+from shared.processing.dispatcher import Dispatcher
+from shared.processing.partition import HeldPartition, Lease
 from shared.testing.system import VirtualClock
 from shared.tests.contracts import (
     Balance,
@@ -28,7 +28,7 @@ from shared.tests.contracts import (
     Withdraw,
     Withdrawn,
 )
-from shared.unit_of_work import Transaction, UnitOfWork, Units
+from shared.unit_of_work.unit_of_work import Transaction, UnitOfWork, Units
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 OwnerId = NewType("OwnerId", str)

@@ -14,20 +14,7 @@ from shared.web.problems import Problem
 
 AN_ID = "019a3c5e-8f00-7c21-9b7e-3d5f0a1b2c3d"
 """For examples."""
-AN_ADDRESS = {"street1": "1 Main Street", "street2": "Unit 99", "city": "Oakland", "state": "CA", "zip": "94611"}
-"""For examples."""
 
-_TAGS = {
-    "accounts": "What consumers may spend.",
-    "consumers": "Who orders, and where to.",
-    "couriers": "Who brings it.",
-    "deliveries": "How an order gets from its restaurant to its consumer.",
-    "operations": "For those who run the service.",
-    "orders": "What consumers have ordered.",
-    "repair": "What waits for a person: messages that failed too often, and sagas that can't go on.",
-    "restaurants": "Who cooks.",
-    "tickets": "What a kitchen has to do.",
-}
 _ABOUT_ALL = """
 
 Every error is a problem document (RFC 9457). A request may bring an `X-Correlation-Id`: everything that follows from it

@@ -19,7 +19,6 @@ from pydantic import (
 )
 from starlette.convertors import Convertor, register_url_convertor
 
-from shared.core.values import Address
 from shared.web.documents import AN_ID
 
 _STORABLE = r"^[^\x00]*$"  # PostgreSQL's text holds every character but this one
@@ -130,20 +129,6 @@ class Body(BaseModel):
     @classmethod
     def _has_few_fields(cls, value: Any) -> Any:
         return _few(value)
-
-
-class AddressBody(Body):
-    """Where somebody lives or cooks."""
-
-    street1: Name = Field(examples=["1 Main Street"])
-    street2: Text | None = Field(None, examples=["Unit 99"])
-    city: Name = Field(examples=["Oakland"])
-    state: Name = Field(examples=["CA"])
-    zip: Name = Field(examples=["94611"])
-
-    def to_value(self) -> Address:
-        """The domain's value."""
-        return Address(street1=self.street1, street2=self.street2, city=self.city, state=self.state, zip=self.zip)
 
 
 class IdAnswer(BaseModel):

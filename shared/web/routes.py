@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Request, params
 
 from shared.core.errors import IdempotencyKeyReused
-from shared.idempotency import IdempotencyKey, under
+from shared.unit_of_work.idempotency import IdempotencyKey, under
 from shared.web.problems import also
 
 _CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})

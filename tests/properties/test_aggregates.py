@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.core.messages import Event
+from shared.core.serialization import decode_message, to_json
 from shared.eventsourcing.aggregate import Aggregate, RecordingEntity
 from shared.eventsourcing.snapshots import SnapshotFormat
-from shared.runtime.documents.catalogue import aggregates
-from shared.serialization import decode_message, to_json
 from tests.properties.values import PLAUSIBLE, SOME, histories, something_happens, values
+from tools.documents.catalogue import aggregates
 
 EVENT_SOURCED = [cls for _, cls in aggregates() if issubclass(cls, Aggregate)]
 KEPT_AS_ROWS = [cls for _, cls in aggregates() if issubclass(cls, RecordingEntity)]

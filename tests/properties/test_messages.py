@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernel.values import OrderId, TicketId
 from kitchen.contracts import TicketRevising
 from kitchen.domain.ticket import Ticket, TicketStatus
 from shared.core.messages import Message, message_type
-from shared.core.values import OrderId, TicketId
-from shared.runtime.documents.compatibility import described_messages
-from shared.runtime.documents.files import kept_versions
-from shared.runtime.documents.schemas import JsonSchema, schema_of
-from shared.serialization import decode_message, to_json
+from shared.core.serialization import decode_message, to_json
 from tests.properties.values import ANYTHING, FEW, NOON, values
+from tools.documents.compatibility import described_messages
+from tools.documents.files import kept_versions
+from tools.documents.schemas import JsonSchema, schema_of
 
 MESSAGES = described_messages()
 KEPT = kept_versions()

@@ -16,13 +16,13 @@ from order_history import projection
 from order_history.adapters.memory import unit_of_work
 from order_history.history import OrderHistoryUnitOfWork, OrderRecord
 from order_history.tests.story import Happened
-from shared.adapters.memory import MemoryDatabase
+from shared.adapters.memory.database import MemoryDatabase
 from shared.core.clock import utc_now
 from shared.core.policy import Policy
-from shared.messaging.dispatcher import Dispatcher
 from shared.messaging.envelope import Received
 from shared.messaging.handlers import Handlers
-from shared.unit_of_work import Units
+from shared.processing.dispatcher import Dispatcher
+from shared.unit_of_work.unit_of_work import Units
 from tests.properties.values import NOON, SOME, Draw, something_happens
 
 ORDERS = ["order-1", "order-2", "order-3"]

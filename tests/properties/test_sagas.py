@@ -8,22 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kitchen.contracts import CreateTicket, CreateTicketReply
-from order.application.ports import OrderUnitOfWork
 from order.application.sagas.cancel_order import CancelOrderSaga
 from order.application.sagas.create_order import CreateOrderSaga
 from order.application.sagas.revise_order import ReviseOrderSaga
+from order.application.unit_of_work import OrderUnitOfWork
 from order.domain.errors import OrderStateDoesNotAllowAction
 from order.domain.order import Order, OrderState
 from order.tests.given import CONSUMER, CURRY, LINE_ITEMS, ORDER, RESTAURANT, TICKET, TOTAL, in_memory, stored
-from shared.adapters.memory import MemoryDatabase
+from shared.adapters.memory.database import MemoryDatabase
 from shared.core.errors import Conflict
 from shared.core.messages import Done, Reply
 from shared.messaging.envelope import Envelope
-from shared.runtime.documents.catalogue import command_of
 from shared.saga.machine import Phase
 from shared.saga.saga import Saga
-from shared.saga.testing import SagaTest
+from shared.testing.sagas import SagaTest
 from tests.properties.values import SOME, Draw
+from tools.documents.catalogue import command_of
 
 CREATE = CreateOrderSaga(
     order_id=ORDER, consumer_id=CONSUMER, restaurant_id=RESTAURANT, line_items=LINE_ITEMS, order_total=TOTAL

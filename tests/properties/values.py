@@ -13,12 +13,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from delivery.domain.courier import Courier
+from kernel.values import MenuItemId, Money
 from shared.core.errors import DomainError
 from shared.core.messages import Event
-from shared.core.values import MenuItemId, Money
 from shared.eventsourcing.aggregate import Aggregate, RecordingEntity
-from shared.runtime.documents.samples import arguments_of, samples_of
-from shared.runtime.documents.state_diagram import methods_of
+from tools.documents.samples import arguments_of, samples_of
+from tools.documents.state_diagram import methods_of
 
 A = TypeVar("A", bound=Aggregate[Any] | RecordingEntity)
 FEW = settings(max_examples=10, deadline=None)

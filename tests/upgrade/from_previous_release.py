@@ -17,16 +17,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from shared.releases import CURRENT, PREVIOUS
-from shared.runtime.chaos.load import Load
-from shared.runtime.chaos.run import SHORT, AnyReplica
-from shared.runtime.demo.api import Api
-from shared.runtime.process import Program
-from shared.runtime.system import RELAY, ROOT, System, SystemSettings, remove_data, running_system, system_on_free_ports
-from shared.runtime.topology import BY_NAME, SERVICES
-from shared.runtime.verify.command import when_at_rest
-from shared.runtime.verify.running import running_state
-from shared.testing.old_data import run_sql
+from kernel.topology import BY_NAME, SERVICES
+from shared.core.releases import CURRENT, PREVIOUS
+from tests.support.old_data import run_sql
+from tools.chaos.load import Load
+from tools.chaos.run import SHORT, AnyReplica
+from tools.demo.api import Api
+from tools.system.process import Program
+from tools.system.system import RELAY, ROOT, System, SystemSettings, remove_data, running_system, system_on_free_ports
+from tools.verify.command import when_at_rest
+from tools.verify.running import running_state
 
 RATE = 8.0
 """Orders a second."""

@@ -1,9 +1,9 @@
 """Cancelling an order: the kitchen may say that it is too late; once the money is back, it is cancelled everywhere."""
 
 from accounting.contracts import ReverseAuthorizeOrder
+from kernel.values import ConsumerId, Money, OrderId, TicketId
 from kitchen.contracts import BeginCancelTicket, ConfirmCancelTicket, UndoCancelTicket
-from order.application.ports import OrderUnitOfWork
-from shared.core.values import ConsumerId, Money, OrderId, TicketId
+from order.application.unit_of_work import OrderUnitOfWork
 from shared.saga.saga import Saga, Steps, local, pivot, step
 
 

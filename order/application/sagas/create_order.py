@@ -2,9 +2,9 @@
 
 from accounting.contracts import AuthorizeOrder
 from consumer.contracts import ValidateOrderByConsumer
+from kernel.values import ConsumerId, LineItem, Money, OrderId, RestaurantId, TicketId
 from kitchen.contracts import CancelCreateTicket, ConfirmCreateTicket, CreateTicket, CreateTicketReply
-from order.application.ports import OrderUnitOfWork
-from shared.core.values import ConsumerId, LineItem, Money, OrderId, RestaurantId, TicketId
+from order.application.unit_of_work import OrderUnitOfWork
 from shared.saga.saga import Saga, Steps, begun, local, pivot, step
 
 

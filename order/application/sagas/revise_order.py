@@ -1,9 +1,9 @@
 """Revising an order: the kitchen may refuse; once the new total is authorized, the quantities change everywhere."""
 
 from accounting.contracts import ReviseAuthorizeOrder
+from kernel.values import ConsumerId, MenuItemId, Money, OrderId, TicketId
 from kitchen.contracts import BeginReviseTicket, ConfirmReviseTicket, UndoReviseTicket
-from order.application.ports import OrderUnitOfWork
-from shared.core.values import ConsumerId, MenuItemId, Money, OrderId, TicketId
+from order.application.unit_of_work import OrderUnitOfWork
 from shared.saga.saga import Saga, Steps, local, pivot, step
 
 

@@ -8,32 +8,29 @@ nobody can guess, and of a stored message it tells only what identifies it.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime
 
 import structlog
 from nats.aio.msg import Msg
-from nats.errors import NoRespondersError
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
 from shared.adapters.nats.connection import (
     ANYBODY,
-    REQUEST_SECONDS,
     NatsAddress,
     NatsConnection,
     broker_faults,
     broker_faults_ignored,
     connect,
 )
-from shared.adapters.nats.reader import Consumer, make_consumer
+from shared.adapters.nats.keeper_client import Answer, Question, keeper_subject
+from shared.adapters.nats.reader import make_consumer
 from shared.adapters.nats.stream import STREAM, StreamLimits, check_stream, make_stream, stored_message
 from shared.core.backoff import Backoff
-from shared.messaging.broker import BrokerUnavailable, Mark
+from shared.core.serialization import Undecodable, from_json, to_json
+from shared.messaging.broker import BrokerUnavailable
 from shared.messaging.replay import replay_stream, replay_subjects
-from shared.serialization import Undecodable, from_json, to_json
 
 log = structlog.get_logger(__name__)
 
@@ -43,80 +40,6 @@ REPLAYS_KEPT_SECONDS = 86400.0
 """What a reader that was killed has left is gone by then; its next run removes it at once."""
 
 _QUEUE = "keepers"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Question:
-    """What is asked for: a reader behind a position, or a stored message."""
-
-    position: int = 0
-    filters: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Answer:
-    error: str = ""
-    consumer: str = ""
-    pending: int = 0
-    row_id: str | None = None
-    at: datetime | None = None
-
-
-def keeper_subject(user: str, what: str) -> str:
-    """Where a user asks the keeper."""
-    return f"ftgo-keeper.{user}.{what}"
-
-
-async def open_reader(connection: NatsConnection, stream: str, after: int, filters: Sequence[str]) -> Consumer:
-    """A consumer that the keeper makes for us. Raises BrokerUnavailable."""
-    assert stream == STREAM, "the keeper opens readers of its own stream only"
-    answer = await _ask(connection, "read", _Question(position=after, filters=tuple(filters)))
-    return Consumer(answer.consumer, answer.pending)
-
-
-async def mark_at(connection: NatsConnection, position: int) -> Mark | None:
-    """What identifies the message at a position; None if nothing is stored there. Raises BrokerUnavailable."""
-    answer = await _ask(connection, "mark", _Question(position=position))
-    if answer.row_id is None or answer.at is None:
-        return None
-    return Mark(position, answer.row_id, answer.at)
-
-
-@asynccontextmanager
-async def stream_for_replays(connection: NatsConnection) -> AsyncIterator[None]:
-    """An empty stream for replays to us, by our user's name, while the block lasts. A replay that outlives it fails."""
-    await _ask(connection, "replay.begin", _Question())
-    try:
-        yield
-    finally:
-        with broker_faults_ignored():
-            await _ask(connection, "replay.end", _Question())
-
-
-async def _ask(connection: NatsConnection, what: str, question: _Question) -> _Answer:
-    subject, asked = keeper_subject(connection.user, what), to_json(question).encode()
-    try:
-        with broker_faults():
-            try:
-                message = await _patient_request(connection, subject, asked)
-            except TimeoutError:
-                raise BrokerUnavailable("the keeper of the stream does not answer: does it run?") from None
-        answer = from_json(_Answer, message.data)
-    except Undecodable as error:
-        raise BrokerUnavailable(f"the keeper of the stream answers with {error}") from None
-    if answer.error:
-        raise BrokerUnavailable(answer.error)
-    return answer
-
-
-async def _patient_request(connection: NatsConnection, subject: str, asked: bytes) -> Msg:
-    """The answer, also of a keeper that is just being started."""
-    backoff = Backoff(first=0.1, longest=1.0)
-    async with asyncio.timeout(REQUEST_SECONDS):
-        while True:
-            with suppress(NoRespondersError):
-                return await connection.client.request(subject, asked, timeout=REQUEST_SECONDS)
-            await asyncio.sleep(backoff.pause())
 
 
 class Keeper:
@@ -179,7 +102,7 @@ class Keeper:
         await make_stream(self._connection.jetstream, self._partitions, self._limits)
         await check_stream(self._connection.jetstream, self._partitions)
 
-    def _answers(self) -> dict[str, Callable[[str, _Question], Awaitable[_Answer]]]:
+    def _answers(self) -> dict[str, Callable[[str, Question], Awaitable[Answer]]]:
         return {
             "read": self._open_reader,
             "mark": self._tell_mark,
@@ -187,42 +110,42 @@ class Keeper:
             "replay.end": self._end_replays,
         }
 
-    def _answering(self, answer: Callable[[str, _Question], Awaitable[_Answer]]) -> Callable[[Msg], Awaitable[None]]:
+    def _answering(self, answer: Callable[[str, Question], Awaitable[Answer]]) -> Callable[[Msg], Awaitable[None]]:
         async def on_request(message: Msg) -> None:
             user = message.subject.split(".")[1]
             # What we publish, we publish in our own name: an answer goes to its asker, and nowhere else.
             if not message.reply.startswith(f"_INBOX.{user}."):
                 return
             try:
-                answered = await answer(user, from_json(_Question, message.data))
+                answered = await answer(user, from_json(Question, message.data))
             except (Undecodable, BrokerUnavailable) as error:
-                answered = _Answer(error=str(error))
+                answered = Answer(error=str(error))
             except Exception as error:
                 log.exception("a question to the keeper was not answered", user=user)
-                answered = _Answer(error=f"the keeper of the stream failed: {error!r}")
+                answered = Answer(error=f"the keeper of the stream failed: {error!r}")
             with broker_faults_ignored():
                 await message.respond(to_json(answered).encode())
 
         return on_request
 
-    async def _open_reader(self, user: str, question: _Question) -> _Answer:
+    async def _open_reader(self, user: str, question: Question) -> Answer:
         if not question.filters or not all(self._may_read(user, each) for each in question.filters):
-            return _Answer(error=f"{user} may not read {', '.join(question.filters) or 'everything'}")
+            return Answer(error=f"{user} may not read {', '.join(question.filters) or 'everything'}")
         made = await make_consumer(
             self._connection, STREAM, question.position, question.filters, name=f"{user}-{secrets.token_urlsafe(24)}"
         )
-        return _Answer(consumer=made.name, pending=made.pending)
+        return Answer(consumer=made.name, pending=made.pending)
 
     def _may_read(self, user: str, subject: str) -> bool:
         # Where there are no users, everybody may do everything; where there are, nobody may ask as ANYBODY.
         ours, _, route = (*subject.split(".", 2), "", "")[:3]
         return user == ANYBODY or (ours == "ftgo" and route in self._reads.get(user, ()))
 
-    async def _tell_mark(self, _user: str, question: _Question) -> _Answer:
+    async def _tell_mark(self, _user: str, question: Question) -> Answer:
         mark = await stored_message(self._connection.jetstream, question.position)
-        return _Answer() if mark is None else _Answer(row_id=mark.row_id, at=mark.at)
+        return Answer() if mark is None else Answer(row_id=mark.row_id, at=mark.at)
 
-    async def _begin_replays(self, user: str, question: _Question) -> _Answer:
+    async def _begin_replays(self, user: str, question: Question) -> Answer:
         await self._end_replays(user, question)
         with broker_faults():
             await self._connection.jetstream.add_stream(
@@ -235,9 +158,9 @@ class Keeper:
                     max_age=REPLAYS_KEPT_SECONDS,
                 )
             )
-        return _Answer()
+        return Answer()
 
-    async def _end_replays(self, user: str, _question: _Question) -> _Answer:
+    async def _end_replays(self, user: str, _question: Question) -> Answer:
         with broker_faults(), suppress(NotFoundError):
             await self._connection.jetstream.delete_stream(replay_stream(user))
-        return _Answer()
+        return Answer()

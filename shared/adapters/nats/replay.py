@@ -8,9 +8,9 @@ from nats.errors import NoRespondersError
 
 from shared.adapters.nats.connection import NatsConnection, broker_faults, broker_faults_ignored
 from shared.adapters.nats.reader import NatsFeed, read
+from shared.core.serialization import Undecodable, from_json, to_json
 from shared.messaging.broker import BrokerUnavailable
 from shared.messaging.replay import ReplayAnswer, ReplayRequest, control_subject, replay_stream, replay_subjects
-from shared.serialization import Undecodable, from_json, to_json
 
 ANSWER_SECONDS = 5.0
 

@@ -18,10 +18,10 @@ from shared.adapters.nats.connection import (
 from shared.adapters.nats.publisher import header_block
 from shared.core.clock import utc_now
 from shared.core.errors import TechnicalFault
+from shared.core.serialization import Undecodable, from_json, to_json
 from shared.messaging.broker import BrokerUnavailable, Publication
 from shared.messaging.chain import RowsRequest, SentBefore, SentRequest, row_id_of, rows_subject, sent_subject
 from shared.messaging.envelope import ROW_ID_HEADER, Received
-from shared.serialization import Undecodable, from_json, to_json
 
 ANSWER_SECONDS = 10.0
 """Silence that is too long. A relay may have to wait for its next checkpoint before it knows what it has sent."""

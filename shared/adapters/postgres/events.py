@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from shared.adapters.postgres.statements import UNLIMITED, Expected, Statements, outdated
 from shared.core.errors import TooMuchAtOnce
+from shared.core.serialization import from_json, to_json
 from shared.eventsourcing.store import History, Metadata, Snapshot, StoredEvent
-from shared.serialization import from_json, to_json
 
 # The snapshot comes first, as a row of its own: with each event it would be sent once for each. The running total ends
 # the answer where it becomes too much.

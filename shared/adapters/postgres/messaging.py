@@ -6,10 +6,11 @@ from typing import Any
 
 from shared.adapters.postgres.statements import Statements
 from shared.core.clock import Due
+from shared.core.serialization import from_json, to_json
 from shared.eventsourcing.store import MAX_READ_TOGETHER
 from shared.messaging.envelope import Envelope, Received
 from shared.messaging.inbox import Claim, KeptReply
-from shared.messaging.repairs import Action, Repair
+from shared.messaging.repair_log import Action, Repair
 from shared.messaging.set_aside import (
     Line,
     Parked,
@@ -20,7 +21,6 @@ from shared.messaging.set_aside import (
     SetAsideChange,
     TakenUp,
 )
-from shared.serialization import from_json, to_json
 
 
 class PostgresInbox:

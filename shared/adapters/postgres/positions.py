@@ -10,9 +10,9 @@ from datetime import timedelta
 
 from shared.adapters.postgres.statements import Expected, Statements
 from shared.core.errors import LeaseLost
+from shared.core.serialization import from_json, to_json
 from shared.messaging.broker import Mark
 from shared.messaging.chain import Missing
-from shared.serialization import from_json, to_json
 
 _TAKE = """
 update subscriptions set holder = $2, lease_until = clock_timestamp() + $3

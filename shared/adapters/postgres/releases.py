@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shared.releases import BEFORE_THE_FIRST, CURRENT, RELEASES, Release, require_not_older
+from shared.core.releases import BEFORE_THE_FIRST, CURRENT, RELEASES, Release, require_not_older
 
 if TYPE_CHECKING:  # the command line looks at databases without it
     import asyncpg

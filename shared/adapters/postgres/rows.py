@@ -11,8 +11,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.adapters.postgres.statements import UNLIMITED, Expected, Statements, outdated
 from shared.core.errors import TooMuchAtOnce
+from shared.core.serialization import Json, from_json, to_json
 from shared.eventsourcing.aggregate import Entity
-from shared.serialization import Json, from_json, to_json
 
 R = TypeVar("R", bound=Entity)
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]

@@ -12,7 +12,7 @@ from alembic import op
 from sqlalchemy import text
 
 if TYPE_CHECKING:
-    from shared.runtime.topology import ServiceInfo
+    from shared.core.service_info import ServiceInfo
 
 PUBLICATION = "ftgo_outbox"
 
@@ -139,7 +139,7 @@ def upgrade_6(service: "ServiceInfo") -> None:
 
 
 def upgrade_7(service: "ServiceInfo") -> None:
-    """The releases that have worked on the database, and since when. `beside` is explained in `shared.releases`."""
+    """The releases that have worked on the database, and since when. `beside` is explained in `shared.core.releases`."""
     op.execute("""
         create table releases (
             number   integer     primary key,

@@ -4,8 +4,8 @@ from sqlalchemy import Boolean, Column, DateTime, Integer, MetaData, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.eventsourcing.aggregate import Entity
-from shared.idempotency import KeptAnswer
 from shared.saga.instance import SagaInstance
+from shared.unit_of_work.idempotency import KeptAnswer
 
 Timestamp = DateTime(timezone=True)
 _metadata = MetaData()

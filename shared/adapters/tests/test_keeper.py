@@ -12,7 +12,7 @@ from shared.adapters.nats.connection import NatsAddress, connect
 from shared.adapters.nats.keeper import Keeper
 from shared.adapters.nats.stream import STREAM, StreamLimits, stored_partitions
 from shared.messaging.broker import BrokerUnavailable
-from shared.testing.infra import NatsServer
+from tests.support.infra import NatsServer
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from shared.adapters.memory_broker import MemoryBroker
+from shared.adapters.memory.broker import MemoryBroker
 from shared.messaging.broker import Broker, BrokerUnavailable
 from shared.testing.broker_suite import CREATED, BrokerSuite, publications, rows, take_exactly
 

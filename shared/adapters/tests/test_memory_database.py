@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from shared.adapters.memory import MemoryDatabase
+from shared.adapters.memory.database import MemoryDatabase
 from shared.testing.database.given import Databases, OpenDatabase
 from shared.testing.database.suite import DatabaseSuite
 

@@ -6,10 +6,10 @@ import sys
 import psycopg2
 import pytest
 
-from shared.runtime.migrations import migrate
-from shared.runtime.topology import BY_NAME
-from shared.testing.infra import Infra
-from shared.testing.old_data import migrated_to, run_sql
+from kernel.topology import BY_NAME
+from shared.host.migrations import migrate
+from tests.support.infra import Infra
+from tests.support.old_data import migrated_to, run_sql
 
 SAGA = """
 insert into sagas values
@@ -27,7 +27,7 @@ def test_every_service_starts_from_an_empty_database(infra: Infra) -> None:
 
 
 def test_migrations_can_be_run_again_and_by_several_at_once(infra: Infra) -> None:
-    program = "import sys; from shared.runtime import migrations, topology; "
+    program = "import sys; from tools import migrations, topology; "
     program += "migrations.migrate(topology.BY_NAME['accounting'], sys.argv[1])"
     with infra.database("accounting") as database:
         replicas = [subprocess.Popen([sys.executable, "-c", program, database.migrations_url]) for _ in range(2)]

@@ -14,11 +14,11 @@ from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.nats.stream import STREAM, StreamLimits
 from shared.messaging.broker import Bounds, Broker, BrokerUnavailable, PartitionsDiffer, Publication, subject_of
 from shared.messaging.envelope import MAX_DATA, ROW_ID_HEADER
-from shared.runtime.chaos import rot
-from shared.runtime.chaos.proxy import Trouble, proxy
 from shared.testing.broker_suite import CREATED, BrokerSuite, publication, publications, rows, take_exactly
-from shared.testing.infra import Infra, NatsServer, Server
-from shared.testing.kept_broker import KeptBroker
+from tests.support.infra import Infra, NatsServer, Server
+from tests.support.kept_broker import KeptBroker
+from tools.chaos import rot
+from tools.chaos.proxy import Trouble, proxy
 
 LIMITS = StreamLimits(max_age=3600, max_bytes=1 << 26)
 NewNats = Callable[[], NatsServer]

@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError, NoRespondersError
 
 from shared.adapters.nats.connection import NatsAddress, PlainClient, connect
-from shared.testing.infra import NatsServer
+from tests.support.infra import NatsServer
 
 NewNats = Callable[[], NatsServer]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from cdc.nats_users import OPERATOR, nats_users
 from shared.adapters.nats.connection import NatsAddress, connect
 from shared.messaging.broker import BrokerUnavailable
-from shared.runtime.nats_users import OPERATOR, nats_users
-from shared.runtime.system import ROOT
-from shared.testing.infra import PASSWORD, Infra
+from tests.support.infra import PASSWORD, Infra
+from tools.system.system import ROOT
 
 
 def make_certificates(folder: Path) -> Path:

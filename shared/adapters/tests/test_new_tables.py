@@ -8,12 +8,13 @@ from typing import Any
 import asyncpg
 import pytest
 
+from kernel.topology import BY_NAME
 from shared.adapters.postgres import new_tables as module
 from shared.adapters.postgres.new_tables import AlreadyRebuilding, SchemaChanged, new_tables
 from shared.core.errors import Conflict
-from shared.runtime.migrations import migrate
-from shared.runtime.provision import Database
-from shared.runtime.topology import BY_NAME, ServiceInfo
+from shared.core.service_info import ServiceInfo
+from shared.host.migrations import migrate
+from shared.host.provision import Database
 
 DEFINITION = """
 select c.relname, c.reloptions::text, c.relacl::text, pg_get_indexdef(i.indexrelid), i.indisprimary,

@@ -19,13 +19,13 @@ from shared.adapters.postgres.errors import DatabaseUnavailable, TransactionTook
 from shared.adapters.postgres.rows import RowMapping
 from shared.adapters.postgres.tables import Timestamp
 from shared.core.errors import Conflict, TechnicalFault
+from shared.host.migrations import migrate
+from shared.host.provision import Database
 from shared.messaging.inbox import Claim
-from shared.runtime.migrations import migrate
-from shared.runtime.process import free_port
-from shared.runtime.provision import Database
 from shared.testing.database.given import HOUR, Databases, OpenDatabase, Parcel, event, parcel
 from shared.testing.database.suite import DatabaseSuite
-from shared.testing.infra import Infra
+from tests.support.infra import Infra
+from tools.system.process import free_port
 
 PARCELS = Table(
     "parcels",

@@ -5,8 +5,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from shared.adapters.nats.sent import asked
+from shared.core.serialization import to_json
 from shared.messaging.chain import RowsRequest
-from shared.serialization import to_json
 
 REQUEST = RowsRequest(reader="kitchen", rows=(1, 2))
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from kernel.values import ERASED_ADDRESS
 from order.contracts import DeliveryAddressErased
 from shared.core.errors import Conflict, TooMuchAtOnce
-from shared.core.values import ERASED_ADDRESS
-from shared.serialization import to_json
+from shared.core.serialization import to_json
 from shared.testing.database.given import (
     Databases,
     Unexpected,

@@ -8,15 +8,15 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from shared.core.clock import Due
+from shared.core.serialization import Json
 from shared.eventsourcing.aggregate import Entity
 from shared.eventsourcing.store import Metadata, Snapshot, StoredEvent
 from shared.messaging.envelope import Envelope, Received
 from shared.messaging.set_aside import Line, SetAside
-from shared.messaging.subscription import Sessions
+from shared.processing.subscription import Sessions
 from shared.saga.instance import SagaInstance
 from shared.saga.machine import Phase
-from shared.serialization import Json
-from shared.unit_of_work import Database
+from shared.unit_of_work.unit_of_work import Database
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from shared.core.errors import Conflict
+from shared.core.serialization import Json
 from shared.eventsourcing.store import MAX_READ_TOGETHER
 from shared.messaging.inbox import Claim, KeptReply
-from shared.messaging.repairs import Action, Repair
+from shared.messaging.repair_log import Action, Repair
 from shared.messaging.set_aside import ParkedFilter, PutAside, PutBack, TakenUp
-from shared.serialization import Json
 from shared.testing.database.given import HOUR, NOON, SECOND, Databases, Unexpected, due, envelope, ids, line, waiting
 
 

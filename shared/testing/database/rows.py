@@ -3,9 +3,9 @@
 import pytest
 
 from shared.core.errors import Conflict, TooMuchAtOnce
-from shared.idempotency import KeptAnswer
-from shared.serialization import Json
+from shared.core.serialization import Json
 from shared.testing.database.given import NOON, Content, Databases, Parcel, Size, parcel
+from shared.unit_of_work.idempotency import KeptAnswer
 
 
 class RowStoreSuite:

@@ -1,0 +1,169 @@
+"""Who may do what in NATS: a user for each service, for each relay, for the stream's keeper and for operators.
+
+What a service reads and sends is in `traffic.json`, which `./ftgo docs` makes from the code. What JetStream's own
+permissions can't say, the keeper does: see `shared/adapters/nats/keeper.py`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from kernel.topology import SERVICES
+from shared.adapters.nats.keeper_client import keeper_subject
+from shared.adapters.nats.stream import STREAM
+from shared.messaging.chain import rows_subject, sent_subject
+from shared.messaging.replay import control_subject, replay_end, replay_stream, replay_subject
+
+TRAFFIC = Path(__file__).with_name("traffic.json")
+OPERATOR = "ftgo"
+"""May do everything: for the commands of `./ftgo` that look into the stream."""
+KEEPER = "keeper"
+ALL_RELAYS = "relay"
+"""One process that is the relay of every service, and the keeper."""
+
+_API = "$JS.API"
+
+
+@dataclass(frozen=True)
+class NatsUser:
+    """What a user may publish and subscribe to; everything, where nothing is said."""
+
+    name: str
+    publish: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+
+    def configuration(self, password: str) -> str:
+        """The user's line in NATS's configuration, with a password as it is to be written there."""
+        rights = {
+            "publish": {"allow": [*self.publish]},
+            "subscribe": {"allow": [*self.subscribe]},
+        }
+        permissions = f", permissions: {json.dumps(rights)}" if self.publish or self.subscribe else ""
+        return f'{{ user: "{self.name}", password: {password}{permissions} }}'
+
+
+def relay_user(service: str) -> str:
+    """The name of the user of a service's own relay."""
+    return f"{service}-relay"
+
+
+def readable_routes() -> dict[str, frozenset[str]]:
+    """What each user may read of the stream, for the keeper."""
+    return {name: frozenset(each["reads"]) for name, each in _traffic().items()}
+
+
+def readers_of_routes() -> dict[str, tuple[str, ...]]:
+    """The services that read each route, for the relays."""
+    routes = sorted({route for each in _traffic().values() for route in each["reads"]})
+    return {route: tuple(name for name, each in _traffic().items() if route in each["reads"]) for route in routes}
+
+
+def senders_to(reader: str) -> list[str]:
+    """The services that send what a service reads."""
+    reads = set(_traffic()[reader]["reads"])
+    return [each.name for each in SERVICES if each.publishes and reads & set(_traffic()[each.name]["sends"])]
+
+
+def nats_users() -> list[NatsUser]:
+    """Every user, the operators' first."""
+    relays = [_relay(each.name) for each in SERVICES if each.publishes]
+    keeper = _keeper()
+    publish = [right for each in (keeper, *relays) for right in each.publish]
+    subscribe = [right for each in (keeper, *relays) for right in each.subscribe]
+    together = NatsUser(
+        ALL_RELAYS,
+        tuple(dict.fromkeys((*publish, *_asks(ALL_RELAYS)))),
+        tuple(dict.fromkeys((*subscribe, _inbox(ALL_RELAYS)))),
+    )
+    return [NatsUser(OPERATOR), keeper, together, *(_service(each.name) for each in SERVICES), *relays]
+
+
+def compose_users() -> str:
+    """The users as the configuration of NATS's container includes them; there each relay is a process of its own."""
+    lines = [
+        f"    {user.configuration('$' + compose_variable(user.name))}"
+        for user in nats_users()
+        if user.name != ALL_RELAYS
+    ]
+    return "\n".join(("# Made by ./ftgo docs from cdc/nats_users.py.", "users: [", *lines, "]")) + "\n"
+
+
+def compose_variable(user: str) -> str:
+    """The variable in the container's environment that has a user's password."""
+    return f"NATS_PASSWORD_{user.upper().replace('-', '_')}"
+
+
+def _service(name: str) -> NatsUser:
+    """Reads what its subscription reads, and publishes nothing to the stream: that is its relay's part."""
+    owners = sorted({route.split(".")[1] for route in _traffic()[name]["reads"] if route.startswith("event.")})
+    replays = () if _publishes(name) else (*_own_stream(replay_stream(name)), *map(control_subject, owners))
+    asks = () if _publishes(name) else (keeper_subject(name, "replay.begin"), keeper_subject(name, "replay.end"))
+    again = [subject for sender in senders_to(name) for subject in (sent_subject(sender), rows_subject(sender))]
+    return NatsUser(
+        name,
+        (*_asks(name), keeper_subject(name, "read"), *asks, *_consumers(STREAM), *replays, *again),
+        (_inbox(name),),
+    )
+
+
+def _relay(service: str) -> NatsUser:
+    """Publishes what its service sends, and sends it again: to readers that are rebuilt, and to those that miss it."""
+    name = relay_user(service)
+    sends = [f"ftgo.*.{route}" for route in _traffic()[service]["sends"]]
+    readers = [each.name for each in SERVICES if not each.publishes]
+    replays = [
+        subject
+        for reader in readers
+        for subject in (replay_subject(reader, "*", f"event.{service}.*"), replay_end(reader, "*"))
+    ]
+    answers = [_inbox(each.name) for each in SERVICES if not each.publishes or service in senders_to(each.name)]
+    return NatsUser(
+        name,
+        (*sends, *_asks(name), *replays, *answers),
+        (control_subject(service), sent_subject(service), rows_subject(service), _inbox(name)),
+    )
+
+
+def _keeper() -> NatsUser:
+    """Makes the streams, and consumers of the one; answers who asks. It publishes to no stream."""
+    readers = [each.name for each in SERVICES if not each.publishes]
+    return NatsUser(
+        KEEPER,
+        (
+            *(f"{_API}.STREAM.{what}.{STREAM}" for what in ("INFO", "CREATE", "UPDATE", "MSG.GET")),
+            f"{_API}.CONSUMER.CREATE.{STREAM}.>",
+            *(f"{_API}.STREAM.{what}.{replay_stream(reader)}" for reader in readers for what in ("CREATE", "DELETE")),
+            "_INBOX.>",
+        ),
+        (keeper_subject("*", ">"), _inbox(KEEPER)),
+    )
+
+
+def _asks(user: str) -> tuple[str, ...]:
+    """Where the stream begins and ends, and what identifies a message in it."""
+    return f"{_API}.STREAM.INFO.{STREAM}", keeper_subject(user, "mark")
+
+
+def _consumers(stream: str) -> tuple[str, ...]:
+    """To take from consumers whose names one knows, and to remove them."""
+    return f"{_API}.CONSUMER.MSG.NEXT.{stream}.*", f"{_API}.CONSUMER.DELETE.{stream}.*"
+
+
+def _own_stream(stream: str) -> tuple[str, ...]:
+    return f"{_API}.CONSUMER.CREATE.{stream}", *_consumers(stream)
+
+
+def _inbox(user: str) -> str:
+    return f"_INBOX.{user}.>"
+
+
+def _publishes(service: str) -> bool:
+    return any(each.publishes for each in SERVICES if each.name == service)
+
+
+@cache
+def _traffic() -> Mapping[str, Mapping[str, Sequence[str]]]:
+    found: dict[str, dict[str, list[str]]] = json.loads(TRAFFIC.read_text())
+    return found

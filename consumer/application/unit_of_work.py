@@ -1,0 +1,16 @@
+"""What the consumer service's handlers work with."""
+
+from consumer.domain.consumer import Consumer
+from consumer.domain.errors import ConsumerNotFound
+from kernel.values import ConsumerId
+from shared.core.clock import Clock
+from shared.core.policy import Policy
+from shared.unit_of_work.unit_of_work import Transaction, UnitOfWork
+
+
+class ConsumerUnitOfWork(UnitOfWork):
+    """Consumers."""
+
+    def __init__(self, transaction: Transaction, clock: Clock, policy: Policy) -> None:
+        super().__init__(transaction, clock, policy)
+        self.consumers = self.aggregates(Consumer, ConsumerId, ConsumerNotFound)

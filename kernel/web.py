@@ -1,0 +1,38 @@
+"""What FTGO's APIs have in common: the address, and what their tags mean."""
+
+from pydantic import (
+    Field,
+)
+
+from kernel.values import Address
+from shared.web.parameters import Body, Name, Text
+
+AN_ADDRESS = {"street1": "1 Main Street", "street2": "Unit 99", "city": "Oakland", "state": "CA", "zip": "94611"}
+"""For examples."""
+
+
+_TAGS = {
+    "accounts": "What consumers may spend.",
+    "consumers": "Who orders, and where to.",
+    "couriers": "Who brings it.",
+    "deliveries": "How an order gets from its restaurant to its consumer.",
+    "operations": "For those who run the service.",
+    "orders": "What consumers have ordered.",
+    "repair": "What waits for a person: messages that failed too often, and sagas that can't go on.",
+    "restaurants": "Who cooks.",
+    "tickets": "What a kitchen has to do.",
+}
+
+
+class AddressBody(Body):
+    """Where somebody lives or cooks."""
+
+    street1: Name = Field(examples=["1 Main Street"])
+    street2: Text | None = Field(None, examples=["Unit 99"])
+    city: Name = Field(examples=["Oakland"])
+    state: Name = Field(examples=["CA"])
+    zip: Name = Field(examples=["94611"])
+
+    def to_value(self) -> Address:
+        """The domain's value."""
+        return Address(street1=self.street1, street2=self.street2, city=self.city, state=self.state, zip=self.zip)

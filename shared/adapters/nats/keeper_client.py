@@ -1,0 +1,96 @@
+"""How services and relays ask the stream's keeper, see `keeper.py`."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
+
+from shared.adapters.nats.connection import (
+    REQUEST_SECONDS,
+    NatsConnection,
+    broker_faults,
+    broker_faults_ignored,
+)
+from shared.adapters.nats.reader import Consumer
+from shared.adapters.nats.stream import STREAM
+from shared.core.backoff import Backoff
+from shared.core.serialization import Undecodable, from_json, to_json
+from shared.messaging.broker import BrokerUnavailable, Mark
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked for: a reader behind a position, or a stored message."""
+
+    position: int = 0
+    filters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    error: str = ""
+    consumer: str = ""
+    pending: int = 0
+    row_id: str | None = None
+    at: datetime | None = None
+
+
+def keeper_subject(user: str, what: str) -> str:
+    """Where a user asks the keeper."""
+    return f"ftgo-keeper.{user}.{what}"
+
+
+async def open_reader(connection: NatsConnection, stream: str, after: int, filters: Sequence[str]) -> Consumer:
+    """A consumer that the keeper makes for us. Raises BrokerUnavailable."""
+    assert stream == STREAM, "the keeper opens readers of its own stream only"
+    answer = await _ask(connection, "read", Question(position=after, filters=tuple(filters)))
+    return Consumer(answer.consumer, answer.pending)
+
+
+async def mark_at(connection: NatsConnection, position: int) -> Mark | None:
+    """What identifies the message at a position; None if nothing is stored there. Raises BrokerUnavailable."""
+    answer = await _ask(connection, "mark", Question(position=position))
+    if answer.row_id is None or answer.at is None:
+        return None
+    return Mark(position, answer.row_id, answer.at)
+
+
+@asynccontextmanager
+async def stream_for_replays(connection: NatsConnection) -> AsyncIterator[None]:
+    """An empty stream for replays to us, by our user's name, while the block lasts. A replay that outlives it fails."""
+    await _ask(connection, "replay.begin", Question())
+    try:
+        yield
+    finally:
+        with broker_faults_ignored():
+            await _ask(connection, "replay.end", Question())
+
+
+async def _ask(connection: NatsConnection, what: str, question: Question) -> Answer:
+    subject, asked = keeper_subject(connection.user, what), to_json(question).encode()
+    try:
+        with broker_faults():
+            try:
+                message = await _patient_request(connection, subject, asked)
+            except TimeoutError:
+                raise BrokerUnavailable("the keeper of the stream does not answer: does it run?") from None
+        answer = from_json(Answer, message.data)
+    except Undecodable as error:
+        raise BrokerUnavailable(f"the keeper of the stream answers with {error}") from None
+    if answer.error:
+        raise BrokerUnavailable(answer.error)
+    return answer
+
+
+async def _patient_request(connection: NatsConnection, subject: str, asked: bytes) -> Msg:
+    """The answer, also of a keeper that is just being started."""
+    backoff = Backoff(first=0.1, longest=1.0)
+    async with asyncio.timeout(REQUEST_SECONDS):
+        while True:
+            with suppress(NoRespondersError):
+                return await connection.client.request(subject, asked, timeout=REQUEST_SECONDS)
+            await asyncio.sleep(backoff.pause())

@@ -1,0 +1,28 @@
+"""What identifies a service: its name, its port and its database."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ServiceInfo:
+    """One service of the system. `publishes` says whether its database has a relay."""
+
+    name: str
+    port: int
+    database: str
+    publishes: bool = True
+
+    @property
+    def owner_role(self) -> str:
+        """Owns the tables and runs the migrations."""
+        return f"{self.database}_owner"
+
+    @property
+    def service_role(self) -> str:
+        """Reads and writes the rows."""
+        return f"{self.database}_service"
+
+    @property
+    def relay_role(self) -> str:
+        """Replicates, reads outbox and events, writes its checkpoints."""
+        return f"{self.database}_relay"

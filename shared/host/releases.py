@@ -1,0 +1,32 @@
+"""Whether this code may work on a service's data: asked before a system starts, and before a service migrates."""
+
+from pathlib import Path
+from typing import Any
+
+from shared.adapters.postgres.releases import DataState, data_state, running_releases
+from shared.core.releases import CURRENT, require_beside, require_known, require_not_older
+from shared.core.service_info import ServiceInfo
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def require_usable_data(service: ServiceInfo, cursor: Any) -> DataState:
+    """The state of the database of a psycopg2 cursor. Raises WrongRelease when it is not for code as old as this."""
+    state = data_state(cursor)
+    require_not_older(service.name, state.newest)
+    if state.migration is not None and not _is_newer(state):
+        migrations = _ROOT / service.name / "migrations"
+        require_known(service.name, state.migration, any(migrations.glob(f"{state.migration}_*.py")))
+    return state
+
+
+def may_migrate(service: ServiceInfo, cursor: Any) -> bool:
+    """Whether there may be something to do. Raises WrongRelease."""
+    state = require_usable_data(service, cursor)
+    for number in running_releases(cursor, service.name, state):
+        require_beside(service.name, number)
+    return not _is_newer(state)
+
+
+def _is_newer(state: DataState) -> bool:
+    return state.newest is not None and state.newest.number > CURRENT.number

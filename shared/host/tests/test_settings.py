@@ -1,0 +1,47 @@
+"""Settings that make no sense together are refused before anything starts."""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from shared.host.settings import ServiceSettings, what_is_wrong
+
+GIVEN: dict[str, Any] = {"port": 1, "database_url": "postgresql://db/a", "migrations_url": "postgresql://db/a"}
+
+
+def test_the_defaults_go_together() -> None:
+    settings = ServiceSettings(**GIVEN)
+    assert settings.inbox_retention_seconds >= settings.outbox_retention_seconds + settings.stream_max_age_seconds
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"inbox_retention_seconds": 7 * 86400}, "FTGO_INBOX_RETENTION_SECONDS"),
+        ({"outbox_retention_seconds": 2 * 86400}, "FTGO_INBOX_RETENTION_SECONDS"),
+        ({"stream_max_age_seconds": 8 * 86400}, "FTGO_INBOX_RETENTION_SECONDS"),
+        ({"saga_retention_seconds": 15 * 86400}, "FTGO_SAGA_RETENTION_SECONDS"),
+    ],
+)
+def test_what_is_forgotten_before_it_can_come_again_is_refused(settings: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        ServiceSettings(**GIVEN, **settings)
+    (line,) = what_is_wrong(refused.value)
+    assert line.startswith(named)
+    assert "FTGO_OUTBOX_RETENTION_SECONDS + FTGO_STREAM_MAX_AGE_SECONDS" in line
+
+
+def test_a_service_says_what_is_wrong_and_ends() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FTGO_")}
+    ended = subprocess.run(
+        [sys.executable, "-m", "order"],
+        env={**environment, "FTGO_DATABASE_URL": "postgresql://db/a", "FTGO_MIGRATIONS_URL": "postgresql://db/a"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (2, "FTGO_PORT: Field required\n")

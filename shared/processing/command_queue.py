@@ -1,0 +1,214 @@
+"""Commands from a service's own API. Those that wait at the same moment share one unit of work.
+
+Each has its own mark in the journal: one that is refused takes nothing of the others with it. Under load this is what
+makes an order cheap; at rest a command waits for nobody.
+"""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+import structlog
+
+from shared.core.clock import Clock
+from shared.core.context import Cause, current_cause
+from shared.core.errors import Conflict, DomainError, IdempotencyKeyReused, TechnicalFault, TooMuchAtOnce
+from shared.core.messages import AnyCommand, Command, Done, Reply
+from shared.core.serialization import Json, from_json, to_json
+from shared.messaging.handlers import Handlers
+from shared.processing.dispatcher import is_own_failure
+from shared.telemetry import metrics
+from shared.unit_of_work.idempotency import IdempotencyKey, KeptAnswer, current_key
+from shared.unit_of_work.unit_of_work import AlreadyWritten, UnitOfWork, Units
+
+R = TypeVar("R", bound=Reply)
+U = TypeVar("U", bound=UnitOfWork)
+log = structlog.get_logger(__name__)
+
+TRIES = 5
+"""How often a command that met a Conflict is tried before its client gets a 503."""
+MOST_WAITING = 1000
+"""Commands that may wait; with more the service says that it is overloaded."""
+
+
+FAILING_SECONDS = 5.0
+"""How long a failure says something of the next command: if it did for ever, and kept commands away, none would try."""
+
+
+_STOPPED = "the service has stopped"
+
+
+class Overloaded(TechnicalFault):
+    """More commands wait than can be handled soon."""
+
+
+class Stopped(TechnicalFault):
+    """The service stopped before the command was carried out, or before that could be said."""
+
+
+@dataclass(eq=False)
+class _Waiting:
+    command: AnyCommand
+    cause: Cause
+    key: IdempotencyKey | None
+    answer: asyncio.Future[Reply]
+
+
+class Commands(Generic[U]):
+    """Where HTTP handlers bring commands. `run` must be running."""
+
+    def __init__(self, handlers: Handlers, units: Units[U], clock: Clock, batch_size: int) -> None:
+        self._handlers = handlers
+        self._units = units
+        self._clock = clock
+        self._batch_size = batch_size
+        self._waiting: deque[_Waiting] = deque()
+        self._in_hand: list[_Waiting] = []
+        self._arrived = asyncio.Event()
+        self._stopped = False
+        self._fault = ""
+        self._failed_at: float | None = None
+
+    @property
+    def failing(self) -> str | None:
+        """Why the last commands could not be carried out; None if they could, or if that is a while ago."""
+        recent = self._failed_at is not None and time.monotonic() - self._failed_at < FAILING_SECONDS
+        return self._fault if recent else None
+
+    async def execute(self, command: Command[R]) -> R:
+        """Carries a request's command out and answers when it is committed.
+
+        If the request has an idempotency key that has been used before: the first answer, or IdempotencyKeyReused if
+        that was for another body. Raises DomainError when it is refused, and TechnicalFault when it can't be done now;
+        nothing is written then.
+        """
+        if self._stopped:
+            raise Stopped(_STOPPED)
+        if len(self._waiting) >= MOST_WAITING:
+            raise Overloaded(f"{MOST_WAITING} commands wait already")
+        waiting = _Waiting(command, current_cause(), current_key(), asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._arrived.set()
+        return cast(R, await waiting.answer)
+
+    async def run(self) -> None:
+        """Carries out what arrives, until it is cancelled. Who waits then is told so, and nobody for ever."""
+        self._stopped = False
+        try:
+            while True:
+                await self._arrived.wait()
+                await self.carry_out_waiting()
+                self._arrived.clear()
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        """Tells who waits, and who comes from now on, that nothing more is carried out.
+
+        A `run` that is cancelled before it has begun can't do so.
+        """
+        self._stopped = True
+        for waiting in (*self._in_hand, *self._waiting):
+            _settle(waiting, Stopped(_STOPPED))
+        self._waiting.clear()
+
+    async def carry_out_waiting(self) -> None:
+        """Carries out all that waits."""
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch_size))]
+            self._in_hand = [waiting for waiting in batch if not waiting.answer.cancelled()]
+            if self._in_hand:
+                metrics.COMMAND_BATCH_SIZE.observe(len(self._in_hand))
+                await self._carry_out(self._in_hand)
+
+    async def _carry_out(self, batch: Sequence[_Waiting]) -> None:
+        try:
+            answers = await self._as_new(batch)
+            self._failed_at = None
+        except Exception as error:
+            if isinstance(error, TechnicalFault) and not isinstance(error, Conflict | AlreadyWritten):
+                self._fault, self._failed_at = str(error), time.monotonic()
+            if len(batch) > 1 and isinstance(error, TooMuchAtOnce):
+                half = len(batch) // 2
+                await self._carry_out(batch[:half])
+                await self._carry_out(batch[half:])
+                return
+            if len(batch) > 1 and is_own_failure(error):
+                for waiting in batch:
+                    await self._alone(waiting)
+                return
+            if len(batch) == 1:
+                await self._alone(batch[0], error)
+                return
+            answers = [error] * len(batch)
+        for waiting, answer in zip(batch, answers, strict=True):
+            _settle(waiting, answer)
+
+    async def _alone(self, waiting: _Waiting, error: Exception | None = None) -> None:
+        answer: Reply | Exception = error or Conflict("not tried yet")
+        for tried in range(TRIES):
+            if not isinstance(answer, Conflict):
+                break
+            if tried:
+                await asyncio.sleep(random.uniform(0, 0.005 * 2**tried))  # noqa: S311 - spreads contenders
+            try:
+                (answer,) = await self._together([waiting])
+            except Exception as again:
+                answer = again
+        if isinstance(answer, AlreadyWritten) and isinstance(answer.__cause__, DomainError):
+            answer = answer.__cause__
+        _settle(waiting, answer)
+
+    async def _as_new(self, batch: Sequence[_Waiting]) -> list[Reply | Exception]:
+        """Carries a batch out without looking its keys up, as few come twice; and with that if it fails."""
+        try:
+            return await self._together(batch, keys_are_new=True)
+        except Exception as error:
+            too_much = isinstance(error, TooMuchAtOnce)
+            if too_much or not is_own_failure(error) or not any(waiting.key for waiting in batch):
+                raise
+        return await self._together(batch)
+
+    async def _together(self, batch: Sequence[_Waiting], *, keys_are_new: bool = False) -> list[Reply | Exception]:
+        """Carries a batch out in one unit of work. Where a key is not new after all, its answer can't be kept a second
+        time: that is a Conflict, and nothing has happened."""
+        async with self._units.begin(recalling=True) as uow:
+            await uow.prefetch(waiting.command for waiting in batch)
+            if not keys_are_new:
+                await uow.kept_answers.load([waiting.key.id for waiting in batch if waiting.key])
+            return [await self._one(uow, waiting, key_is_new=keys_are_new) for waiting in batch]
+
+    async def _one(self, uow: U, waiting: _Waiting, *, key_is_new: bool) -> Reply | Exception:
+        reply_type = waiting.command.reply_type()
+        handler = self._handlers[type(waiting.command)]
+        try:
+            with uow.attempt(waiting.cause):
+                if waiting.key and not key_is_new and (kept := await uow.kept_answers.find(waiting.key.id)):
+                    if kept.body_hash != waiting.key.body_hash:
+                        raise IdempotencyKeyReused
+                    metrics.REPEATED_REQUESTS.inc()
+                    return from_json(reply_type, kept.answer)
+                answer = await handler(waiting.command, uow) or Done()
+                if waiting.key:
+                    await uow.kept_answers.add(self._kept(waiting.key, answer))
+                return answer
+        except DomainError as error:
+            if waiting.key and key_is_new:  # what it did the first time may be why it is refused now
+                return await self._one(uow, waiting, key_is_new=False)
+            return error
+
+    def _kept(self, key: IdempotencyKey, answer: Reply) -> KeptAnswer:
+        return KeptAnswer(id=key.id, body_hash=key.body_hash, answer=Json(to_json(answer)), created_at=self._clock())
+
+
+def _settle(waiting: _Waiting, answer: Any) -> None:
+    if waiting.answer.done():  # cancelled, as its client has gone, or answered before the service stopped
+        return
+    if isinstance(answer, Exception):
+        waiting.answer.set_exception(answer)
+    else:
+        waiting.answer.set_result(answer)

@@ -1,0 +1,5 @@
+"""`python -m tools`: the command line."""
+
+from tools.cli import main
+
+main()

@@ -1,0 +1,86 @@
+"""The stream has reached its `max_bytes`, and takes nothing more."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from random import Random
+from typing import ClassVar
+
+from nats.js.errors import APIError
+
+from kernel.topology import BY_NAME
+from shared.adapters.nats.connection import NatsConnection
+from shared.adapters.nats.stream import STREAM
+from tools.chaos.fault import Fault
+from tools.chaos.world import World
+from tools.system.system import RELAY
+from tools.verify.facts import Finding
+
+_BALLAST = "ftgo.0.event.chaos.Ballast"
+_PIECES = (1 << 20, 1 << 15, 1 << 10)
+"""The last is larger than many of our messages: some fit in that others before them don't."""
+_LENGTHS = (1, 900, 1, 400, 1)
+_RENAMED = "select data ->> 'name' from events where id = $1 and type = 'accounting.AccountRenamed' order by version"
+
+
+class StreamFull(Fault):
+    """It is filled up with messages that are of no concern to anybody, which are removed again later."""
+
+    name = "stream-full"
+    summary = "the stream has reached max_bytes: what is said stays in the outboxes, in order, until there is room"
+    times = 3
+    settings: ClassVar[Mapping[str, str]] = {"FTGO_STREAM_MAX_BYTES": str(64 << 20)}
+
+    def __init__(self) -> None:
+        self._consumer = ""
+        self._names: list[str] = []
+
+    async def begin(self, world: World) -> None:
+        """Let there be somebody whose messages have an order."""
+        answer = await world.ask("consumer", "POST", "/api/consumers", {"name": "Orderly"})
+        self._consumer = answer.raise_for_status().json()["id"]
+
+    async def inject(self, world: World, random: Random) -> str:
+        """Fill it up, go on until the relay has noticed, and make room."""
+        async with world.nats() as connection:
+            await _fill(connection)
+            said = 0
+            while not await _is_noticed(world) or said < 2 * len(_LENGTHS):
+                await self._rename(world, random)
+                said += 1
+            await asyncio.sleep(random.uniform(0.5, 2.0))
+            await connection.jetstream.purge_stream(STREAM, subject=_BALLAST)
+        return f"the stream was full, {said} messages of one key were said meanwhile"
+
+    async def check(self, world: World) -> Sequence[Finding]:
+        """Whoever hears of one key hears it in order."""
+        async with world.admin(BY_NAME["accounting"].database) as connection:
+            seen = [name for (name,) in await connection.fetch(_RENAMED, self._consumer)]
+        if seen == self._names:
+            return ()
+        wrong = [name.rstrip() for name in seen if name not in self._names]
+        text = f"{len(self._names)} messages were sent, and {len(seen)} handled, in another order: {_numbers(seen)}"
+        return [Finding("fault", text, (self._consumer, *wrong))]
+
+    async def _rename(self, world: World, random: Random) -> None:
+        """To a name of this or that length, so that messages of a key are of several sizes."""
+        name = f"{len(self._names)} {'x' * random.choice(_LENGTHS)}"
+        answer = await world.ask("consumer", "PUT", f"/api/consumers/{self._consumer}", {"name": name})
+        answer.raise_for_status()
+        self._names.append(name)
+
+
+def _numbers(names: Sequence[str]) -> str:
+    return " ".join(name.split()[0] for name in names)
+
+
+async def _fill(connection: NatsConnection) -> None:
+    stream = connection.client.jetstream()
+    for size in _PIECES:
+        with suppress(APIError):
+            while True:
+                await stream.publish(_BALLAST, bytes(size))
+
+
+async def _is_noticed(world: World) -> bool:
+    return "maximum bytes" in await world.supervisor.children[RELAY].part.probe()

@@ -1,0 +1,31 @@
+"""`./ftgo docs`: writes the documents that are made from the code."""
+
+import typer
+
+from tools.system.system import ROOT
+from tools.terminal import Terminal
+
+console = Terminal()
+
+
+def docs() -> None:
+    """Write the documents that are made from the code: the message catalogue, the diagrams, the messages' versions.
+
+    Where a message has changed so that it can't be read everywhere any more, it says what to do and writes nothing.
+
+    Example: `./ftgo docs`
+    """
+    # Here, as it loads all that services are made of, which no other command needs.
+    from tools.documents.files import documents, incompatible_changes
+
+    if wrong := incompatible_changes():
+        for each in wrong:
+            console.print(str(each), style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1)
+    changed = {path: text for path, text in documents().items() if not path.exists() or path.read_text() != text}
+    for path, text in changed.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        console.print(str(path.relative_to(ROOT)))
+    if not changed:
+        console.print("Everything is as the code has it.")
