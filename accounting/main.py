@@ -4,6 +4,7 @@ from accounting.adapters import http
 from accounting.application import commands, reactions
 from accounting.application.unit_of_work import AccountingUnitOfWork
 from kernel.topology import BY_NAME
+from kernel.web import TAGS
 from shared.host.container import ServiceContainer
 from shared.messaging.handlers import Handlers
 
@@ -16,4 +17,5 @@ def container() -> ServiceContainer:
         handlers=Handlers.of(commands, reactions),
         unit_of_work=AccountingUnitOfWork,
         api=http.routes,
+        tags=TAGS,
     )

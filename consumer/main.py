@@ -4,6 +4,7 @@ from consumer.adapters import http
 from consumer.application import commands
 from consumer.application.unit_of_work import ConsumerUnitOfWork
 from kernel.topology import BY_NAME
+from kernel.web import TAGS
 from shared.host.container import ServiceContainer
 from shared.messaging.handlers import Handlers
 
@@ -16,4 +17,5 @@ def container() -> ServiceContainer:
         handlers=Handlers.of(commands),
         unit_of_work=ConsumerUnitOfWork,
         api=http.routes,
+        tags=TAGS,
     )

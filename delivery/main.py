@@ -3,6 +3,7 @@
 from delivery.adapters import http, postgres
 from delivery.application import commands, reactions
 from kernel.topology import BY_NAME
+from kernel.web import TAGS
 from shared.host.container import ServiceContainer
 from shared.messaging.handlers import Handlers
 
@@ -16,4 +17,5 @@ def container() -> ServiceContainer:
         unit_of_work=postgres.unit_of_work,
         tables=postgres.TABLES,
         api=http.routes,
+        tags=TAGS,
     )

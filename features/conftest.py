@@ -14,6 +14,7 @@ from pytest_bdd.parser import Feature, Scenario, Step
 
 from features.backends import HttpBackend, MemoryBackend
 from features.world import World
+from kernel.topology import BY_NAME
 from shared.testing.adversity import Adversity
 from shared.testing.system import MemorySystem
 from tests.support.infra import Infra
@@ -84,7 +85,7 @@ def shared_system(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Ite
 def memory_system(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[MemorySystem]:
     """The system in this process."""
     option = request.config.getoption
-    system = MemorySystem(adversity=Adversity.of(option("adversity"), option("seed")))
+    system = MemorySystem(BY_NAME, adversity=Adversity.of(option("adversity"), option("seed")))
     runner.run(system.__aenter__())
     yield system
     runner.run(system.__aexit__(None, None, None))

@@ -11,14 +11,12 @@ AN_ADDRESS = {"street1": "1 Main Street", "street2": "Unit 99", "city": "Oakland
 """For examples."""
 
 
-_TAGS = {
+TAGS = {
     "accounts": "What consumers may spend.",
     "consumers": "Who orders, and where to.",
     "couriers": "Who brings it.",
     "deliveries": "How an order gets from its restaurant to its consumer.",
-    "operations": "For those who run the service.",
     "orders": "What consumers have ordered.",
-    "repair": "What waits for a person: messages that failed too often, and sagas that can't go on.",
     "restaurants": "Who cooks.",
     "tickets": "What a kitchen has to do.",
 }

@@ -1,6 +1,7 @@
 """The order service's composition root."""
 
 from kernel.topology import BY_NAME
+from kernel.web import TAGS
 from order.adapters import http, metrics, postgres
 from order.application import commands, reactions
 from order.application.sagas.cancel_order import CancelOrderSaga
@@ -21,4 +22,5 @@ def container() -> ServiceContainer:
         tables=postgres.TABLES,
         counters=metrics.count,
         api=http.routes,
+        tags=TAGS,
     )

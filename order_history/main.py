@@ -1,6 +1,7 @@
 """The order history's composition root."""
 
 from kernel.topology import BY_NAME
+from kernel.web import TAGS
 from order_history import projection
 from order_history.adapters import http, postgres
 from shared.host.container import ServiceContainer
@@ -16,4 +17,5 @@ def container() -> ServiceContainer:
         unit_of_work=postgres.unit_of_work,
         tables=postgres.TABLES,
         api=http.routes,
+        tags=TAGS,
     )

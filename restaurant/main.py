@@ -1,6 +1,7 @@
 """The restaurant service's composition root."""
 
 from kernel.topology import BY_NAME
+from kernel.web import TAGS
 from restaurant.adapters import http, postgres
 from restaurant.application import commands
 from restaurant.application.unit_of_work import RestaurantUnitOfWork
@@ -17,4 +18,5 @@ def container() -> ServiceContainer:
         unit_of_work=RestaurantUnitOfWork,
         tables=postgres.TABLES,
         api=http.routes,
+        tags=TAGS,
     )

@@ -19,6 +19,7 @@ import uuid_utils
 from accounting.application.commands import DisableAccount, EnableAccount
 from consumer.application.commands import RegisterConsumer, RenameConsumer
 from delivery.application.commands import DeliverOrder, SetCourierAvailability
+from kernel.topology import BY_NAME
 from kernel.values import Address, ConsumerId, CourierId, MenuItem, MenuItemId, Money, OrderId, RestaurantId, TicketId
 from kitchen.application.commands import AcceptTicket, FinishPreparation, PickUpTicket, StartPreparation
 from kitchen.application.views import TicketView
@@ -61,7 +62,7 @@ class Simulation:
             crash=self._heads(),
             seed=seed,
         )
-        self.system = MemorySystem(clock=VirtualClock(NOON), adversity=adversity)
+        self.system = MemorySystem(BY_NAME, clock=VirtualClock(NOON), adversity=adversity)
         self._consumers: list[ConsumerId] = []
         self._restaurants: list[RestaurantId] = []
         self._couriers = [CourierId(new_id()) for _ in range(self._random.randint(1, 3))]

@@ -158,8 +158,8 @@ class ServiceContainer(containers.DeclarativeContainer):
     """What a service is made of. A service's `main` gives what is its own; tests override `database`, `clock`, …
 
     `unit_of_work` makes a unit of work from a transaction, the clock and the policy; `api` makes the routes from the
-    commands and the units; `tables` says where rows are kept; `sagas` are those whose replies come here; `counters`
-    is told of every event that was committed.
+    commands and the units; `tables` says where rows are kept; `sagas` are those whose replies come here; `tags`
+    says what the tags of its operations mean; `counters` is told of every event that was committed.
     """
 
     info: providers.Provider[ServiceInfo] = providers.Dependency(instance_of=ServiceInfo)
@@ -169,6 +169,7 @@ class ServiceContainer(containers.DeclarativeContainer):
     api: providers.Provider[Callable[[Commands[Any], Units[Any]], Routes]] = providers.Dependency()
     tables: providers.Provider[Mapping[type[Entity], Table]] = providers.Dependency(default={})
     sagas: providers.Provider[Sequence[type[Saga]]] = providers.Dependency(default=())
+    tags: providers.Provider[Mapping[str, str]] = providers.Dependency(default={})
     counters: providers.Provider[Callable[[Sequence[Event]], None]] = providers.Dependency(default=_count_nothing)
 
     settings = providers.Singleton(ServiceSettings)
@@ -206,6 +207,7 @@ class ServiceContainer(containers.DeclarativeContainer):
         readiness=service,
         lifespan=service.provided.lifespan,
         gate=gate,
+        tags=tags,
     )
     admin_app: providers.Provider[FastAPI] = providers.Singleton(
         create_app,

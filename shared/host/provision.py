@@ -1,13 +1,8 @@
-"""Databases and roles: one database a service, and roles that reach no other one.
-
-As a program (`python -m shared.host.provision`) it prepares a server once, before the services start: for the
-compose file. Doing it again changes nothing but passwords.
-"""
+"""Databases and roles: one database per service, and roles that reach no other. Repeating it changes passwords only."""
 
 import logging
-import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
@@ -18,7 +13,6 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg
 from pydantic import Field, PostgresDsn, SecretStr
 from pydantic_settings import BaseSettings
 
-from kernel.topology import SERVICES
 from shared.core.releases import WrongRelease
 from shared.core.service_info import ServiceInfo
 from shared.host.releases import require_usable_data
@@ -56,7 +50,7 @@ class ProvisionSettings(BaseSettings):
     )
     wait_seconds: float = Field(60.0, gt=0, description="How long to wait for PostgreSQL.")
 
-    def passwords(self, services: Iterable[ServiceInfo] = SERVICES) -> dict[str, str]:
+    def passwords(self, services: Iterable[ServiceInfo]) -> dict[str, str]:
         """Return the password of each role. ValueError names the roles that have none."""
         found = {
             role: self.role_passwords.get(role, self.role_password) for each in services for role in roles_of(each)
@@ -102,7 +96,7 @@ def addresses(
 def provision(
     admin_url: str,
     passwords: Mapping[str, str],
-    services: Iterable[ServiceInfo] = SERVICES,
+    services: Iterable[ServiceInfo],
     *,
     database: str | None = None,
     most_connections: int = -1,
@@ -199,19 +193,20 @@ def wait_for_postgres(url: str, seconds: float) -> None:
             return
 
 
-def main() -> int:
-    """Provision all services' databases from the environment."""
+def main(services: Collection[ServiceInfo]) -> int:
+    """Provision the services' databases from the environment; returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     try:
         settings = ProvisionSettings()
         wait_for_postgres(str(settings.admin_url), settings.wait_seconds)
-        made = provision(str(settings.admin_url), settings.passwords(), most_connections=settings.role_connections)
+        made = provision(
+            str(settings.admin_url),
+            settings.passwords(services),
+            services,
+            most_connections=settings.role_connections,
+        )
     except (ValueError, TimeoutError, WrongRelease, psycopg2.Error) as error:
         log.error("%s", " ".join(str(error).split()))
         return 1
     log.info("databases ready: %s", ", ".join(database.name for database in made.values()))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

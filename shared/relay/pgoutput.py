@@ -7,6 +7,13 @@ import struct
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+PUBLICATION = "ftgo_outbox"
+"""What PostgreSQL calls the inserts of an outbox, for the relay to follow."""
+
+LONGEST_TRANSACTION = timedelta(seconds=60)
+"""No transaction that writes to an outbox is open for longer (`transaction_timeout`): so far back the relay looks for
+rows that were committed after a checkpoint."""
+
 COLUMNS = ("id", "subject", "key", "headers", "data")
 """What is read of the outbox; all are declared not null."""
 

@@ -4,23 +4,23 @@ Microservices Patterns, section 4.2.2.
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import structlog
 
+from shared.core.clock import Clock
 from shared.core.context import current_cause
 from shared.core.errors import DomainError, NotYet
 from shared.core.ids import derived_id, new_id
-from shared.core.messages import AnyCommand, Refused, Reply
+from shared.core.messages import AnyCommand, Message, Refused, Reply
+from shared.core.policy import Policy
 from shared.core.serialization import Json, from_json, to_json
 from shared.eventsourcing.store import most_for
 from shared.messaging.envelope import Envelope
 from shared.saga.instance import SagaInstance
 from shared.saga.machine import Outcome, Phase, Position
 from shared.saga.saga import Saga, Step, saga_type
-
-if TYPE_CHECKING:
-    from shared.unit_of_work.unit_of_work import UnitOfWork
 
 log = structlog.get_logger(__name__)
 
@@ -31,10 +31,52 @@ class SagaNotFound(NotYet):
     text = "saga not found"
 
 
+class SagaInstances(Protocol):
+    """The saga instances of one unit of work."""
+
+    async def add(self, row: SagaInstance) -> SagaInstance:
+        """Add a new instance."""
+
+    async def find(self, id_: str) -> SagaInstance | None:
+        """Return the instance, or None."""
+
+    async def get(self, id_: str) -> SagaInstance:
+        """Return the instance. Raises SagaNotFound."""
+
+    async def load(self, ids: Iterable[str]) -> None:
+        """Read instances, in one query."""
+
+    def loaded(self, id_: str) -> SagaInstance | None:
+        """Return an instance as it was read, only to be looked at."""
+
+
+class SagaUnitOfWork(Protocol):
+    """What the orchestrator needs of the unit of work that it runs in."""
+
+    clock: Clock
+    policy: Policy
+
+    @property
+    def saga_instances(self) -> SagaInstances:
+        """Where the instances are kept."""
+
+    def seal(self) -> None:
+        """Journal what has happened to aggregates and rows so far."""
+
+    def send(self, envelope: Envelope) -> None:
+        """Send a command with what is committed."""
+
+    def attempt(self) -> AbstractContextManager[None]:
+        """Keep together what the block does, or drop it when it raises."""
+
+    async def prefetch(self, naming: Iterable[Message | Saga]) -> None:
+        """Load what they name."""
+
+
 class Sagas:
     """The sagas of one unit of work."""
 
-    def __init__(self, unit_of_work: "UnitOfWork") -> None:
+    def __init__(self, unit_of_work: SagaUnitOfWork) -> None:
         self._uow = unit_of_work
 
     async def start(self, saga: Saga) -> None:

@@ -16,7 +16,6 @@ import httpx
 from dependency_injector import providers
 from fastapi import FastAPI
 
-from kernel.topology import BY_NAME
 from shared.adapters.memory.broker import MemoryBroker
 from shared.adapters.memory.database import MemoryDatabase
 from shared.core.clock import Clock
@@ -83,7 +82,7 @@ class MemoryService:
                 raise
         settings = ServiceSettings.model_validate(
             {
-                "port": BY_NAME[name].port,
+                "port": self.container.info().port,
                 "database_url": "postgresql://memory/memory",
                 "migrations_url": "postgresql://memory/memory",
             }
@@ -186,7 +185,7 @@ class MemorySystem:
 
     def __init__(
         self,
-        names: Iterable[str] = tuple(BY_NAME),
+        names: Iterable[str],
         clock: VirtualClock | None = None,
         adversity: Adversity | None = None,
     ) -> None:

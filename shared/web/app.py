@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Protocol
 
@@ -50,11 +50,13 @@ def create_app(
     readiness: Readiness,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
     gate: Gate | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> FastAPI:
     """The service's API with /ping, /readyz, /metrics, /docs and /openapi.json."""
     app = Api(
         title=title,
         description=description,
+        tags=tags or {},
         version="1.0.0",
         lifespan=lifespan,
         generate_unique_id_function=_operation_id,

@@ -1,5 +1,6 @@
 """The OpenAPI documents: what FastAPI can't know of an API, and the page that shows it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,10 @@ from shared.web.problems import Problem
 AN_ID = "019a3c5e-8f00-7c21-9b7e-3d5f0a1b2c3d"
 """For examples."""
 
+_TAGS = {
+    "operations": "For those who run the service.",
+    "repair": "What waits for a person: messages that failed too often, and sagas that can't go on.",
+}
 _ABOUT_ALL = """
 
 Every error is a problem document (RFC 9457). A request may bring an `X-Correlation-Id`: everything that follows from it
@@ -27,7 +32,8 @@ _ASSETS = Path(fastapi_offline.__file__).parent / "static"
 class Api(FastAPI):
     """A FastAPI application whose document says what is the same for all services, and whose /docs needs no network."""
 
-    def __init__(self, *, title: str, description: str, **options: Any) -> None:
+    def __init__(self, *, title: str, description: str, tags: Mapping[str, str], **options: Any) -> None:
+        """`tags` says what the tags of the service's own operations mean."""
         super().__init__(
             title=title,
             description=description + _ABOUT_ALL,
@@ -37,6 +43,7 @@ class Api(FastAPI):
             redoc_url=None,
             **options,
         )
+        self._tags = _TAGS | dict(tags)
         self.mount("/docs/assets", StaticFiles(directory=_ASSETS))
         self.add_api_route("/docs", self._docs, include_in_schema=False)
 
@@ -58,13 +65,17 @@ class Api(FastAPI):
             document = super().openapi()
             operations = [operation for path in document["paths"].values() for operation in path.values()]
             used = dict.fromkeys(tag for operation in operations for tag in operation["tags"])
-            document["tags"] = [{"name": tag, "description": _TAGS[tag]} for tag in used]
+            document["tags"] = [_documented(tag, self._tags) for tag in used]
             document["security"] = []  # nothing asks who is calling
             document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
             for operation in operations:
                 for parameter in operation.get("parameters", ()):
                     parameter["schema"] = _not_null(parameter["schema"])
         return document
+
+
+def _documented(tag: str, descriptions: Mapping[str, str]) -> dict[str, str]:
+    return {"name": tag} | ({"description": descriptions[tag]} if tag in descriptions else {})
 
 
 def example(status: int, content: Any) -> dict[int | str, dict[str, Any]]:

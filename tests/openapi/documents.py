@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from kernel.topology import BY_NAME
 from shared.testing.system import MemorySystem
 
 
 def documents() -> dict[str, dict[str, Any]]:
     """By the name of the service; `repair` is the same for all."""
-    services = MemorySystem().services
+    services = MemorySystem(BY_NAME).services
     apis = {name: service.container.app().openapi() for name, service in services.items()}
     return {**apis, "repair": services["order"].container.admin_app().openapi()}
 

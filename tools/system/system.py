@@ -344,7 +344,7 @@ class System:
     def _provision(self) -> None:
         most = max(ROLE_CONNECTIONS, self._needed_connections().sessions)
         try:
-            provision(self.postgres.admin_url, self.secrets.roles, most_connections=most)
+            provision(self.postgres.admin_url, self.secrets.roles, SERVICES, most_connections=most)
         except WrongRelease as error:
             raise LaunchError(str(error)) from None
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from shared.adapters.nats import keeper, reader, sent, stream
+from shared.adapters.nats import keeper_client, reader, sent, stream
 from shared.adapters.nats.connection import NatsAddress, NatsConnection, connect
 from shared.adapters.nats.publisher import NatsPublisher, open_publisher
 from shared.messaging.broker import Bounds, BrokerUnavailable, Mark, Publication, subject_of
@@ -59,14 +59,14 @@ class NatsBrokerConnection:
 
     async def message_at(self, position: int) -> Mark | None:
         """See `broker.LogReader`."""
-        return await keeper.mark_at(self._connection, position)
+        return await keeper_client.mark_at(self._connection, position)
 
     def read(
         self, partition: int, *, after: int, filters: Sequence[str], to_end: bool = False
     ) -> AbstractAsyncContextManager[reader.NatsFeed]:
         """See `broker.LogReader`."""
         subjects = [subject_of(partition, route) for route in filters]
-        return reader.read(self._connection, after, subjects, make=keeper.open_reader, to_end=to_end)
+        return reader.read(self._connection, after, subjects, make=keeper_client.open_reader, to_end=to_end)
 
     async def sent_before(self, sender: str, reader: str, partition: int, row: int | None) -> SentBefore:
         """See `broker.LogReader`."""

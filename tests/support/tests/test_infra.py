@@ -61,7 +61,7 @@ def test_provisioning_again_keeps_what_is_there_and_takes_a_new_password(infra: 
 
 def test_all_services_get_a_database(infra: Infra) -> None:
     passwords = {role: PASSWORD for service in SERVICES for role in roles_of(service)}
-    made = provision(infra.admin_url, passwords)
+    made = provision(infra.admin_url, passwords, SERVICES)
     assert made.keys() == BY_NAME.keys()
     assert query(made["order"].url, "select current_database(), current_user") == [("ordering", "ordering_service")]
 
@@ -69,16 +69,16 @@ def test_all_services_get_a_database(infra: Infra) -> None:
 def test_provisioning_runs_as_a_program(infra: Infra, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FTGO_ADMIN_URL", infra.admin_url)
     monkeypatch.setenv("FTGO_ROLE_PASSWORD", PASSWORD)
-    assert main() == 0
+    assert main(SERVICES) == 0
     monkeypatch.delenv("FTGO_ROLE_PASSWORD")
-    assert main() == 1
+    assert main(SERVICES) == 1
 
 
 def test_provisioning_waits_with_one_line(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("FTGO_ADMIN_URL", f"postgresql://admin:none@127.0.0.1:{free_port()}/postgres")
     monkeypatch.setenv("FTGO_WAIT_SECONDS", "0.5")
     with caplog.at_level("INFO", logger="ftgo.provision"):
-        assert main() == 1
+        assert main(SERVICES) == 1
     assert [record.levelname for record in caplog.records] == ["INFO", "ERROR"]
     assert "Connection refused" in caplog.text
 

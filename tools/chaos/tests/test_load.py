@@ -8,6 +8,7 @@ from random import Random
 import httpx
 import pytest
 
+from kernel.topology import BY_NAME
 from shared.testing.system import MemorySystem
 from tools.chaos.load import Load
 from tools.chaos.record import Outcome
@@ -58,7 +59,7 @@ async def living(system: MemorySystem) -> AsyncIterator[None]:
 @pytest.mark.time_limit(60)
 async def test_what_the_clients_know_is_true_and_a_loss_is_seen() -> None:
     random = Random(1)
-    async with MemorySystem() as system:
+    async with MemorySystem(BY_NAME) as system:
         transports = {name: Unreliable(system.client(name), random) for name in system.services}
         clients = {
             name: httpx.AsyncClient(transport=each, base_url=f"http://{name}") for name, each in transports.items()

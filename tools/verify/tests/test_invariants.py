@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from kernel.topology import BY_NAME
 from shared.core.serialization import Json
 from shared.eventsourcing.snapshots import SnapshotFormat
 from shared.messaging.chain import Missing
@@ -28,7 +29,7 @@ class Town:
 
     def __init__(self, runner: asyncio.Runner) -> None:
         self.runner = runner
-        self.system = MemorySystem()
+        self.system = MemorySystem(BY_NAME)
         self.orders: dict[str, str] = {}
 
     async def live(self) -> None:
