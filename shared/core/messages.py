@@ -3,9 +3,13 @@
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from typing import Any, ClassVar, Generic, dataclass_transform, get_args, get_origin
 
 from typing_extensions import TypeVar
+
+_CONTRACTS = "contracts"
 
 _types: dict[str, type["Message"]] = {}
 
@@ -14,9 +18,11 @@ _types: dict[str, type["Message"]] = {}
 class Message:
     """Base of commands, replies and events: each subclass is a frozen keyword-only dataclass.
 
-    On the wire it is `<service>.<Name>`, the service being the package it is declared in; `name=` pins another, for a
-    class that was renamed. A second class of the same name is a TypeError. `key=` names the field whose value its
-    receivers must handle in order. `schema=` counts the incompatible versions of its fields: see `upcasts`.
+    On the wire it is `<service>.<Name>`. The service is the package that holds its `contracts` module, and what is
+    declared in that module is public: other services may receive it. `service=` names the service of a public message
+    that is declared anywhere else. `name=` pins the whole name, for a class that was renamed. A second class of the
+    same name is a TypeError. `key=` names the field whose value its receivers must handle in order. `schema=` counts
+    the incompatible versions of its fields: see `upcasts`.
 
     `personal=` names the fields of an event that tell of a person, each with what is stored in its place as soon as an
     event that `erases` happens to the same aggregate: see docs/adr/0028.
@@ -28,13 +34,14 @@ class Message:
     personal: ClassVar[Mapping[str, Any]] = {}
     erases: ClassVar[bool] = False
     is_public: ClassVar[bool] = False
-    """Declared in a service's `contracts`: other services may receive it."""
+    """Whether other services may receive it."""
 
     def __init_subclass__(
         cls,
         *,
         key: str | None = None,
         name: str | None = None,
+        service: str | None = None,
         schema: int = 1,
         personal: Mapping[str, Any] | None = None,
         erases: bool = False,
@@ -43,13 +50,12 @@ class Message:
         if cls.__module__ == __name__ and name is None:
             return
         dataclass(frozen=True, kw_only=True)(cls)
-        package, _, _ = cls.__module__.partition(".")
-        cls.type_name = name or f"{package}.{cls.__name__}"
+        cls.type_name = name or f"{service or service_of(cls.__module__)}.{cls.__name__}"
         cls.key_field = key
         cls.schema = schema
         cls.personal = personal or {}
         cls.erases = erases
-        cls.is_public = cls.__module__.endswith(".contracts")
+        cls.is_public = service is not None or cls.__module__.endswith(f".{_CONTRACTS}")
         fields: Mapping[str, Any] = cls.__dataclass_fields__  # type: ignore[attr-defined]
         if key is not None and key not in fields:
             raise TypeError(f"{cls.type_name} has no field {key!r} to be its key")
@@ -109,7 +115,7 @@ class Command(Message, Generic[R]):
 
 
 class Event(Message):
-    """Something that has happened to an aggregate. One declared outside `contracts` stays in its service."""
+    """Something that has happened to an aggregate. One that is not public stays in its service."""
 
 
 AnyCommand = Command[Any]
@@ -136,6 +142,21 @@ def upcasts(message: type[Message], *, schema: int) -> Callable[[Upcaster], Upca
         return upcaster
 
     return register
+
+
+def service_of(module: str) -> str:
+    """Return the service that a module belongs to: the nearest package with a `contracts` module, or the outermost."""
+    package = module
+    while "." in package:
+        package = package.rpartition(".")[0]
+        if _has_contracts(package):
+            break
+    return package.rpartition(".")[2]
+
+
+@cache
+def _has_contracts(package: str) -> bool:
+    return find_spec(f"{package}.{_CONTRACTS}") is not None
 
 
 def upcaster_of(type_name: str, schema: int) -> Upcaster | None:

@@ -1,4 +1,4 @@
-"""Handlers: functions of a message and a unit of work. They are found by their mark; nobody has to register them."""
+"""Handlers: functions of a message and a unit of work. In a module they are found by their mark."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -26,13 +26,13 @@ class Handlers(Mapping[type[Message], Handler]):
         self._handlers = dict(handlers)
 
     @classmethod
-    def of(cls, *modules: ModuleType) -> "Handlers":
-        """Those that the modules declare.
+    def of(cls, *sources: ModuleType | Handler) -> "Handlers":
+        """Those that the modules declare, and the functions that are given themselves.
 
         Raises TypeError for two handlers of one message, and for one that does not answer what its command says.
         """
         found: dict[type[Message], Handler] = {}
-        for function in _marked(modules):
+        for function in _handlers_in(sources):
             message, answer = _signature(function)
             if message in found:
                 raise TypeError(f"{message.type_name} has two handlers: {found[message]} and {function}")
@@ -60,10 +60,13 @@ class Handlers(Mapping[type[Message], Handler]):
         )
 
 
-def _marked(modules: Iterable[ModuleType]) -> Iterable[Callable[..., Any]]:
-    for module in modules:
-        for _, function in inspect.getmembers(module, inspect.iscoroutinefunction):
-            if getattr(function, _MARK, False) and function.__module__ == module.__name__:
+def _handlers_in(sources: Iterable[ModuleType | Handler]) -> Iterable[Callable[..., Any]]:
+    for source in sources:
+        if not isinstance(source, ModuleType):
+            yield source
+            continue
+        for _, function in inspect.getmembers(source, inspect.iscoroutinefunction):
+            if getattr(function, _MARK, False) and function.__module__ == source.__name__:
                 yield function
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, dataclass_transform
 
-from shared.core.messages import AnyCommand
+from shared.core.messages import AnyCommand, service_of
 from shared.saga.machine import Machine, StepShape
 
 LocalAction = Callable[[Any, Any], Awaitable[None]]
@@ -65,6 +65,7 @@ _sagas: dict[str, type["Saga"]] = {}
 class Saga:
     """Base of sagas: each subclass is a keyword-only dataclass, stored under `<service>.<Name>`.
 
+    `service=` names the service where its package does not. `name=` pins the whole name, for a saga that was renamed.
     `key=` names the field that its replies are handled in order by. `reason` is the text of the refusal that the saga
     is being undone for.
     """
@@ -76,10 +77,10 @@ class Saga:
 
     reason: str = ""
 
-    def __init_subclass__(cls, *, key: str, name: str | None = None) -> None:
+    def __init_subclass__(cls, *, key: str, name: str | None = None, service: str | None = None) -> None:
         super().__init_subclass__()
         dataclass(kw_only=True)(cls)
-        cls.type_name = name or f"{cls.__module__.partition('.')[0]}.{cls.__name__}"
+        cls.type_name = name or f"{service or service_of(cls.__module__)}.{cls.__name__}"
         cls.key_field = key
         if cls.type_name in _sagas:
             raise TypeError(f"two sagas are called {cls.type_name}")

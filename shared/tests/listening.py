@@ -20,7 +20,7 @@ from shared.tests.wallets import Behaviour, Owner, Tally, Wallet, WalletUnitOfWo
 
 LEASE = timedelta(seconds=1)
 LIMITS = StreamLimits(max_age=3600, max_bytes=1 << 26)
-HEARD = "event.shared.Heard"
+HEARD = "event.tests.Heard"
 
 _metadata = MetaData()
 TABLES: dict[type[Entity], Table] = {

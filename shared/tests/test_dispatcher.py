@@ -330,7 +330,7 @@ async def test_a_set_aside_command_that_is_refused_after_a_flush_is_answered() -
 
 async def test_a_reply_to_a_saga_that_is_not_known_waits_for_it() -> None:
     service = WalletService()
-    reply = received(Done(), "r1", saga_id="nobody", reply_to="shared", outcome="success", key="w")
+    reply = received(Done(), "r1", saga_id="nobody", reply_to="tests", outcome="success", key="w")
     await service.handle(reply)
     assert service.waiting() == ["r1"]
     assert service.database.waiting[1].error == "saga not found"
@@ -345,7 +345,7 @@ async def test_a_reply_to_a_saga_that_is_not_known_waits_for_it() -> None:
     "message",
     [
         broken("x1"),
-        broken("x1", **{"ce-type": "shared.Nobody"}),
+        broken("x1", **{"ce-type": "tests.Nobody"}),
         broken("x1", **{"ce-kind": "rumour"}),
         received(Balance(amount=1), "x1", kind="command", key="w"),
         nudge("x1"),

@@ -11,7 +11,7 @@ from shared.core.messages import Command, Done, Event, Message, Reply, all_messa
 from shared.messaging.handlers import Handlers, handles
 from shared.tests import wallets
 from shared.tests.contracts import Balance, Deposit, Deposited, WalletId, WalletOpened, Withdraw
-from shared.tests.wallets import Noted
+from shared.tests.wallets import Noted, WalletUnitOfWork
 from shared.unit_of_work.prefetch import ids_named_by
 
 
@@ -25,10 +25,10 @@ def forgotten_afterwards() -> Any:
 
 
 def test_a_message_is_called_after_its_service_and_class() -> None:
-    assert Deposited.type_name == "shared.Deposited"
-    assert message_type("shared.Deposited") is Deposited
-    assert message_type("shared.Nobody") is None
-    assert all_message_types()["shared.Withdraw"] is Withdraw
+    assert Deposited.type_name == "tests.Deposited"
+    assert message_type("tests.Deposited") is Deposited
+    assert message_type("tests.Nobody") is None
+    assert all_message_types()["tests.Withdraw"] is Withdraw
 
 
 def test_a_message_is_a_frozen_keyword_only_dataclass() -> None:
@@ -49,9 +49,9 @@ def test_a_name_can_be_pinned() -> None:
 
 
 def test_a_second_class_of_the_same_name_is_an_error() -> None:
-    with pytest.raises(TypeError, match=r"shared\.Deposited"):
-        type("Deposited", (Event,), {"__annotations__": {}, "__module__": "shared.elsewhere"})
-    assert message_type("shared.Deposited") is Deposited
+    with pytest.raises(TypeError, match=r"tests\.Deposited"):
+        type("Deposited", (Event,), {"__annotations__": {}, "__module__": "shared.tests.elsewhere"})
+    assert message_type("tests.Deposited") is Deposited
 
 
 def test_a_key_must_be_a_field() -> None:
@@ -60,7 +60,7 @@ def test_a_key_must_be_a_field() -> None:
         class Keyless(Event, key="order_id"):
             pass
 
-    assert message_type("shared.Keyless") is None
+    assert message_type("tests.Keyless") is None
 
 
 def test_the_key_is_the_value_of_its_field() -> None:
@@ -73,6 +73,37 @@ def test_what_contracts_declare_is_public() -> None:
     assert (WalletOpened.is_public, Withdraw.is_public, Noted.is_public) == (True, True, False)
 
 
+def test_a_message_declared_outside_contracts_is_public_where_it_names_its_service() -> None:
+    class BookLent(Event, service="loans"):
+        pass
+
+    assert (BookLent.type_name, BookLent.is_public) == ("loans.BookLent", True)
+
+
+@pytest.mark.parametrize(
+    ("module", "service"),
+    [
+        ("order.contracts", "order"),
+        ("order.domain.order", "order"),
+        ("order.application.sagas.create_order", "order"),
+        ("shared.tests.contracts", "tests"),
+        ("shared.core.messages", "shared"),
+        ("loans", "loans"),
+    ],
+)
+def test_the_service_is_the_nearest_package_with_contracts(module: str, service: str) -> None:
+    assert messages.service_of(module) == service
+
+
+def test_handlers_can_be_given_as_functions() -> None:
+    async def note(event: WalletOpened, uow: WalletUnitOfWork) -> None:
+        pass
+
+    assert list(Handlers.of(note)) == [WalletOpened]
+    with pytest.raises(TypeError, match="two handlers"):
+        Handlers.of(note, note)
+
+
 def test_a_command_says_what_it_answers() -> None:
     class Direct(Command[Balance]):
         pass
@@ -80,7 +111,7 @@ def test_a_command_says_what_it_answers() -> None:
     assert Withdraw.reply_type() is Balance
     assert Deposit.reply_type() is Done
     assert Direct.reply_type() is Balance
-    assert Withdraw.service() == "shared"
+    assert Withdraw.service() == "tests"
 
 
 def test_the_bases_are_no_messages() -> None:
@@ -101,10 +132,10 @@ def test_handlers_are_found_by_their_mark() -> None:
     assert set(found) == {Deposit, Withdraw, WalletOpened, Deposited}
     assert found[Deposit] is wallets.deposit
     assert found.routes() == [
-        "command.shared.Deposit",
-        "command.shared.Withdraw",
-        "event.shared.Deposited",
-        "event.shared.WalletOpened",
+        "command.tests.Deposit",
+        "command.tests.Withdraw",
+        "event.tests.Deposited",
+        "event.tests.WalletOpened",
     ]
 
 

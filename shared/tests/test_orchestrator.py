@@ -74,7 +74,7 @@ def test_every_step_succeeds() -> None:
 def test_a_command_says_where_it_comes_from_and_where_its_reply_goes() -> None:
     told = story().start(transfer(), by="request-1").expect(ASK)
     command, instance = told.command, told.instance
-    assert (command.saga_id, command.reply_to, command.reply_key) == (instance.id, "shared", MINE)
+    assert (command.saga_id, command.reply_to, command.reply_key) == (instance.id, "tests", MINE)
     assert (command.correlation_id, command.causation_id, command.key) == ("correlation", "request-1", OTHER)
     assert (instance.awaiting, instance.command) == (command.id, Nudge.type_name)
     assert instance.due_at == told.now + POLICY.step_timeout
@@ -346,11 +346,11 @@ def test_what_a_local_step_does_not_find_yet_is_waited_for_and_refused_after_the
 
 
 def test_sagas_have_names_keys_and_steps() -> None:
-    assert TransferSaga.type_name == "shared.TransferSaga"
-    assert (TransferSaga.service(), transfer().key) == ("shared", "mine")
-    with pytest.raises(TypeError, match=r"two sagas are called shared\.TransferSaga"):
+    assert TransferSaga.type_name == "tests.TransferSaga"
+    assert (TransferSaga.service(), transfer().key) == ("tests", "mine")
+    with pytest.raises(TypeError, match=r"two sagas are called tests\.TransferSaga"):
 
-        class Again(Saga, key="wallet_id", name="shared.TransferSaga"):
+        class Again(Saga, key="wallet_id", name="tests.TransferSaga"):
             wallet_id: WalletId
 
     with pytest.raises(TypeError, match="has no steps"):
@@ -358,7 +358,7 @@ def test_sagas_have_names_keys_and_steps() -> None:
         class Stepless(Saga, key="wallet_id"):
             wallet_id: WalletId
 
-    declared._sagas.pop("shared.Stepless", None)
+    declared._sagas.pop("tests.Stepless", None)
 
 
 def test_the_story_itself_fails_when_it_goes_another_way() -> None:

@@ -133,7 +133,7 @@ async def test_a_saga_that_cannot_be_woken_does_not_hold_the_others_up() -> None
     assert instance.attempts == service.policy.saga_attempts
     BrokenSaga.broken = False
     await service.handle(
-        received(Done(), "r1", saga_id=broken, causation_id=instance.awaiting, reply_to="shared", key="w")
+        received(Done(), "r1", saga_id=broken, causation_id=instance.awaiting, reply_to="tests", key="w")
     )
     instance = service.database.tables[SagaInstance][broken]
     assert (instance.step, instance.stuck) == (2, False), "the reply that comes after all is taken"

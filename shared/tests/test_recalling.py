@@ -112,7 +112,7 @@ async def test_nothing_is_refused_for_what_was_but_is_no_more() -> None:
     await service.handle(deposit("c1"))
     await by_another(service, 10)
     await service.handle(withdraw("c2", 11))
-    assert service.replies() == [("c1", "shared.Done"), ("c2", "shared.Balance")]
+    assert service.replies() == [("c1", "shared.Done"), ("c2", "tests.Balance")]
     assert await service.balance("w") == 0
 
 

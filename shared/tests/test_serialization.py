@@ -54,7 +54,7 @@ def test_a_message_comes_back_as_it_was() -> None:
 
 def test_a_field_that_is_not_known_is_passed_over() -> None:
     text = '{"wallet_id":"w","amount":1,"added_later":{"x":[1]}}'
-    assert decode_message("shared.Deposited", text) == Deposited(wallet_id=WalletId("w"), amount=1)
+    assert decode_message("tests.Deposited", text) == Deposited(wallet_id=WalletId("w"), amount=1)
 
 
 @pytest.mark.parametrize(
@@ -74,12 +74,12 @@ def test_a_field_that_is_not_known_is_passed_over() -> None:
 )
 def test_what_is_no_such_message_is_undecodable(text: str) -> None:
     with pytest.raises(Undecodable):
-        decode_message("shared.Deposited", text)
+        decode_message("tests.Deposited", text)
 
 
 def test_an_unknown_type_is_undecodable() -> None:
-    with pytest.raises(Undecodable, match=r"shared\.Nobody"):
-        decode_message("shared.Nobody", "{}")
+    with pytest.raises(Undecodable, match=r"tests\.Nobody"):
+        decode_message("tests.Nobody", "{}")
 
 
 def test_old_events_are_brought_to_the_present_schema_step_by_step() -> None:
@@ -113,7 +113,7 @@ def test_an_upcaster_leads_from_an_old_version_and_there_is_one_for_each(schema:
 def envelope(**fields: Any) -> Envelope:
     return Envelope(
         **{
-            "id": "i", "type": "shared.Deposited", "kind": "event", "source": "shared", "key": "k", "data": "{}",
+            "id": "i", "type": "tests.Deposited", "kind": "event", "source": "tests", "key": "k", "data": "{}",
             "time": ORDER.deliver_at, "correlation_id": "c", "causation_id": "d", **fields,
         }
     )  # fmt: skip
@@ -148,7 +148,7 @@ def test_an_envelope_comes_back_from_its_headers(sent: Envelope) -> None:
         {"ce-outcome": "maybe"},
         {"ce-time": "yesterday"},
         {"ce-sequence": "first"},
-        {"ce-dataschema": "urn:ftgo:shared.Deposited:latest"},
+        {"ce-dataschema": "urn:ftgo:tests.Deposited:latest"},
     ],
     ids=str,
 )
@@ -159,7 +159,7 @@ def test_headers_that_are_none_of_ours(changes: dict[str, str | None]) -> None:
 
 
 def test_where_messages_go() -> None:
-    assert envelope().route == "event.shared.Deposited"
+    assert envelope().route == "event.tests.Deposited"
     assert envelope(kind="command", type="kitchen.CreateTicket").route == "command.kitchen.CreateTicket"
     assert envelope(kind="reply", type="shared.Done", reply_to="order").route == "reply.order"
 

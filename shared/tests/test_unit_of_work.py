@@ -54,11 +54,11 @@ async def test_what_handlers_change_is_written_when_the_block_ends() -> None:
             await uow.owners.add(Owner(id="o", name="Ada"))
             uow.claim(Claim(message_id="m", row_id="r"))
     (opened, noted) = service.database.events["Wallet", "w"]
-    assert (opened.type, opened.version, noted.type, noted.version) == ("shared.WalletOpened", 1, "shared.Noted", 2)
+    assert (opened.type, opened.version, noted.type, noted.version) == ("tests.WalletOpened", 1, "tests.Noted", 2)
     assert (opened.metadata.correlation_id, opened.metadata.causation_id) == ("correlation", "message")
     assert opened.occurred_at == NOON
     (sent,) = service.sent()
-    assert (sent.type, sent.key, sent.sequence, sent.id) == ("shared.WalletOpened", "w", 1, opened.metadata.id)
+    assert (sent.type, sent.key, sent.sequence, sent.id) == ("tests.WalletOpened", "w", 1, opened.metadata.id)
     assert (sent.correlation_id, sent.causation_id, sent.subject) == ("correlation", "message", "w")
     assert service.database.tables[Owner]["o"] == Owner(id="o", version=1, name="Ada")
     assert set(service.database.inbox) == {"m"}
@@ -127,7 +127,7 @@ async def test_an_attempt_that_fails_leaves_nothing_and_the_others_all() -> None
     assert await service.balance("w") == 111
     assert set(service.database.events) == {("Wallet", "w")}
     assert service.database.tables[Owner] == {}
-    assert [message.type for message in service.sent()] == ["shared.Deposited"] * 2
+    assert [message.type for message in service.sent()] == ["tests.Deposited"] * 2
 
 
 async def test_each_message_keeps_its_own_cause() -> None:
@@ -226,7 +226,7 @@ async def test_an_outer_attempt_that_fails_takes_the_inner_ones_with_it() -> Non
             with pytest.raises(OwnerNotFound):
                 await uow.owners.get("o")
             await uow.owners.add(Owner(id="o", name="Grace"))
-    assert await stored_events(service) == [(1, "shared.WalletOpened")]
+    assert await stored_events(service) == [(1, "tests.WalletOpened")]
     assert service.database.tables[Owner]["o"] == Owner(id="o", version=1, name="Grace")
 
 

@@ -155,7 +155,7 @@ async def test_a_reply_that_a_saga_waits_for_is_not_dropped() -> None:
         (await uow.wallets.get(WalletId("w"))).deposit(10)
         await uow.sagas.start(TransferSaga(wallet_id=WalletId("w"), other=WalletId("o"), amount=1))
     (command,) = (sent for sent in service.sent() if sent.kind == "command")
-    how: Any = {"saga_id": command.saga_id, "reply_to": "shared", "outcome": "success", "key": "w"}
+    how: Any = {"saga_id": command.saga_id, "reply_to": "tests", "outcome": "success", "key": "w"}
     broken = replace(received(Done(), "r1", causation_id=command.id, **how), data="not json")
     stale = replace(received(Done(), "r2", causation_id="another", **{**how, "key": "x"}), data="not json")
     await service.handle(broken, stale)
