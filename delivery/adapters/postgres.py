@@ -1,7 +1,6 @@
 """Where the delivery service keeps its rows in PostgreSQL, and who is first in its lines."""
 
-from sqlalchemy import Boolean, Column, Integer, MetaData, Table, Text, literal, select, text, true
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Table, literal, select, text, true
 
 from delivery.application.unit_of_work import DeliveryUnitOfWork
 from delivery.domain.courier import Courier
@@ -9,43 +8,14 @@ from delivery.domain.delivery import Delivery, DeliveryStatus
 from delivery.domain.restaurant import Restaurant
 from kernel.values import CourierId, OrderId
 from shared.adapters.postgres.database import PostgresTransaction
-from shared.adapters.postgres.tables import Timestamp
+from shared.adapters.postgres.tables import table_of
 from shared.core.clock import Clock
 from shared.core.policy import Policy
 from shared.eventsourcing.aggregate import Entity
 
-_metadata = MetaData()
-
-_restaurants = Table(
-    "restaurants",
-    _metadata,
-    Column("id", Text, primary_key=True),
-    Column("version", Integer),
-    Column("address", JSONB),
-)
-_couriers = Table(
-    "couriers",
-    _metadata,
-    Column("id", Text, primary_key=True),
-    Column("version", Integer),
-    Column("available", Boolean),
-    Column("plan", JSONB),
-    Column("free_since", Timestamp),
-)
-_deliveries = Table(
-    "deliveries",
-    _metadata,
-    Column("id", Text, primary_key=True),
-    Column("version", Integer),
-    Column("sequence", Integer),
-    Column("status", Text),
-    Column("pickup_address", JSONB),
-    Column("delivery_address", JSONB),
-    Column("accepted_at", Timestamp),
-    Column("ready_by", Timestamp),
-    Column("courier_id", Text),
-    Column("forgets_address", Boolean),
-)
+_restaurants = table_of(Restaurant, "restaurants")
+_couriers = table_of(Courier, "couriers")
+_deliveries = table_of(Delivery, "deliveries")
 
 TABLES: dict[type[Entity], Table] = {Restaurant: _restaurants, Courier: _couriers, Delivery: _deliveries}
 

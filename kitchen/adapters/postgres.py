@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Column, Integer, MetaData, Table, Text, select
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Table, select
 
 from kernel.values import OrderId, RestaurantId, TicketId
 from kitchen.application.unit_of_work import KitchenUnitOfWork
@@ -11,32 +10,13 @@ from kitchen.application.views import TicketView
 from kitchen.domain.restaurant import Restaurant
 from kitchen.domain.ticket import TicketStatus
 from shared.adapters.postgres.database import PostgresTransaction
-from shared.adapters.postgres.tables import Timestamp
+from shared.adapters.postgres.tables import table_of
 from shared.core.clock import Clock
 from shared.core.policy import Policy
 from shared.eventsourcing.aggregate import Entity
 
-_metadata = MetaData()
-
-_restaurants = Table(
-    "restaurants",
-    _metadata,
-    Column("id", Text, primary_key=True),
-    Column("version", Integer),
-    Column("name", Text),
-)
-_tickets = Table(
-    "tickets",
-    _metadata,
-    Column("id", Text, primary_key=True),
-    Column("version", Integer),
-    Column("order_id", Text),
-    Column("restaurant_id", Text),
-    Column("status", Text),
-    Column("line_items", JSONB),
-    Column("accepted_at", Timestamp),
-    Column("ready_by", Timestamp),
-)
+_restaurants = table_of(Restaurant, "restaurants")
+_tickets = table_of(TicketView, "tickets")
 
 TABLES: dict[type[Entity], Table] = {Restaurant: _restaurants, TicketView: _tickets}
 

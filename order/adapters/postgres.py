@@ -1,34 +1,20 @@
 """Where the order service keeps its rows in PostgreSQL, and how it finds a consumer's addresses."""
 
-from sqlalchemy import Column, Integer, MetaData, Table, Text, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Table, text
 
 from kernel.values import ConsumerId, OrderId
 from order.application.unit_of_work import OrderUnitOfWork
 from order.domain.erased_consumer import ErasedConsumer
 from order.domain.restaurant import Restaurant
 from shared.adapters.postgres.database import PostgresTransaction
+from shared.adapters.postgres.tables import table_of
 from shared.core.clock import Clock
 from shared.core.policy import Policy
 from shared.eventsourcing.aggregate import Entity
 
-_metadata = MetaData()
-
 TABLES: dict[type[Entity], Table] = {
-    Restaurant: Table(
-        "restaurants",
-        _metadata,
-        Column("id", Text, primary_key=True),
-        Column("version", Integer),
-        Column("name", Text),
-        Column("menu", JSONB),
-    ),
-    ErasedConsumer: Table(
-        "erased_consumers",
-        _metadata,
-        Column("id", Text, primary_key=True),
-        Column("version", Integer),
-    ),
+    Restaurant: table_of(Restaurant, "restaurants"),
+    ErasedConsumer: table_of(ErasedConsumer, "erased_consumers"),
 }
 
 # The conditions are those of the index, which has only what this looks for.

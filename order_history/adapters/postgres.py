@@ -4,12 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
-    Column,
     ColumnElement,
     FromClause,
-    Integer,
-    MetaData,
     Select,
     Table,
     Text,
@@ -18,35 +14,17 @@ from sqlalchemy import (
     select,
     tuple_,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from kernel.values import OrderId
 from order_history.history import Criteria, OrderHistoryUnitOfWork, OrderRecord, Place
 from shared.adapters.postgres.database import PostgresTransaction
-from shared.adapters.postgres.tables import Timestamp
+from shared.adapters.postgres.tables import table_of
 from shared.core.clock import Clock
 from shared.core.policy import Policy
 from shared.eventsourcing.aggregate import Entity
 
-_orders = Table(
-    "orders",
-    MetaData(),
-    Column("id", Text, primary_key=True),
-    Column("version", Integer),
-    Column("order_version", Integer),
-    Column("status", Text),
-    Column("delivery_version", Integer),
-    Column("delivery_status", Text),
-    Column("consumer_id", Text),
-    Column("restaurant_id", Text),
-    Column("restaurant_name", Text),
-    Column("ordered_items", JSONB),
-    Column("ordered_total", BigInteger),
-    Column("revisions", JSONB),
-    Column("words", Text),
-    Column("created_at", Timestamp),
-    Column("updated_at", Timestamp),
-)
+_orders = table_of(OrderRecord, "orders")
 # Exactly what the migration indexes.
 _terms = literal_column("string_to_array(consumer_id || ' ' || status || ' ' || words, ' ')", ARRAY(Text))
 

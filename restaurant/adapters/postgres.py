@@ -1,22 +1,9 @@
 """Where the restaurant service keeps its rows in PostgreSQL."""
 
-from sqlalchemy import Column, Integer, MetaData, Table, Text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Table
 
 from restaurant.domain.restaurant import Restaurant
+from shared.adapters.postgres.tables import table_of
 from shared.eventsourcing.aggregate import Entity
 
-_metadata = MetaData()
-
-TABLES: dict[type[Entity], Table] = {
-    Restaurant: Table(
-        "restaurants",
-        _metadata,
-        Column("id", Text, primary_key=True),
-        Column("version", Integer),
-        Column("sequence", Integer),
-        Column("name", Text),
-        Column("address", JSONB),
-        Column("menu", JSONB),
-    ),
-}
+TABLES: dict[type[Entity], Table] = {Restaurant: table_of(Restaurant, "restaurants")}

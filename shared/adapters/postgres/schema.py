@@ -139,7 +139,7 @@ def upgrade_6(service: "ServiceInfo") -> None:
 
 
 def upgrade_7(service: "ServiceInfo") -> None:
-    """The releases that have worked on the database, and since when. `beside` is explained in `shared.core.releases`."""
+    """The releases that have worked on the database, and since when. `beside`: see `shared.core.releases`."""
     op.execute("""
         create table releases (
             number   integer     primary key,

@@ -10,14 +10,13 @@ import asyncpg
 import psycopg2
 import pytest
 from asyncpg.transaction import Transaction
-from sqlalchemy import Boolean, Column, Integer, MetaData, Table, Text, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Column, MetaData, Table, text
 from sqlalchemy.exc import DBAPIError
 
 from shared.adapters.postgres.database import PostgresDatabase
 from shared.adapters.postgres.errors import DatabaseUnavailable, TransactionTookTooLong, translated_errors
 from shared.adapters.postgres.rows import RowMapping
-from shared.adapters.postgres.tables import Timestamp
+from shared.adapters.postgres.tables import table_of
 from shared.core.errors import Conflict, TechnicalFault
 from shared.host.migrations import migrate
 from shared.host.provision import Database
@@ -27,20 +26,7 @@ from shared.testing.database.suite import DatabaseSuite
 from tests.support.infra import Infra
 from tools.system.process import free_port
 
-PARCELS = Table(
-    "parcels",
-    MetaData(),
-    Column("id", Text, primary_key=True),
-    Column("version", Integer),
-    Column("size", Text),
-    Column("weight", Integer),
-    Column("fragile", Boolean),
-    Column("contents", JSONB),
-    Column("labels", JSONB),
-    Column("note", Text),
-    Column("sent_at", Timestamp),
-    Column("insured", JSONB(none_as_null=True)),
-)
+PARCELS = table_of(Parcel, "parcels")
 _CREATE = """
 create table parcels (
     id text primary key, version int not null, size text not null, weight int not null, fragile boolean not null,
