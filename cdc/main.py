@@ -19,8 +19,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from cdc.nats_users import readable_routes, readers_of_routes
+from cdc.nats_users import readable_routes
 from kernel.topology import SERVICES
+from kernel.traffic import readers
 from shared.adapters.nats.broker import NatsBroker
 from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.nats.keeper import Keeper
@@ -70,7 +71,7 @@ def make_relays(urls: Mapping[str, str], broker: NatsBroker, settings: RelaySett
         outbox_retention=timedelta(seconds=settings.outbox_retention_seconds),
         stream_max_age=timedelta(seconds=settings.stream_max_age_seconds),
         wal_sender_timeout=settings.wal_sender_timeout_seconds,
-        readers=readers_of_routes(),
+        readers=readers(),
     )
     return {service: Relay(service, url, broker, options) for service, url in urls.items()}
 
@@ -83,7 +84,7 @@ def make_replays(
     for service, url in urls.items():
         importlib.import_module(f"{service}.contracts")  # what an event's key is, and which ones are public
         active = relays[service].status.publishes
-        sent = SentFromOutbox(service, url, settings.partitions, readers_of_routes(), active)
+        sent = SentFromOutbox(service, url, settings.partitions, readers(), active)
         replays[service] = Replays(service, url, address, active, sent)
     return replays
 

@@ -1,22 +1,19 @@
 """Who may do what in NATS: a user for each service, for each relay, for the stream's keeper and for operators.
 
-What a service reads and sends is in `traffic.json`, which `./ftgo docs` makes from the code. What JetStream's own
-permissions can't say, the keeper does: see `shared/adapters/nats/keeper.py`.
+What a service reads and sends is in `kernel/traffic.json`. What JetStream's own permissions can't say, the keeper
+does: see `shared/adapters/nats/keeper.py`.
 """
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 from kernel.topology import SERVICES
+from kernel.traffic import reads, senders_to, sends
 from shared.adapters.nats.keeper_client import keeper_subject
 from shared.adapters.nats.stream import STREAM
 from shared.messaging.chain import rows_subject, sent_subject
 from shared.messaging.replay import control_subject, replay_end, replay_stream, replay_subject
 
-TRAFFIC = Path(__file__).with_name("traffic.json")
 OPERATOR = "ftgo"
 """May do everything: for the commands of `./ftgo` that look into the stream."""
 KEEPER = "keeper"
@@ -51,19 +48,7 @@ def relay_user(service: str) -> str:
 
 def readable_routes() -> dict[str, frozenset[str]]:
     """What each user may read of the stream, for the keeper."""
-    return {name: frozenset(each["reads"]) for name, each in _traffic().items()}
-
-
-def readers_of_routes() -> dict[str, tuple[str, ...]]:
-    """The services that read each route, for the relays."""
-    routes = sorted({route for each in _traffic().values() for route in each["reads"]})
-    return {route: tuple(name for name, each in _traffic().items() if route in each["reads"]) for route in routes}
-
-
-def senders_to(reader: str) -> list[str]:
-    """The services that send what a service reads."""
-    reads = set(_traffic()[reader]["reads"])
-    return [each.name for each in SERVICES if each.publishes and reads & set(_traffic()[each.name]["sends"])]
+    return {each.name: reads(each.name) for each in SERVICES}
 
 
 def nats_users() -> list[NatsUser]:
@@ -97,7 +82,7 @@ def compose_variable(user: str) -> str:
 
 def _service(name: str) -> NatsUser:
     """Reads what its subscription reads, and publishes nothing to the stream: that is its relay's part."""
-    owners = sorted({route.split(".")[1] for route in _traffic()[name]["reads"] if route.startswith("event.")})
+    owners = sorted({route.split(".")[1] for route in reads(name) if route.startswith("event.")})
     replays = () if _publishes(name) else (*_own_stream(replay_stream(name)), *map(control_subject, owners))
     asks = () if _publishes(name) else (keeper_subject(name, "replay.begin"), keeper_subject(name, "replay.end"))
     again = [subject for sender in senders_to(name) for subject in (sent_subject(sender), rows_subject(sender))]
@@ -111,7 +96,7 @@ def _service(name: str) -> NatsUser:
 def _relay(service: str) -> NatsUser:
     """Publishes what its service sends, and sends it again: to readers that are rebuilt, and to those that miss it."""
     name = relay_user(service)
-    sends = [f"ftgo.*.{route}" for route in _traffic()[service]["sends"]]
+    publishes = [f"ftgo.*.{route}" for route in sorted(sends(service))]
     readers = [each.name for each in SERVICES if not each.publishes]
     replays = [
         subject
@@ -121,7 +106,7 @@ def _relay(service: str) -> NatsUser:
     answers = [_inbox(each.name) for each in SERVICES if not each.publishes or service in senders_to(each.name)]
     return NatsUser(
         name,
-        (*sends, *_asks(name), *replays, *answers),
+        (*publishes, *_asks(name), *replays, *answers),
         (control_subject(service), sent_subject(service), rows_subject(service), _inbox(name)),
     )
 
@@ -161,9 +146,3 @@ def _inbox(user: str) -> str:
 
 def _publishes(service: str) -> bool:
     return any(each.publishes for each in SERVICES if each.name == service)
-
-
-@cache
-def _traffic() -> Mapping[str, Mapping[str, Sequence[str]]]:
-    found: dict[str, dict[str, list[str]]] = json.loads(TRAFFIC.read_text())
-    return found

@@ -1,15 +1,21 @@
 """Which services there are, where they listen and which database is theirs."""
 
+from kernel.traffic import senders_to
 from shared.core.service_info import ServiceInfo
 
+
+def _service(name: str, port: int, database: str = "", *, publishes: bool = True) -> ServiceInfo:
+    return ServiceInfo(name, port, database or name, publishes, senders_to(name))
+
+
 SERVICES: tuple[ServiceInfo, ...] = (
-    ServiceInfo("accounting", 8001, "accounting"),
-    ServiceInfo("consumer", 8002, "consumer"),
-    ServiceInfo("delivery", 8003, "delivery"),
-    ServiceInfo("kitchen", 8004, "kitchen"),
-    ServiceInfo("order", 8005, "ordering"),
-    ServiceInfo("restaurant", 8006, "restaurant"),
-    ServiceInfo("order_history", 8015, "order_history", publishes=False),
+    _service("accounting", 8001),
+    _service("consumer", 8002),
+    _service("delivery", 8003),
+    _service("kitchen", 8004),
+    _service("order", 8005, "ordering"),
+    _service("restaurant", 8006),
+    _service("order_history", 8015, publishes=False),
 )
 
 

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import httpx
 
+from kernel.topology import BY_NAME
 from shared.core.errors import IdempotencyKeyReused
 from shared.testing.system import MemorySystem
 from tests.api import ADDRESS, CART, DELIVER_AT, MENU
@@ -120,7 +121,7 @@ class Story:
 @asynccontextmanager
 async def a_story() -> AsyncIterator[Story]:
     """One that has been told."""
-    async with MemorySystem() as system:
+    async with MemorySystem(BY_NAME) as system:
         told = Story(system)
         await told.tell()
         yield told

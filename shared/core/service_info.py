@@ -5,12 +5,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ServiceInfo:
-    """One service of the system. `publishes` says whether its database has a relay."""
+    """One service of the system.
+
+    `publishes` says whether its database has a relay. `senders` are the services that send what it reads: it asks them
+    again for what the stream has lost.
+    """
 
     name: str
     port: int
     database: str
     publishes: bool = True
+    senders: tuple[str, ...] = ()
 
     @property
     def owner_role(self) -> str:

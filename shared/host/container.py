@@ -13,7 +13,6 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 from sqlalchemy import Table
 
-from cdc.nats_users import senders_to
 from shared.adapters.nats.broker import NatsBroker
 from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.postgres.database import PostgresDatabase
@@ -129,7 +128,7 @@ def _subscriptions(
             partitions=settings.partitions,
             replica=replica,
             reader=info.name,
-            senders=senders_to(info.name),
+            senders=info.senders,
         )
         for partition in range(settings.partitions if routes else 0)
     ]

@@ -43,8 +43,8 @@ class SagaInstances(Protocol):
     async def get(self, id_: str) -> SagaInstance:
         """Return the instance. Raises SagaNotFound."""
 
-    async def load(self, ids: Iterable[str]) -> None:
-        """Read instances, in one query."""
+    async def load(self, ids: Iterable[str], most: int | None = None) -> None:
+        """Read instances, in one query. Raises TooMuchAtOnce when they have more than `most` bytes."""
 
     def loaded(self, id_: str) -> SagaInstance | None:
         """Return an instance as it was read, only to be looked at."""

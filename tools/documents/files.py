@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from cdc.nats_users import TRAFFIC, compose_users
+from cdc.nats_users import compose_users
+from kernel.traffic import TRAFFIC
 from tools.documents.asyncapi import asyncapi
 from tools.documents.catalogue import aggregates, sagas
 from tools.documents.compatibility import History, Incompatible, compare, describe, described_messages

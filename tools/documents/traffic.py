@@ -9,7 +9,7 @@ from tools.documents.catalogue import container_of, entries
 
 
 def traffic() -> str:
-    """The text of `nats_users.TRAFFIC`."""
+    """The text of `kernel.traffic.TRAFFIC`."""
     sends: dict[str, set[str]] = defaultdict(set)
     for entry in entries():
         message = entry.message

@@ -18,12 +18,21 @@ from shared.adapters.postgres.errors import DatabaseUnavailable, TransactionTook
 from shared.adapters.postgres.rows import RowMapping
 from shared.adapters.postgres.tables import table_of
 from shared.core.errors import Conflict, TechnicalFault
-from shared.host.migrations import migrate
 from shared.host.provision import Database
 from shared.messaging.inbox import Claim
-from shared.testing.database.given import HOUR, Databases, OpenDatabase, Parcel, event, parcel
+from shared.testing.database.given import (
+    HOUR,
+    Databases,
+    OpenDatabase,
+    Parcel,
+    ParcelSent,
+    RecipientErased,
+    event,
+    parcel,
+)
 from shared.testing.database.suite import DatabaseSuite
 from tests.support.infra import Infra
+from tests.support.schema import make_framework_tables
 from tools.system.process import free_port
 
 PARCELS = table_of(Parcel, "parcels")
@@ -49,7 +58,8 @@ def run_sql(url: str, statement: str) -> None:
 def migrated(infra: Infra) -> Iterator[Database]:
     """One database for the whole module: it's emptied before each test."""
     with infra.database("order") as database:
-        migrate(database.service, database.migrations_url)
+        personal = {ParcelSent.type_name: ParcelSent.personal}
+        make_framework_tables(database, personal, [RecipientErased.type_name])
         run_sql(database.migrations_url, _CREATE)
         yield database
 

@@ -5,12 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from kernel.values import ERASED_ADDRESS
-from order.contracts import DeliveryAddressErased
 from shared.core.errors import Conflict, TooMuchAtOnce
-from shared.core.serialization import to_json
 from shared.testing.database.given import (
+    NOWHERE,
     Databases,
+    RecipientErased,
     Unexpected,
     event,
     snapshot,
@@ -93,14 +92,14 @@ class EventStoreSuite:
                 await tx.events.append([event("a", 1, data=told), event("a", 2)], [snapshot("a", 1)])
                 await tx.events.append([event("b", 1, data=told)], [snapshot("b", 1)])
             async with database.transaction() as tx:
-                erased = replace(event("a", 3), type=DeliveryAddressErased.type_name)
+                erased = replace(event("a", 3), type=RecipientErased.type_name)
                 await tx.events.append([erased], [])
                 await tx.events.erase("Order", "a")
             async with database.transaction() as tx:
                 found = await tx.events.load("Order", "t1", ["a", "b"])
             with pytest.raises(Unexpected):
                 async with database.transaction() as tx:
-                    erased = replace(event("b", 2), type=DeliveryAddressErased.type_name)
+                    erased = replace(event("b", 2), type=RecipientErased.type_name)
                     await tx.events.append([erased], [])
                     await tx.events.erase("Order", "b")
                     raise Unexpected
@@ -108,8 +107,7 @@ class EventStoreSuite:
                 assert (await tx.events.load("Order", "t1", ["b"])) == {"b": found["b"]}
                 assert json.loads((await tx.events.load("Order", "t2", ["b"]))["b"].events[0].data) == json.loads(told)
         first, second, third = found["a"].events
-        nowhere = json.loads(to_json(ERASED_ADDRESS))
-        assert json.loads(first.data) == {"consumer_id": "c", "deliver_to": nowhere, "n": 1}
+        assert json.loads(first.data) == {"consumer_id": "c", "deliver_to": NOWHERE, "n": 1}
         assert (json.loads(second.data), json.loads(third.data)) == ({"n": 1}, {"n": 1})
         assert found["a"].snapshot is None
         assert found["b"].snapshot is not None

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from shared.core.clock import Due
+from shared.core.messages import Event
 from shared.core.serialization import Json
 from shared.eventsourcing.aggregate import Entity
 from shared.eventsourcing.store import Metadata, Snapshot, StoredEvent
@@ -17,6 +18,20 @@ from shared.processing.subscription import Sessions
 from shared.saga.instance import SagaInstance
 from shared.saga.machine import Phase
 from shared.unit_of_work.unit_of_work import Database
+
+NOWHERE = {"street1": "", "street2": None}
+"""What takes the place of an address that is forgotten."""
+
+
+class ParcelSent(Event, service="parcels", personal={"deliver_to": NOWHERE}):
+    """Tells where somebody lives."""
+
+    deliver_to: dict[str, str | None]
+
+
+class RecipientErased(Event, service="parcels", erases=True):
+    """From now on nobody is to know it."""
+
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -74,7 +89,7 @@ def event(id_: str, version: int, aggregate: str = "Order", data: str = '{"n":1}
         aggregate=aggregate,
         id=id_,
         version=version,
-        type="order.OrderCreated",
+        type=ParcelSent.type_name,
         data=data,
         metadata=Metadata(id=f"{id_}-{version}", schema=2, correlation_id="c", causation_id="k"),
         occurred_at=NOON,
