@@ -201,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         listening(settings.host, settings.port) as listener,
         asyncio.Runner(loop_factory=new_event_loop) as runner,
     ):
-        garbage_collector.spare()
+        garbage_collector.tune_gc()
         keeper, app = container.keeper(), container.app()
         return runner.run(
             serve(keeper, container.relays(), container.replays(), app, listener, settings.shutdown_seconds)

@@ -44,7 +44,7 @@ MENU = tuple(
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 REST = timedelta(hours=3)
 """Longer than anything waits by itself before it is tried again."""
-_MOST_PATIENT = timedelta(seconds=40)
+_MAX_PATIENT = timedelta(seconds=40)
 _AWAY = ("accounting", "consumer", "delivery", "kitchen", "order", "order_history")
 
 Deed = Callable[[], Awaitable[object]]
@@ -82,7 +82,7 @@ class Simulation:
             await self._open_restaurant()
         await self._register()
         # A delivery waits for its restaurant a few seconds only, and time flies here.
-        await self.system.settle(_MOST_PATIENT)
+        await self.system.settle(_MAX_PATIENT)
         choices = self._deeds()
         for _ in range(deeds):
             at_once = self._random.choice((1, 1, 1, 2, 4))

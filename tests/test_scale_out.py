@@ -22,7 +22,7 @@ from tools.system.system import OtherPartitions, System, SystemSettings, on_free
 
 PARTITIONS = 4
 SETTINGS = {**QUICK, "FTGO_PARTITIONS": str(PARTITIONS)}
-AT_ONCE = 6
+CONCURRENCY = 6
 AGAIN = 5
 """How often each of them orders before somebody goes, and between that and the end."""
 
@@ -37,7 +37,10 @@ async def test_work_is_shared_and_taken_over_and_nothing_is_lost(infra: Infra) -
         async with Api(urls) as api:
             for service in ("order", "kitchen"):
                 await _holds(system, service, [2, 2])
-            consumers, restaurant = [await api.register_consumer() for _ in range(AT_ONCE)], await api.open_restaurant()
+            consumers, restaurant = (
+                [await api.register_consumer() for _ in range(CONCURRENCY)],
+                await api.open_restaurant(),
+            )
             orders = await _placed(api, consumers, restaurant)
 
             for service, goes in (("kitchen", system.kill), ("order", system.pause)):
@@ -58,7 +61,7 @@ async def test_work_is_shared_and_taken_over_and_nothing_is_lost(infra: Infra) -
                 await api.order_becomes(order, "Approved")
             for consumer in consumers:
                 account = await api.call("accounting", "GET", f"/api/accounts/{consumer}")
-                assert account["authorized_total"] == len(orders) // AT_ONCE * TOTAL
+                assert account["authorized_total"] == len(orders) // CONCURRENCY * TOTAL
         assert await findings_at_rest(system) == []
 
 

@@ -28,7 +28,7 @@ from tools.system.status import status
 from tools.system.supervisor import local_client, read_state
 from tools.system.system import (
     ADMIN_PORTS,
-    MOST_REPLICAS,
+    MAX_REPLICAS,
     RELAY,
     ROOT,
     Arrangement,
@@ -262,9 +262,9 @@ def replica_counts(text: str) -> dict[str, int]:
     counts: dict[str, int] = {}
     for item in filter(None, (each.strip() for each in text.split(","))):
         name, _, number = item.partition("=")
-        if not number.isdecimal() or not 1 <= int(number) <= MOST_REPLICAS:
+        if not number.isdecimal() or not 1 <= int(number) <= MAX_REPLICAS:
             raise LaunchError(
-                f"--replicas is a list such as order=2,kitchen=2, up to {MOST_REPLICAS} of each: not {item!r}"
+                f"--replicas is a list such as order=2,kitchen=2, up to {MAX_REPLICAS} of each: not {item!r}"
             )
         counts[known_part(name)] = int(number)
     return counts

@@ -5,7 +5,7 @@ from accounting.application.commands import DisableAccount, EnableAccount
 from accounting.application.unit_of_work import AccountingUnitOfWork
 from accounting.domain.errors import AccountIsDisabled, AccountIsEnabled, AccountNotFound
 from kernel.values import ConsumerId
-from shared.processing.command_queue import Commands
+from shared.processing.command_queue import CommandQueue
 from shared.unit_of_work.unit_of_work import Units
 from shared.web.documents import AN_ID, example
 from shared.web.parameters import IdAnswer, IdInPath
@@ -15,7 +15,7 @@ from shared.web.routes import Routes
 AN_ACCOUNT = {"id": AN_ID, "name": "Ada Lovelace", "enabled": True, "authorized_total": 2468}
 
 
-def routes(commands: Commands[AccountingUnitOfWork], units: Units[AccountingUnitOfWork]) -> Routes:
+def routes(commands: CommandQueue[AccountingUnitOfWork], units: Units[AccountingUnitOfWork]) -> Routes:
     """The routes of the API."""
     router = Routes(prefix="/api", tags=["accounts"])
 

@@ -24,7 +24,7 @@ from consumer.domain.errors import (
 )
 from kernel.values import Address, ConsumerId
 from kernel.web import AN_ADDRESS, AddressBody
-from shared.processing.command_queue import Commands
+from shared.processing.command_queue import CommandQueue
 from shared.unit_of_work.unit_of_work import Units
 from shared.web.documents import AN_ID, example
 from shared.web.parameters import Body, IdAnswer, IdInPath, Name, Text
@@ -71,7 +71,7 @@ class AddressIdAnswer(BaseModel):
     address_id: str = Field(examples=["home"])
 
 
-def routes(commands: Commands[ConsumerUnitOfWork], units: Units[ConsumerUnitOfWork]) -> Routes:
+def routes(commands: CommandQueue[ConsumerUnitOfWork], units: Units[ConsumerUnitOfWork]) -> Routes:
     """The routes of the API."""
     router = Routes(prefix="/api", tags=["consumers"])
 

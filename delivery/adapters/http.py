@@ -8,7 +8,7 @@ from delivery.application.unit_of_work import DeliveryUnitOfWork
 from delivery.domain.errors import CourierNotFound, DeliveryNotFound, DeliveryStateDoesNotAllowAction
 from kernel.values import CourierId, OrderId
 from kernel.web import AN_ADDRESS
-from shared.processing.command_queue import Commands
+from shared.processing.command_queue import CommandQueue
 from shared.unit_of_work.unit_of_work import Units
 from shared.web.documents import AN_ID, example
 from shared.web.parameters import Body, IdAnswer, IdInPath
@@ -45,7 +45,7 @@ A_DELIVERY = {
 }
 
 
-def routes(commands: Commands[DeliveryUnitOfWork], units: Units[DeliveryUnitOfWork]) -> Routes:
+def routes(commands: CommandQueue[DeliveryUnitOfWork], units: Units[DeliveryUnitOfWork]) -> Routes:
     """The routes of the API."""
     router = Routes(prefix="/api")
 

@@ -19,7 +19,7 @@ from kitchen.domain.errors import (
     TicketStateDoesNotAllowAction,
 )
 from kitchen.domain.ticket import TicketStatus
-from shared.processing.command_queue import Commands
+from shared.processing.command_queue import CommandQueue
 from shared.unit_of_work.unit_of_work import Units
 from shared.web.documents import AN_ID, example
 from shared.web.paging import DEFAULT_LIMIT, ID_PATTERN, Cursors, Limit, id_of_text, id_to_text
@@ -71,7 +71,7 @@ class TicketsAnswer(BaseModel):
     next: str = Field(examples=[""])
 
 
-def routes(commands: Commands[KitchenUnitOfWork], units: Units[KitchenUnitOfWork]) -> Routes:
+def routes(commands: CommandQueue[KitchenUnitOfWork], units: Units[KitchenUnitOfWork]) -> Routes:
     """The routes of the API."""
     router = Routes(prefix="/api")
     refusals = problems(TicketNotFound, TicketStateDoesNotAllowAction)

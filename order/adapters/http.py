@@ -17,7 +17,7 @@ from order.domain.errors import (
     OrderTotalBelowMinimum,
     RestaurantNotFound,
 )
-from shared.processing.command_queue import Commands
+from shared.processing.command_queue import CommandQueue
 from shared.unit_of_work.unit_of_work import Units
 from shared.web.documents import AN_ID, example
 from shared.web.parameters import (
@@ -86,7 +86,7 @@ class StatusAnswer(BaseModel):
     status: str = Field(examples=["CancelPending"])
 
 
-def routes(commands: Commands[OrderUnitOfWork], units: Units[OrderUnitOfWork]) -> Routes:
+def routes(commands: CommandQueue[OrderUnitOfWork], units: Units[OrderUnitOfWork]) -> Routes:
     """The routes of the API."""
     router = Routes(prefix="/api")
 

@@ -11,7 +11,7 @@ from kernel.values import ConsumerId, LineItem, Money, OrderId, RestaurantId
 from order_history import history
 from order_history.history import Criteria, DeliveryStatus, OrderHistoryUnitOfWork, OrderNotFound, OrderStatus, Place
 from order_history.words import words_in_search
-from shared.processing.command_queue import Commands
+from shared.processing.command_queue import CommandQueue
 from shared.unit_of_work.unit_of_work import Units
 from shared.web.documents import AN_ID, example
 from shared.web.paging import (
@@ -87,7 +87,7 @@ class OrdersAnswer(BaseModel):
     next: str = Field(examples=[""])
 
 
-def routes(_commands: Commands[Any], units: Units[OrderHistoryUnitOfWork]) -> Routes:
+def routes(_commands: CommandQueue[Any], units: Units[OrderHistoryUnitOfWork]) -> Routes:
     """The routes of the API."""
     router = Routes(prefix="/api", tags=["orders"])
 

@@ -14,7 +14,7 @@ from shared.core.serialization import from_json
 revision = "0009"
 down_revision = "0007"
 
-_AT_ONCE = 1000
+_BATCH_ROWS = 1000
 # Words of ASCII alone are what they were.
 _NEXT = text("""
 select id, restaurant_name, ordered_items::text, revisions::text, words from orders
@@ -29,7 +29,7 @@ def upgrade() -> None:
     # Nobody writes meanwhile, so no row is overlooked; what others have in hand meets another version afterwards.
     connection.execute(text("lock table orders in share row exclusive mode"))
     after = ""
-    while rows := connection.execute(_NEXT, {"after": after, "at_once": _AT_ONCE}).all():
+    while rows := connection.execute(_NEXT, {"after": after, "at_once": _BATCH_ROWS}).all():
         after = rows[-1].id
         if changed := [{"id": row.id, "words": words} for row in rows if (words := _words(row)) != row.words]:
             connection.execute(_WRITE, changed)

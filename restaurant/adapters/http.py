@@ -10,7 +10,7 @@ from restaurant.application import queries
 from restaurant.application.commands import CreateRestaurant, ReviseMenu
 from restaurant.application.unit_of_work import RestaurantUnitOfWork
 from restaurant.domain.errors import RestaurantNotFound
-from shared.processing.command_queue import Commands
+from shared.processing.command_queue import CommandQueue
 from shared.unit_of_work.unit_of_work import Units
 from shared.web.documents import AN_ID, example
 from shared.web.parameters import Body, Cents, IdAnswer, IdInPath, Name
@@ -62,7 +62,7 @@ A_RESTAURANT = {
 }
 
 
-def routes(commands: Commands[RestaurantUnitOfWork], units: Units[RestaurantUnitOfWork]) -> Routes:
+def routes(commands: CommandQueue[RestaurantUnitOfWork], units: Units[RestaurantUnitOfWork]) -> Routes:
     """The routes of the API."""
     router = Routes(prefix="/api", tags=["restaurants"])
 

@@ -15,7 +15,7 @@ MAX_PAGE = 1 << 20
 """Bytes that a page of a list is made of. One thing alone may be more."""
 
 
-def most_for(number: int) -> int | None:
+def max_bytes_for(number: int) -> int | None:
     """How many bytes may be read for so many messages or requests; None: any number, or one could never be handled."""
     return MAX_READ_TOGETHER if number > 1 else None
 

@@ -32,7 +32,7 @@ from shared.host.service import Service, serve
 from shared.host.settings import ServiceSettings, what_is_wrong
 from shared.messaging.broker import Broker
 from shared.messaging.handlers import Handlers
-from shared.processing.command_queue import Commands
+from shared.processing.command_queue import CommandQueue
 from shared.processing.dispatcher import Dispatcher
 from shared.processing.shares import new_replica
 from shared.processing.subscription import IDLE, Subscription
@@ -123,7 +123,7 @@ def _subscriptions(
             steady=steady,
             lease=timedelta(seconds=settings.lease_seconds),
             batch_size=settings.batch_size,
-            most_parked=settings.most_parked,
+            max_parked=settings.max_parked,
             idle=min(IDLE, timedelta(seconds=settings.stream_max_age_seconds / 4)),
             partitions=settings.partitions,
             replica=replica,
@@ -165,7 +165,7 @@ class ServiceContainer(containers.DeclarativeContainer):
     description: providers.Provider[str] = providers.Dependency(instance_of=str)
     handlers: providers.Provider[Handlers] = providers.Dependency(instance_of=Handlers)
     unit_of_work: providers.Provider[MakeUnitOfWork] = providers.Dependency()
-    api: providers.Provider[Callable[[Commands[Any], Units[Any]], Routes]] = providers.Dependency()
+    api: providers.Provider[Callable[[CommandQueue[Any], Units[Any]], Routes]] = providers.Dependency()
     tables: providers.Provider[Mapping[type[Entity], Table]] = providers.Dependency(default={})
     sagas: providers.Provider[Sequence[type[Saga]]] = providers.Dependency(default=())
     tags: providers.Provider[Mapping[str, str]] = providers.Dependency(default={})
@@ -179,7 +179,7 @@ class ServiceContainer(containers.DeclarativeContainer):
     nats_address = providers.Singleton(_nats_address, settings)
     broker: providers.Provider[Broker] = providers.Singleton(NatsBroker, nats_address, settings.provided.partitions)
     units = providers.Singleton(_units, database, unit_of_work, clock, policy, counters)
-    commands = providers.Singleton(Commands, handlers, units, clock, settings.provided.batch_size)
+    commands = providers.Singleton(CommandQueue, handlers, units, clock, settings.provided.batch_size)
     dispatcher: providers.Provider[Dispatcher[UnitOfWork]] = providers.Singleton(Dispatcher, handlers, policy, clock)
     repairs = providers.Singleton(Repairs, units, dispatcher, clock)
     routes = providers.Singleton(_routes, info, handlers, sagas)
@@ -235,7 +235,7 @@ def run(container: ServiceContainer) -> NoReturn:
                 listener = stack.enter_context(listening(settings.admin_host, settings.admin_port))
                 admin = Server(container.admin_app(), lifespan=False), listener
             runner = stack.enter_context(asyncio.Runner(loop_factory=new_event_loop))
-            garbage_collector.spare()
+            garbage_collector.tune_gc()
             status = runner.run(
                 serve(api, admin, container.service(), container.gate(), drain_seconds, shutdown_seconds)
             )

@@ -8,7 +8,7 @@ _OLD = 50
 """How many new objects, and collections of the younger generation, lead to a collection."""
 
 
-def spare() -> None:
+def tune_gc() -> None:
     """Have it pass over what is there now, which lives as long as the process, and come more seldom.
 
     Little of what a message or a request leaves behind is in cycles, and under load thousands of them are in hand.

@@ -16,7 +16,7 @@ from shared.telemetry import metrics
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 30.0
-_AT_ONCE = 5000
+_BATCH_ROWS = 5000
 """Rows deleted by one statement, so that none takes long."""
 _READINGS = 24
 """Stretches of time that the shortest retention is divided into: what is old may stay for one of them longer."""
@@ -131,10 +131,10 @@ class Housekeeping:
             await self._read_clock(connection)
             await connection.execute(_THIN_CHECKPOINTS)
             await connection.execute(_FORGET_CHECKPOINTS, {"kept": kept.inbox})
-            while await self._forget_messages(connection) >= _AT_ONCE:
+            while await self._forget_messages(connection) >= _BATCH_ROWS:
                 pass
             for purge, age in ((_FORGET_SAGAS, kept.sagas), (_FORGET_KEYS, kept.idempotency)):
-                while (await connection.execute(purge, {"kept": age, "at_once": _AT_ONCE})).rowcount == _AT_ONCE:
+                while (await connection.execute(purge, {"kept": age, "at_once": _BATCH_ROWS})).rowcount == _BATCH_ROWS:
                     pass
 
     async def _read_clock(self, connection: AsyncConnection) -> None:
@@ -146,6 +146,6 @@ class Housekeeping:
         await connection.execute(_FORGET_READINGS, {"kept": max(ages) // length + 1})
 
     async def _forget_messages(self, connection: AsyncConnection) -> int:
-        look = {"kept": self._retention.inbox, "at_once": _AT_ONCE, "after": self._looked_to}
+        look = {"kept": self._retention.inbox, "at_once": _BATCH_ROWS, "after": self._looked_to}
         deleted, self._looked_to = (await connection.execute(_FORGET_MESSAGES, look)).one()
         return int(deleted)

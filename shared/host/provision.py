@@ -99,13 +99,13 @@ def provision(
     services: Iterable[ServiceInfo],
     *,
     database: str | None = None,
-    most_connections: int = -1,
+    max_connections: int = -1,
 ) -> dict[str, Database]:
     """Make what is missing of the services' databases and roles; return the databases by the services' names.
 
     Raises WrongRelease, and changes nothing, when there is data that is not for code as old as this.
 
-    `most_connections` is what each role may have at once; -1: as many as the server has. `database` is another name for
+    `max_connections` is what each role may have at once; -1: as many as the server has. `database` is another name for
     the database of the one service given: tests make many for the same roles.
     """
     made = {each.name: addresses(admin_url, each, passwords, database) for each in services}
@@ -115,7 +115,7 @@ def provision(
         # By default everybody may connect to these; our roles are to reach their own database only.
         cursor.execute("revoke connect, temporary on database postgres, template1 from public")
         for each in made.values():
-            _make_roles(admin, each.service, passwords, most_connections)
+            _make_roles(admin, each.service, passwords, max_connections)
             _make_database(admin, each)
             with closing(_connect(_on_database(admin_url, each.name))) as inside, inside.cursor() as rights:
                 rights.execute("revoke all on schema public from public")
@@ -139,7 +139,7 @@ def require_usable(admin_url: str, databases: Iterable[Database]) -> None:
             require_usable_data(database.service, cursor)
 
 
-def _make_roles(admin: Connection, service: ServiceInfo, passwords: Mapping[str, str], most_connections: int) -> None:
+def _make_roles(admin: Connection, service: ServiceInfo, passwords: Mapping[str, str], max_connections: int) -> None:
     with admin.cursor() as cursor:
         for role in roles_of(service):
             cursor.execute("select 1 from pg_roles where rolname = %s", [role])
@@ -147,7 +147,7 @@ def _make_roles(admin: Connection, service: ServiceInfo, passwords: Mapping[str,
             # Replication lets a role read all changes of every database that it can connect to: here only its own.
             right = "replication" if role == service.relay_role else "noreplication"
             cursor.execute(
-                sql.SQL(f"{verb} role {{}} login {right} connection limit {most_connections} password {{}}").format(
+                sql.SQL(f"{verb} role {{}} login {right} connection limit {max_connections} password {{}}").format(
                     sql.Identifier(role), sql.Literal(passwords[role])
                 )
             )
@@ -203,7 +203,7 @@ def main(services: Collection[ServiceInfo]) -> int:
             str(settings.admin_url),
             settings.passwords(services),
             services,
-            most_connections=settings.role_connections,
+            max_connections=settings.role_connections,
         )
     except (ValueError, TimeoutError, WrongRelease, psycopg2.Error) as error:
         log.error("%s", " ".join(str(error).split()))

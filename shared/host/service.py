@@ -21,7 +21,7 @@ from shared.core.releases import WrongRelease
 from shared.core.tasks import Tasks
 from shared.host.housekeeping import Housekeeping
 from shared.messaging.broker import Broker
-from shared.processing.command_queue import Commands
+from shared.processing.command_queue import CommandQueue
 from shared.processing.subscription import Subscription
 from shared.web.gate import Gate
 from shared.web.server import Server
@@ -41,7 +41,7 @@ class Service:
         migrate: Callable[[], None],
         database: PostgresDatabase,
         broker: Broker,
-        commands: Commands[Any],
+        commands: CommandQueue[Any],
         subscriptions: Sequence[Subscription[Any]],
         housekeeping: Housekeeping,
         shutdown_seconds: float,

@@ -65,7 +65,7 @@ class ServiceSettings(PoolSettings):
     lease_seconds: float = Field(4.0, gt=0, description="How long a stopped holder keeps a partition.")
     grace_seconds: float = Field(5.0, ge=0, description="How long a message waits for what it names to become known.")
     retry_seconds: float = Field(0.5, gt=0, description="Pause before a failed message is tried again; it doubles.")
-    most_parked: int = Field(10_000, ge=1, description="Parked messages with which a subscription reads no more.")
+    max_parked: int = Field(10_000, ge=1, description="Parked messages with which a subscription reads no more.")
     attempts: int = Field(5, ge=1, description="Tries before a message is parked.")
     step_timeout_seconds: float = Field(30.0, gt=0, description="Wait for a saga's reply before its command is resent.")
     saga_attempts: int = Field(8, ge=1, description="Tries of a step that must succeed before its saga is stuck.")

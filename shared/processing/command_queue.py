@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 TRIES = 5
 """How often a command that met a Conflict is tried before its client gets a 503."""
-MOST_WAITING = 1000
+MAX_WAITING = 1000
 """Commands that may wait; with more the service says that it is overloaded."""
 
 
@@ -58,7 +58,7 @@ class _Waiting:
     answer: asyncio.Future[Reply]
 
 
-class Commands(Generic[U]):
+class CommandQueue(Generic[U]):
     """Where HTTP handlers bring commands. `run` must be running."""
 
     def __init__(self, handlers: Handlers, units: Units[U], clock: Clock, batch_size: int) -> None:
@@ -88,8 +88,8 @@ class Commands(Generic[U]):
         """
         if self._stopped:
             raise Stopped(_STOPPED)
-        if len(self._waiting) >= MOST_WAITING:
-            raise Overloaded(f"{MOST_WAITING} commands wait already")
+        if len(self._waiting) >= MAX_WAITING:
+            raise Overloaded(f"{MAX_WAITING} commands wait already")
         waiting = _Waiting(command, current_cause(), current_key(), asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._arrived.set()

@@ -86,19 +86,19 @@ class Dispatcher(Generic[U]):
         self._policy = policy
         self._clock = clock
 
-    async def handle(self, uow: U, batch: Sequence[Received], partition: int, *, smooth: bool = False) -> None:
+    async def handle(self, uow: U, batch: Sequence[Received], partition: int, *, assume_new: bool = False) -> None:
         """Handles messages in their order, in one unit of work. Any failure is the whole unit's.
 
-        `smooth` leaves out looking for what has been handled before, as that is rare: then it ends as a Conflict, since
-        nothing can be claimed twice. And it leaves out looking for what is set aside: only where nothing is.
+        With `assume_new` it does not look for what has been handled before, which is rare: then it ends as a Conflict,
+        since nothing can be claimed twice. Nor does it look for what is set aside: use it only where nothing is.
         """
         arrivals = [_understand(received) for received in batch]
         claims: dict[str, Claim] = {}
         blocked: set[Line] = set()
-        if not smooth:
+        if not assume_new:
             claims = dict(await uow.transaction.inbox.find([arrival.id for arrival in arrivals]))
         fresh = [arrival for arrival in arrivals if arrival.id not in claims]
-        if not smooth:
+        if not assume_new:
             blocked = await uow.transaction.waiting_room.blocked(list({arrival.line for arrival in fresh}))
         await self._load_what_is_named(uow, fresh)
         for arrival in arrivals:

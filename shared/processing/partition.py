@@ -34,7 +34,7 @@ CONFLICT_TRIES = 4
 """How often work that met a Conflict is tried again before its messages are handled one by one, or set aside."""
 
 _CHECKPOINT_EVERY = timedelta(seconds=1)
-_DUE_AT_ONCE = 100
+_DUE_BATCH = 100
 _OVERTIMES = 2
 
 
@@ -82,7 +82,7 @@ class HeldPartition(Generic[U]):
         dispatcher: Dispatcher[U],
         clock: Clock,
         steady: Clock,
-        most_parked: int = 10_000,
+        max_parked: int = 10_000,
         overtime: Overtime | None = None,
         chains: Chains | None = None,
     ) -> None:
@@ -93,7 +93,7 @@ class HeldPartition(Generic[U]):
         self._clock = clock
         self._steady = steady
         self._renewed_at = self._looked_at = steady()
-        self._most_parked = most_parked
+        self._max_parked = max_parked
         self._overtime = overtime or Overtime()
         self.chains = chains or Chains("", {})
         self._checkpoint_at: datetime | None = None
@@ -101,7 +101,7 @@ class HeldPartition(Generic[U]):
         """So many messages wait for an operator that no more should be read: the stream has room for them."""
         self.next_due: datetime | None = steady()
         """When, by the steady clock, a set-aside message or a saga is due; None if none waits."""
-        self._smooth = False
+        self._assume_new = False
         """Nothing is set aside, which only the holder of a partition does, and since the last look nothing has come
         twice: so neither is looked for."""
 
@@ -136,7 +136,7 @@ class HeldPartition(Generic[U]):
         if self.next_due is not None and self.next_due <= now:
             tried, since = 0, self._clock()
             # What is left then is due after the next batch: a crowd must not hold up what comes, or the process's end.
-            while tried < _DUE_AT_ONCE and (waiting := await self._due_messages(since)):
+            while tried < _DUE_BATCH and (waiting := await self._due_messages(since)):
                 for message in waiting:
                     await self._retry(message)
                 tried += len(waiting)
@@ -163,7 +163,7 @@ class HeldPartition(Generic[U]):
 
     async def handle_again(self, batch: Sequence[Received]) -> None:
         """Handles what came straight from a sender, some of which may have been handled before. The position stays."""
-        self._smooth = False
+        self._assume_new = False
         await self.handle(batch)
 
     async def follow(self, sender: str, row: int, missing: Sequence[Missing]) -> None:
@@ -182,15 +182,15 @@ class HeldPartition(Generic[U]):
             due = [await uow.transaction.waiting_room.next_due(self._lease.partition, messages)]
             if self._lease.partition == 0:
                 due.append(await uow.transaction.saga_timers.next_due(sagas))
-            self.crowded = await uow.transaction.waiting_room.is_crowded(self._most_parked)
-            self._smooth = await uow.transaction.waiting_room.is_empty()
+            self.crowded = await uow.transaction.waiting_room.is_crowded(self._max_parked)
+            self._assume_new = await uow.transaction.waiting_room.is_empty()
         self._looked_at = self._steady()
         self.next_due = min((self._looked_at + (at - now) for at in due if at is not None), default=None)
 
     async def _together(self, batch: Sequence[Received]) -> None:
         heads = self.chains.behind(batch)
         async with self._units.begin(recalling=True) as uow:
-            await self._dispatcher.handle(uow, batch, self._lease.partition, smooth=self._smooth)
+            await self._dispatcher.handle(uow, batch, self._lease.partition, assume_new=self._assume_new)
             await self._fence(uow, _mark_of(batch[-1]), heads)
             self._expect(uow)
         self.chains.heads = heads
@@ -253,7 +253,7 @@ class HeldPartition(Generic[U]):
                 return await work()
             except Conflict as error:
                 log.debug("conflict: tried again", error=str(error))
-                self._smooth = False
+                self._assume_new = False
                 await asyncio.sleep(random.uniform(0, 0.002 * 2**tried))  # noqa: S311 - spreads contenders
         return await work()
 
@@ -270,20 +270,20 @@ class HeldPartition(Generic[U]):
     async def _due_messages(self, now: datetime) -> Sequence[SetAside]:
         async with self._units.begin() as uow:
             due = uow.policy.messages_due(now)
-            return await uow.transaction.waiting_room.heads(self._lease.partition, due, _DUE_AT_ONCE)
+            return await uow.transaction.waiting_room.heads(self._lease.partition, due, _DUE_BATCH)
 
     async def _due_sagas(self, now: datetime) -> Sequence[tuple[str, str]]:
         """Sagas are woken by the holder of the first partition, whatever partition their replies come in."""
         if self._lease.partition != 0:
             return []
         async with self._units.begin() as uow:
-            return await uow.transaction.saga_timers.due(uow.policy.sagas_due(now), _DUE_AT_ONCE)
+            return await uow.transaction.saga_timers.due(uow.policy.sagas_due(now), _DUE_BATCH)
 
     def _expect(self, uow: U) -> None:
         if (at := uow.next_due()) is not None:
             due = self._steady() + (at - self._clock())
             self.next_due = due if self.next_due is None else min(due, self.next_due)
-        self._smooth = self._smooth and not uow.sets_aside()
+        self._assume_new = self._assume_new and not uow.sets_aside()
 
 
 def _mark_of(received: Received) -> Mark | None:

@@ -61,7 +61,7 @@ class Subscription(Generic[U]):
         steady: Clock,
         lease: timedelta,
         batch_size: int,
-        most_parked: int = 10_000,
+        max_parked: int = 10_000,
         idle: timedelta = IDLE,
         partitions: int = 1,
         replica: int | None = None,
@@ -83,7 +83,7 @@ class Subscription(Generic[U]):
         self._steady = steady
         self._lease = lease
         self._batch_size = self._at_once = batch_size
-        self._most_parked = most_parked
+        self._max_parked = max_parked
         self._idle = idle
         self._backoff = Backoff(longest=lease.total_seconds())
         self._partitions = partitions
@@ -129,7 +129,7 @@ class Subscription(Generic[U]):
                 return
             chains = await self._chains(units)
             held = HeldPartition(
-                lease, units, self._dispatcher, self._clock, self._steady, self._most_parked, self._overtime, chains
+                lease, units, self._dispatcher, self._clock, self._steady, self._max_parked, self._overtime, chains
             )
             try:
                 while not (self._stop.is_set() or self._gives_back):
@@ -206,8 +206,8 @@ class Subscription(Generic[U]):
     async def _wait_for_room(self, held: HeldPartition[U]) -> None:
         """Until an operator has decided what becomes of those that are parked."""
         if self.unavailable is None:
-            self.unavailable = f"{self._most_parked} messages are parked: no more are read until there are fewer"
-            log.error("subscription waits for an operator", partition=self._partition, parked=self._most_parked)
+            self.unavailable = f"{self._max_parked} messages are parked: no more are read until there are fewer"
+            log.error("subscription waits for an operator", partition=self._partition, parked=self._max_parked)
         await self._unless_stopped(self._lease.total_seconds() / 3)
         await held.look_for_due()
         if not held.crowded:

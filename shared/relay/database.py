@@ -25,7 +25,7 @@ CHUNK_EVENTS = 200
 """Fewer: they are decoded on the way, and what the relay has to publish meanwhile should not wait for long."""
 CHUNK_CHARACTERS = 4 << 20
 """A chunk ends where its data has so many, however few rows that are."""
-_FETCHED_AT_ONCE = 20
+_FETCH_ROWS = 20
 PURGE_ROWS = 5000
 SCAN_IDS = 10_000
 """Ids of the outbox that one query looks through for what is to be published again, so that none takes long."""
@@ -330,14 +330,14 @@ class RelayDatabase:
             return await self._connection.fetchval(query, *arguments)
 
 
-async def _chunks(cursor: Any, most_rows: int) -> AsyncGenerator[list[Any]]:
+async def _chunks(cursor: Any, max_rows: int) -> AsyncGenerator[list[Any]]:
     """The cursor's records, with a column `data`, in chunks that fit into memory whatever the size of a record."""
     chunk: list[Any] = []
     characters = 0
-    while records := await cursor.fetch(min(most_rows, _FETCHED_AT_ONCE)):
+    while records := await cursor.fetch(min(max_rows, _FETCH_ROWS)):
         chunk += records
         characters += sum(len(record["data"]) for record in records)
-        if len(chunk) >= most_rows or characters >= CHUNK_CHARACTERS:
+        if len(chunk) >= max_rows or characters >= CHUNK_CHARACTERS:
             yield chunk
             chunk, characters = [], 0
     if chunk:

@@ -16,7 +16,7 @@ from shared.core.ids import derived_id, new_id
 from shared.core.messages import AnyCommand, Message, Refused, Reply
 from shared.core.policy import Policy
 from shared.core.serialization import Json, from_json, to_json
-from shared.eventsourcing.store import most_for
+from shared.eventsourcing.store import max_bytes_for
 from shared.messaging.envelope import Envelope
 from shared.saga.instance import SagaInstance
 from shared.saga.machine import Outcome, Phase, Position
@@ -108,7 +108,7 @@ class Sagas:
     async def prefetch(self, replies: Iterable[tuple[str, Reply]]) -> None:
         """Loads the sagas (by id) that the replies are for, and what those name that will act at once."""
         outcomes = dict(replies)
-        await self._uow.saga_instances.load(outcomes, most_for(len(outcomes)))
+        await self._uow.saga_instances.load(outcomes, max_bytes_for(len(outcomes)))
         acting: list[Saga] = []
         for id_, reply in outcomes.items():
             instance = self._uow.saga_instances.loaded(id_)

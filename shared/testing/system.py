@@ -26,7 +26,7 @@ from shared.host.container import ServiceContainer
 from shared.host.settings import ServiceSettings
 from shared.messaging.broker import Publication, subject_of
 from shared.messaging.envelope import Envelope, Received
-from shared.processing.command_queue import Commands, Stopped
+from shared.processing.command_queue import CommandQueue, Stopped
 from shared.processing.partition import HeldPartition, Lease
 from shared.testing.adversity import Adversity, Crashed, Fate, MemoryRelay, MortalDatabase
 from shared.unit_of_work.idempotency import current_key
@@ -71,7 +71,7 @@ class MemoryService:
         self.commands = self.container.commands()
         if fate.adversity.crash:
             self.commands = self._new_commands()
-            self.container.commands.override(providers.Object(_PatientCommands(self, fate)))
+            self.container.commands.override(providers.Object(_PatientCommandQueue(self, fate)))
 
     def _replace(self, name: str, clock: Clock) -> None:
         memory = None
@@ -107,12 +107,12 @@ class MemoryService:
             units = units.on(MortalDatabase(self.database, self._fate))
         return HeldPartition(lease, units, self.container.dispatcher(), self._clock, self._clock)
 
-    def _new_commands(self) -> Commands[Any]:
+    def _new_commands(self) -> CommandQueue[Any]:
         """For an API whose clients ask again when they get no answer: so that it ends after a commit, with the answer
         or without it, is up to them."""
         units = self.container.units().on(MortalDatabase(self.database, self._fate, after_commit=False))
         batch_size = self.container.settings().batch_size
-        return Commands(self.container.handlers(), units, self._clock, batch_size)
+        return CommandQueue(self.container.handlers(), units, self._clock, batch_size)
 
     def start(self) -> None:
         """Carries out commands from now on."""
@@ -279,8 +279,8 @@ class MemorySystem:
         return moved > 0
 
 
-class _PatientCommands:
-    """Stands in for `Commands` where processes crash: whoever gets no answer asks again.
+class _PatientCommandQueue:
+    """Stands in for `CommandQueue` where processes crash: whoever gets no answer asks again.
 
     Without an idempotency key that would do twice what was done before the crash: then the crash is right after the
     answer.
@@ -291,7 +291,7 @@ class _PatientCommands:
         self._fate = fate
 
     async def execute(self, command: Command[Any]) -> Reply:
-        """See `Commands`."""
+        """See `CommandQueue`."""
         while True:
             process = self._service.commands
             try:
@@ -316,7 +316,7 @@ async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
 class _InMemory:
     """Stands in for `Service`: always ready, and nothing to start."""
 
-    def __init__(self, commands: Commands[Any]) -> None:
+    def __init__(self, commands: CommandQueue[Any]) -> None:
         self._commands = commands
 
     async def reasons(self) -> list[str]:
@@ -332,7 +332,7 @@ class _InMemory:
 
 
 @asynccontextmanager
-async def _running(commands: Commands[Any]) -> AsyncIterator[None]:
+async def _running(commands: CommandQueue[Any]) -> AsyncIterator[None]:
     task = asyncio.create_task(commands.run())
     try:
         yield

@@ -13,7 +13,7 @@ from shared.core.errors import Conflict, IdempotencyKeyReused, TechnicalFault
 from shared.core.messages import Command, Done
 from shared.eventsourcing import store
 from shared.processing import command_queue
-from shared.processing.command_queue import MOST_WAITING, TRIES, Commands, Overloaded, Stopped
+from shared.processing.command_queue import MAX_WAITING, TRIES, CommandQueue, Overloaded, Stopped
 from shared.tests.contracts import Balance, Deposit, Nudge, WalletId, Withdraw
 from shared.tests.wallets import (
     Behaviour,
@@ -34,7 +34,7 @@ class Api:
     def __init__(self, service: WalletService, **behaviours: Behaviour) -> None:
         self.service = service
         self.transactions = 0
-        self.commands = Commands(handlers(**behaviours), service.units.on(self), service.clock, batch_size=50)
+        self.commands = CommandQueue(handlers(**behaviours), service.units.on(self), service.clock, batch_size=50)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
@@ -319,12 +319,12 @@ async def test_a_key_that_was_used_meanwhile_elsewhere_gets_that_answer() -> Non
 
 async def test_too_many_that_wait_are_turned_away() -> None:
     made = await api()
-    waiting = [asyncio.ensure_future(made.deposit()) for _ in range(MOST_WAITING)]
+    waiting = [asyncio.ensure_future(made.deposit()) for _ in range(MAX_WAITING)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
         await made.deposit()
     await made.commands.carry_out_waiting()
-    assert await asyncio.gather(*waiting) == [Done()] * MOST_WAITING
+    assert await asyncio.gather(*waiting) == [Done()] * MAX_WAITING
     assert await made.alone(made.deposit()) == Done()
 
 

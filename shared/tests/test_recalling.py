@@ -10,7 +10,7 @@ from shared.adapters.memory import database
 from shared.core.errors import Conflict
 from shared.core.messages import Reply
 from shared.eventsourcing.aggregate import Entity
-from shared.processing.command_queue import Commands
+from shared.processing.command_queue import CommandQueue
 from shared.tests.contracts import Balance, Deposit, Nudge, WalletId, Withdraw
 from shared.tests.wallets import (
     Owner,
@@ -76,7 +76,7 @@ async def test_what_was_handled_before_is_not_read_again(reads: list[str]) -> No
 async def test_what_a_command_has_left_behind_is_not_read_for_the_next(reads: list[str]) -> None:
     service = WalletService()
     await service.open("w")
-    commands = Commands(handlers(), service.units, service.clock, batch_size=50)
+    commands = CommandQueue(handlers(), service.units, service.clock, batch_size=50)
     for _ in range(2):
         waiting = asyncio.ensure_future(commands.execute(Deposit(wallet_id=WalletId("w"), amount=1)))
         await asyncio.sleep(0)

@@ -32,7 +32,7 @@ PARTITIONS = 4
 LEASE = timedelta(seconds=2)
 KEYS = [f"wallet {number}" for number in range(12)]
 MESSAGES = 600
-AT_ONCE = 15
+BATCH = 15
 
 
 class Replica:
@@ -147,8 +147,8 @@ async def test_every_key_keeps_its_order_whoever_comes_and_goes(infra: Infra, ma
     said: dict[str, list[str]] = defaultdict(list)
     async with replicas_of(infra, made) as replicas:
         replicas.start()
-        for number in range(MESSAGES // AT_ONCE):
-            batch = [random.choice(KEYS) for _ in range(AT_ONCE)]
+        for number in range(MESSAGES // BATCH):
+            batch = [random.choice(KEYS) for _ in range(BATCH)]
             for key in batch:
                 said[key].append(str(len(said[key])))
             await publish(replicas.broker, *messages(said, batch))

@@ -135,7 +135,7 @@ async def test_with_too_many_parked_it_reads_no_more_until_an_operator_has_decid
         raise ValueError(event.text)
 
     database, broker = MemoryDatabase(), MemoryBroker()
-    replica = Replica(database, broker, bad, timedelta(seconds=0.1), most_parked=2)
+    replica = Replica(database, broker, bad, timedelta(seconds=0.1), max_parked=2)
     await publish(broker, heard(1), heard(2))
 
     async def waits() -> bool:

@@ -21,7 +21,7 @@ from shared.core.messages import Done
 from shared.core.policy import Policy
 from shared.host.provision import Database
 from shared.messaging.broker import Mark, Publication, subject_of
-from shared.processing.command_queue import Commands
+from shared.processing.command_queue import CommandQueue
 from shared.tests.contracts import Balance, Deposit, Heard, WalletId, Withdraw
 from shared.tests.listening import HEARD, LEASE, LIMITS, TABLES, Replica, eventually, heard, heard_all, note, publish
 from shared.tests.wallets import Behaviour, Wallet, WalletUnitOfWork, handlers, received, wallet_units
@@ -274,8 +274,8 @@ async def test_an_api_and_a_subscription_that_change_the_same_lose_nothing(
         replica = await world.replica()
         await publish(world.broker, heard(0))
         await heard_all(replica, [0])
-        commands = Commands(handlers(), replica.units, utc_now, batch_size=50)
-        other = Commands(handlers(), replica.units, utc_now, batch_size=50)
+        commands = CommandQueue(handlers(), replica.units, utc_now, batch_size=50)
+        other = CommandQueue(handlers(), replica.units, utc_now, batch_size=50)
         running = [asyncio.create_task(commands.run()), asyncio.create_task(other.run())]
         publishing = asyncio.create_task(publish(world.broker, *(heard(n) for n in range(1, 31))))
         answers = await asyncio.gather(
@@ -298,7 +298,7 @@ async def test_the_same_idempotency_key_in_two_replicas_at_once_is_done_once(pro
     async with units.begin() as uow:
         (await uow.wallets.add(Wallet(id="w"))).deposit(100)
     key = IdempotencyKey(request="PUT /x", key="k", body_hash="b")
-    replicas = [Commands(handlers(), units, utc_now, batch_size=50) for _ in range(3)]
+    replicas = [CommandQueue(handlers(), units, utc_now, batch_size=50) for _ in range(3)]
     running = [asyncio.create_task(replica.run()) for replica in replicas]
     try:
         command = Withdraw(wallet_id=WalletId("w"), amount=1)

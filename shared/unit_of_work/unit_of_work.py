@@ -15,7 +15,7 @@ from shared.core.messages import Event, Message
 from shared.core.policy import Policy
 from shared.eventsourcing.aggregate import Aggregate, Entity
 from shared.eventsourcing.snapshots import SnapshotFormat
-from shared.eventsourcing.store import EventStore, RowStore, Snapshot, StoredEvent, most_for
+from shared.eventsourcing.store import EventStore, RowStore, Snapshot, StoredEvent, max_bytes_for
 from shared.messaging.envelope import Envelope, MessageTooLarge
 from shared.messaging.inbox import Claim, Inbox, KeptReply
 from shared.messaging.outbox import Outbox
@@ -157,7 +157,7 @@ class UnitOfWork:
                 if id_type in self._by_id_type:
                     wanted.setdefault(id_type, []).append(id_)
         for id_type, ids in wanted.items():
-            await self._by_id_type[id_type].load(ids, most_for(len(together)))
+            await self._by_id_type[id_type].load(ids, max_bytes_for(len(together)))
 
     @contextmanager
     def attempt(self, cause: Cause | None = None) -> Iterator[None]:

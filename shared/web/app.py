@@ -26,7 +26,7 @@ from shared.web.hardening import SecurityHeaders
 MAX_BODY = 1 << 20
 BODY_SECONDS = 60.0
 """How long a client may take for a body."""
-_MOST_READ_AWAY = 16 << 20
+_MAX_DRAINED_BYTES = 16 << 20
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _OPERATIONAL = ("/ping", "/readyz", "/metrics", "/docs", "/openapi.json")
 
@@ -147,7 +147,7 @@ class RequestMiddleware:
                 await problems.unavailable(refusal)(scope, receive, answer)
             elif int(headers.get("content-length") or 0) > MAX_BODY:
                 if "expect" not in headers:  # who waits for our leave has not sent anything
-                    await _read_away(receive)
+                    await drain_body(receive)
                 await problems.problem(413, problems.TOO_LARGE)(scope, receive, answer)
             else:
                 with self._gate.passing() as visit:
@@ -205,19 +205,19 @@ def _bounded(receive: Receive, visit: Visit) -> Receive:
         if size > MAX_BODY or not visit.has_room_for(size):
             visit.end()
             if not complete:
-                await _read_away(receive)
+                await drain_body(receive)
             raise problems.BodyTooLarge if size > MAX_BODY else problems.NoRoomForBody
         return message
 
     return bounded
 
 
-async def _read_away(receive: Receive) -> None:
+async def drain_body(receive: Receive) -> None:
     """Takes what is left of a body: a client that is still sending when the connection is closed sees no answer."""
     size = 0
     with suppress(TimeoutError):
         async with asyncio.timeout(BODY_SECONDS):
-            while size < _MOST_READ_AWAY:
+            while size < _MAX_DRAINED_BYTES:
                 message = await receive()
                 size += len(message.get("body", b""))
                 if not message.get("more_body", False):

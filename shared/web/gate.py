@@ -34,8 +34,8 @@ class Visit:
 class Gate:
     """Asked by the application for every request; closed by the server that is to end."""
 
-    def __init__(self, most_at_once: int = 1500) -> None:
-        self._most_at_once = most_at_once
+    def __init__(self, max_requests: int = 1500) -> None:
+        self._max_requests = max_requests
         self._under_way = 0
         self._empty = asyncio.Event()
         self._empty.set()
@@ -48,7 +48,7 @@ class Gate:
         """Why a request is not let in now; None when it is."""
         if self._closed:
             return "the service is stopping: try again"
-        if self._under_way >= self._most_at_once:
+        if self._under_way >= self._max_requests:
             return OVERLOADED
         return None
 

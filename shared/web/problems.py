@@ -92,7 +92,7 @@ class Problem(BaseModel):
 TOO_LARGE = _EXAMPLES[413]
 HEAD_TOO_LARGE = "the request line and the headers are larger than 32 KiB"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-_MOST_NAMED = 10
+_MAX_NAMED = 10
 
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -149,8 +149,8 @@ def install(app: FastAPI) -> None:
         if any(found["type"] == "json_invalid" for found in errors):
             return problem(400, _EXAMPLES[400])
         named = [f"{_place(found['loc'])}: {found['msg'].removeprefix('Value error, ')}" for found in errors]
-        if len(named) > _MOST_NAMED:  # an answer is for reading: a list of a thousand items can have thousands
-            named[_MOST_NAMED:] = [f"and {len(named) - _MOST_NAMED} more"]
+        if len(named) > _MAX_NAMED:  # an answer is for reading: a list of a thousand items can have thousands
+            named[_MAX_NAMED:] = [f"and {len(named) - _MAX_NAMED} more"]
         return problem(422, "; ".join(named))
 
     @app.exception_handler(TechnicalFault)

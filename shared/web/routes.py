@@ -37,7 +37,7 @@ async def _with_its_key(
 class Routes(APIRouter):
     """A router whose operations that change something take an `Idempotency-Key`, and document it.
 
-    `Commands` finds it and repeats the answer: an operation has nothing to do for it, but to carry out one command.
+    `CommandQueue` finds it and repeats the answer: an operation has nothing to do for it, but to carry out one command.
     """
 
     def add_api_route(

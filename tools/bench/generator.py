@@ -39,7 +39,7 @@ ENDS = (
 MIX = {"create": 60, "cancel": 15, "revise": 15, "reject": 10}
 PATIENCE = 30.0
 """Seconds after which a saga counts as one that doesn't end."""
-_AT_ONCE = 50
+_CONCURRENCY = 50
 """Requests while the town is opened."""
 _PAUSE = 0.1
 """Before a user who was refused asks again, and between looks at what is to become known."""
@@ -267,7 +267,7 @@ class Generator:
         ids: list[str] = []
         data = json.dumps(body).encode()
         while len(ids) < count:
-            posts = (self._ask(service, "POST", path, data) for _ in range(min(_AT_ONCE, count - len(ids))))
+            posts = (self._ask(service, "POST", path, data) for _ in range(min(_CONCURRENCY, count - len(ids))))
             ids += [json.loads(answer)["id"] for answer in await asyncio.gather(*posts)]
         return ids
 
@@ -291,8 +291,8 @@ class Generator:
 
 async def _for_each(ids: Sequence[str], work: Callable[[str], Awaitable[object]]) -> None:
     """Do it for all of them, for so many at once."""
-    for begin in range(0, len(ids), _AT_ONCE):
-        await asyncio.gather(*map(work, ids[begin : begin + _AT_ONCE]))
+    for begin in range(0, len(ids), _CONCURRENCY):
+        await asyncio.gather(*map(work, ids[begin : begin + _CONCURRENCY]))
 
 
 def say(line: bytes) -> None:

@@ -18,7 +18,7 @@ from tools.system.system import ROOT, System
 T = TypeVar("T")
 
 GENERATOR = "generator"
-_MOST_A_SECOND = 500
+_MAX_PER_SECOND = 500
 """Orders in a closed loop, as far as they decide how many consumers there are."""
 _ORDERS_OF_EACH = 10
 _RESTAURANTS = 100
@@ -121,7 +121,7 @@ async def measure(running: Running, load: Load, number: int, seed: int, warm_up:
 
 def plan_of(system: System, load: Load, seed: str, warm_up: float, seconds: float) -> Plan:
     """Return what the generator is told."""
-    expected = (load.rate or _MOST_A_SECOND) * (warm_up + seconds)
+    expected = (load.rate or _MAX_PER_SECOND) * (warm_up + seconds)
     return Plan(
         urls=system.urls,
         nats_url=system.nats_address.url,

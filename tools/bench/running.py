@@ -22,7 +22,7 @@ from tools.verify.command import when_at_rest
 
 _START_SECONDS = 120.0
 _REST_SECONDS = 60.0
-_MOST_SHOWN = 20
+_MAX_SHOWN = 20
 BATCHES = {"messages": "batch_messages", "HTTP commands": "batch_http_commands"}
 """What is handled in batches, and the metric that counts them."""
 
@@ -74,7 +74,7 @@ class Running:
         wrong = [f"it has not come to rest within {_REST_SECONDS:g} s: {unrest}"] if unrest else []
         wrong += [f"{each.invariant} {each.text}: {' '.join(each.ids)}" for each in findings]
         if wrong:
-            shown = "\n".join(wrong[:_MOST_SHOWN])
+            shown = "\n".join(wrong[:_MAX_SHOWN])
             raise LaunchError(f"{len(wrong)} things do not hold afterwards:\n{shown}\n")
 
     async def look(self) -> Look:

@@ -25,7 +25,7 @@ _AHEAD = timedelta(days=1)
 """When things are wanted: further ahead than any fault sets a clock, as services refuse what is in the past."""
 PATIENCE = 30.0
 """Seconds that a client goes on asking, or waiting for something to happen."""
-AT_ONCE = 24
+CONCURRENCY = 24
 _GIVES_UP = 0.15
 """How many clients don't ask again when they get no answer."""
 _POLL_SECONDS = 0.1
@@ -85,7 +85,7 @@ class Load:
 
         A system that can't keep up gets fewer: no line of clients grows in front of it.
         """
-        free = asyncio.Semaphore(AT_ONCE)
+        free = asyncio.Semaphore(CONCURRENCY)
 
         async def play(number: int) -> None:
             try:

@@ -6,7 +6,7 @@ from typing import Any
 from shared.core.ids import new_id
 from tools.demo.api import Api
 
-MOST_AT_ONCE = 32
+MAX_COURIERS = 32
 
 
 class Couriers:
@@ -33,7 +33,7 @@ class Couriers:
                 self._next = 1
                 return
         await self.call(self._next)
-        self._next = min(2 * self._next, MOST_AT_ONCE)
+        self._next = min(2 * self._next, MAX_COURIERS)
 
     async def keep_free(self, number: int) -> None:
         """Let those of ours go off duty who have nothing to do, but for some."""

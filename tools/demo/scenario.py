@@ -17,7 +17,7 @@ from tools.explain.message_words import dollars, short
 COURIERS = 2
 RUSH = 100
 """How many orders at most are placed to keep every free courier busy."""
-AT_ONCE = 8
+CONCURRENCY = 8
 COOKING = timedelta(minutes=20)
 
 
@@ -162,8 +162,8 @@ class Scenario:
         elif len(rush) == RUSH:
             self._screen.say(f"{RUSH} orders found a courier each: too many are free to show a shortage.")
         left = [order for order in rush if not order.has_ended and not order.failed]
-        for begin in range(0, len(left), AT_ONCE):
-            await asyncio.gather(*(self._finish(order) for order in left[begin : begin + AT_ONCE]))
+        for begin in range(0, len(left), CONCURRENCY):
+            await asyncio.gather(*(self._finish(order) for order in left[begin : begin + CONCURRENCY]))
 
     async def _resolve(self, rush: list[DemoOrder], waiting: DemoOrder) -> None:
         """Deliver one order after the other: each frees a courier, who takes the delivery that has waited longest."""

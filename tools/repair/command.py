@@ -158,10 +158,12 @@ def drop(
     wanted = ParkedFilter(message_id=message_id, key=key, type=type_, error=error)
 
     async def look(name: str, repairs: "Repairs[Any]") -> Counter[str]:
-        types = (each.message.received.headers.get("ce-type", "?") for each in await repairs.parked(wanted, MOST))
+        types = (
+            each.message.received.headers.get("ce-type", "?") for each in await repairs.parked(wanted, MAX_SELECTED)
+        )
         return Counter(f"{type_} in {name}" for type_ in types)
 
-    from shared.host.admin.repairs import MOST
+    from shared.host.admin.repairs import MAX_SELECTED
 
     names = _services(service)
     found = {name: types for name, types in zip(names, asyncio.run(_each(names, look)), strict=True) if types}

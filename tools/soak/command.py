@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # a command line that only prints its help need not load all 
     from tools.soak.samples import Sample
 
 _ORDERS_OF_EACH = 10
-_MOST_CONSUMERS = 1000
+_MAX_CONSUMERS = 1000
 _CONSUMERS_OF_EACH = 10
 _DELIVERIES = 4
 """Clients whose orders are delivered."""
@@ -161,7 +161,7 @@ async def _observed(system: "Running", orders: int, users: int, every: float) ->
 def _plan(system: "Running", orders: int, users: int) -> "Plan":
     from tools.bench.plan import Plan
 
-    consumers = min(max(orders // _ORDERS_OF_EACH, 1), _MOST_CONSUMERS)
+    consumers = min(max(orders // _ORDERS_OF_EACH, 1), _MAX_CONSUMERS)
 
     nats = system.system.nats_address
     return Plan(

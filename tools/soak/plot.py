@@ -10,7 +10,7 @@ from tools.pictures import name_lines, new_figure, write
 from tools.soak.samples import Sample, Size
 from tools.soak.verdict import is_passing
 
-_MOST_LINES = 12
+_MAX_LINES = 12
 
 
 def draw(samples: Sequence[Sample], settled: float, title: str, file: Path) -> None:
@@ -53,7 +53,7 @@ def _log(sample: Sample) -> Mapping[str, int]:
 def _lines(
     axes: Axes, title: str, samples: Sequence[Sample], values: Callable[[Sample], Mapping[str, int]], scale: float
 ) -> None:
-    largest = sorted(values(samples[-1]).items(), key=lambda item: -item[1])[:_MOST_LINES]
+    largest = sorted(values(samples[-1]).items(), key=lambda item: -item[1])[:_MAX_LINES]
     minutes = [each.seconds / 60 for each in samples]
     for name, _ in largest:
         axes.plot(minutes, [values(each).get(name, 0) * scale for each in samples], label=name)

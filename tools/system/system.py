@@ -37,7 +37,7 @@ from tools.system.supervisor import Group, Part, Supervisor, blocking_probe, htt
 
 ROOT = Path(__file__).resolve().parents[2]
 RELAY = "relay"
-MOST_REPLICAS = 9
+MAX_REPLICAS = 9
 _REPLICA_PORTS = 100
 """From one replica of a program to the next."""
 ADMIN_PORTS = 50
@@ -344,7 +344,7 @@ class System:
     def _provision(self) -> None:
         most = max(ROLE_CONNECTIONS, self._needed_connections().sessions)
         try:
-            provision(self.postgres.admin_url, self.secrets.roles, SERVICES, most_connections=most)
+            provision(self.postgres.admin_url, self.secrets.roles, SERVICES, max_connections=most)
         except WrongRelease as error:
             raise LaunchError(str(error)) from None
 

@@ -41,7 +41,7 @@ _DELIVERIES_OF = {
     "PickedUp": ("PICKED_UP", "DELIVERED"),
 }
 """Where an approved order's delivery can be, by its ticket's status."""
-_AT_ONCE = 500
+_BATCH_SIZE = 500
 
 
 async def verify(system: SystemState) -> list[Finding]:
@@ -252,7 +252,7 @@ async def _batches(values: AsyncIterator[T]) -> AsyncIterator[list[T]]:
     batch: list[T] = []
     async for value in values:
         batch.append(value)
-        if len(batch) == _AT_ONCE:
+        if len(batch) == _BATCH_SIZE:
             yield batch
             batch = []
     if batch:

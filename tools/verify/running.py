@@ -26,7 +26,7 @@ from tools.verify.state import Sent
 
 R = TypeVar("R", bound=Entity)
 
-_AT_ONCE = 1000
+_BATCH_ROWS = 1000
 _EVENTS = """
 select aggregate, id, version, type, data::text, metadata::text, occurred_at from events
 order by aggregate collate "C", id collate "C", version
@@ -117,7 +117,7 @@ class PostgresServiceState:
         return {message_id for (message_id,) in rows}
 
     def _read(self, query: str, *arguments: object) -> Any:
-        return self.connection.cursor(query, *arguments, prefetch=_AT_ONCE)
+        return self.connection.cursor(query, *arguments, prefetch=_BATCH_ROWS)
 
 
 class RunningSystemState:
@@ -130,7 +130,7 @@ class RunningSystemState:
     async def stream(self) -> AsyncIterator[Sent]:
         """See `state.SystemState`."""
         async with read(self._nats, 0, SUBJECTS, to_end=True) as feed:
-            while batch := await feed.take(_AT_ONCE, wait=5):
+            while batch := await feed.take(_BATCH_ROWS, wait=5):
                 for received in batch:
                     yield Sent(received.row_id, received.headers.get("ce-id", received.row_id), _route(received))
 
@@ -148,7 +148,7 @@ class RunningSystemState:
             subjects = [subject_of(partition, route) for route in routes]
             async with read(self._nats, position, subjects, to_end=True) as feed:
                 # Counted, as some of them may be damaged and never come.
-                while batch := await feed.take(_AT_ONCE, wait=5):
+                while batch := await feed.take(_BATCH_ROWS, wait=5):
                     pending += len(batch)
         return pending
 

@@ -38,7 +38,7 @@ class _Room:
             self._share = free / _SHARES
             self._good_until = now + _LOOK_SECONDS if free > _AMPLE else now
         for count, message in enumerate(messages):
-            self._share -= _most_bytes(message)
+            self._share -= _max_bytes(message)
             if self._share < 0:
                 self._good_until = now
                 return max(count, 1)
@@ -87,7 +87,7 @@ class NatsBrokerConnection:
         return positions + await self._publisher.publish(waiting)
 
 
-def _most_bytes(message: Publication) -> int:
+def _max_bytes(message: Publication) -> int:
     """No less than it takes in the stream."""
     headers = sum(map(len, message.headers)) + sum(map(len, message.headers.values()))
     return 1000 + 4 * (len(message.data) + headers)

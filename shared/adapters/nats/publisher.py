@@ -15,7 +15,7 @@ from shared.messaging.envelope import ROW_ID_HEADER
 
 WINDOW = 1000
 """Messages on their way at most: far below what the server buffers for a stream (10,000)."""
-AT_ONCE = 50
+BATCH_MESSAGES = 50
 """Messages written together."""
 ACK_SECONDS = 10.0
 """Silence that is too long. How long many messages take together depends on the network, and has no limit."""
@@ -93,10 +93,10 @@ class NatsPublisher:
         self._changed.clear()
         with broker_faults():
             async with asyncio.timeout(ACK_SECONDS):
-                for start in range(0, len(messages), AT_ONCE):
+                for start in range(0, len(messages), BATCH_MESSAGES):
                     frames = (
                         self._frame(index, message)
-                        for index, message in enumerate(messages[start : start + AT_ONCE], start)
+                        for index, message in enumerate(messages[start : start + BATCH_MESSAGES], start)
                     )
                     await self._connection.client.send(b"".join(frames))
                     await asyncio.sleep(0)  # it goes out, and the server works on it, while we go on

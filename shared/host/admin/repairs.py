@@ -28,9 +28,9 @@ from shared.unit_of_work.unit_of_work import UnitOfWork, Units
 T = TypeVar("T")
 U = TypeVar("U", bound=UnitOfWork)
 
-MOST = 10_000
+MAX_SELECTED = 10_000
 """Lines, or sagas, that one call is about at most."""
-_AT_ONCE = 100
+_BATCH_MESSAGES = 100
 """Lines made due in one transaction."""
 
 
@@ -106,10 +106,10 @@ class Repairs(Generic[U]):
 
     async def redrive(self, wanted: ParkedFilter, by: By) -> int:
         """Has parked messages, and those behind them, handled again in order; answers how many they are."""
-        ids = [parked.message.message_id for parked in await self.parked(wanted, MOST)]
+        ids = [parked.message.message_id for parked in await self.parked(wanted, MAX_SELECTED)]
         count = 0
-        for start in range(0, len(ids), _AT_ONCE):
-            some = ids[start : start + _AT_ONCE]
+        for start in range(0, len(ids), _BATCH_MESSAGES):
+            some = ids[start : start + _BATCH_MESSAGES]
             count += await self._patiently(partial(self._redrive_some, some, by))
         return count
 
@@ -120,7 +120,7 @@ class Repairs(Generic[U]):
         a reply that a saga waits for: what came before it is dropped then.
         """
         count = 0
-        for parked in await self.parked(wanted, MOST):
+        for parked in await self.parked(wanted, MAX_SELECTED):
             count += await self._patiently(partial(self._drop_one, parked.message.message_id, by))
         return count
 
@@ -176,7 +176,7 @@ class Repairs(Generic[U]):
 
     async def _move(self, wanted: SagaFilter, action: Action, by: By) -> int:
         count = 0
-        for instance in await self.sagas(wanted, MOST):
+        for instance in await self.sagas(wanted, MAX_SELECTED):
             count += await self._patiently(partial(self._move_one, instance.id, action, by))
         return count
 

@@ -109,7 +109,7 @@ async def test_a_round_takes_no_longer_after_weeks_of_work(provisioned: Database
 
 
 async def test_all_that_is_old_goes_however_much_it_is(provisioned: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(housekeeping, "_AT_ONCE", 10)
+    monkeypatch.setattr(housekeeping, "_BATCH_ROWS", 10)
     async with kept_house(provisioned) as (house, connection):
         await connection.execute(
             "insert into inbox select n::text, 'r', null, now() - interval '9 days' from generate_series(1, 35) n"
@@ -122,7 +122,7 @@ async def test_all_that_is_old_goes_however_much_it_is(provisioned: Database, mo
 async def test_what_is_old_is_found_behind_anything(
     provisioned: Database, monkeypatch: pytest.MonkeyPatch, days: int
 ) -> None:
-    monkeypatch.setattr(housekeeping, "_AT_ONCE", 10)
+    monkeypatch.setattr(housekeeping, "_BATCH_ROWS", 10)
     async with kept_house(provisioned) as (house, connection):
         await connection.execute(f"""
             insert into inbox select 'a' || n, 'r', null, now() - interval '{days} days' from generate_series(1, 25) n;

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # a command line that only prints its help need not load all 
     from tools.bench.growth import Grown
     from tools.bench.machine import Surroundings
 
-_MOST_ORDERS = 10_000_000
+_MAX_ORDERS = 10_000_000
 
 
 def growth(
@@ -33,7 +33,7 @@ def growth(
 
     Example: `./ftgo bench growth --orders 1000,10000`
     """
-    marks = sorted(int(each) for each in numbers(orders, "--orders", whole=True, most=_MOST_ORDERS))
+    marks = sorted(int(each) for each in numbers(orders, "--orders", whole=True, most=_MAX_ORDERS))
     where, points = asyncio.run(_grow(marks, users, seed, warm_up, seconds))
     show(where, _table([each for each in points if each.mark is not None]))
     write_json(json_file, where, {"seed": seed, "warm_up": warm_up, "seconds": seconds, "users": users}, points)

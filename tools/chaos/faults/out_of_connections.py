@@ -17,7 +17,7 @@ from tools.chaos.world import World
 from tools.system.connections import FOR_PEOPLE, needed
 from tools.system.system import Arrangement, System
 
-_AT_ONCE = 8
+_CONCURRENCY = 8
 _THEIRS = "from pg_stat_activity where usename = any($1) and backend_type = 'client backend'"
 _SHOWN = {
     "accounting": "accounts",
@@ -69,7 +69,9 @@ async def _take_all(world: World, taken: AsyncExitStack, roles: Sequence[str]) -
 
     async def are_taken() -> bool:
         await admin.execute(f"select pg_terminate_backend(pid) {_THEIRS}", roles)
-        while full not in map(type, await asyncio.gather(*(take() for _ in range(_AT_ONCE)), return_exceptions=True)):
+        while full not in map(
+            type, await asyncio.gather(*(take() for _ in range(_CONCURRENCY)), return_exceptions=True)
+        ):
             pass
         return not await admin.fetchval(f"select count(*) {_THEIRS}", roles)
 

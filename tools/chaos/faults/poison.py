@@ -17,7 +17,7 @@ from tools.verify.facts import Finding
 _FAILS, _UNDECODABLE, _UNHANDLED = "always fails", "can't be decoded", "is of a type that nobody handles"
 _BEHIND = 5
 _OTHERS = 40
-_AT_ONCE = 8
+_CONCURRENCY = 8
 _SENDER, _READER = BY_NAME["consumer"].database, BY_NAME["accounting"].database
 _UPDATED = "consumer.ConsumerUpdated"
 
@@ -100,7 +100,7 @@ class Poison(Fault):
 
     async def _rename_others(self, world: World, name: str) -> float:
         """Rename all others, and wait until accounting has heard of it; returns how many that were in a second."""
-        free = asyncio.Semaphore(_AT_ONCE)
+        free = asyncio.Semaphore(_CONCURRENCY)
 
         async def rename(id_: str) -> None:
             async with free:

@@ -17,7 +17,7 @@ _SEGMENT = 16
 _MEGABYTES_KEPT = 48
 _MEGABYTES_WRITTEN = 256
 _CHECKPOINT_MEGABYTES = 64
-_MOST_MEGABYTES = _MEGABYTES_KEPT + _CHECKPOINT_MEGABYTES + 3 * _SEGMENT
+_MAX_MEGABYTES = _MEGABYTES_KEPT + _CHECKPOINT_MEGABYTES + 3 * _SEGMENT
 """What PostgreSQL's log may come to: what it keeps for slots, what comes until the next checkpoint, and the segments
 that have only begun."""
 _UNPUBLISHED = 10
@@ -72,7 +72,7 @@ class SlotLoss(Fault):
 
     def __init__(self) -> None:
         self._deck: list[_Loss] = []
-        self.most_megabytes = 0.0
+        self.max_megabytes = 0.0
 
     async def arrange(self, system: System, stack: AsyncExitStack) -> Arrangement:
         """Little of the log is kept."""
@@ -112,7 +112,7 @@ class SlotLoss(Fault):
                 world.resume(RELAY)
         for service, times in zip(services, before, strict=True) if self.notices else ():
             await self._noticed(world, service, times, said)
-        size = f", with a log of {self.most_megabytes:g} MB at most" if loss.invalidated else ""
+        size = f", with a log of {self.max_megabytes:g} MB at most" if loss.invalidated else ""
         return f"{'all slots' if services == PUBLISHING else 'one slot'} {loss}{size}"
 
     def losses(self, random: Random) -> list[_Loss]:
@@ -151,13 +151,13 @@ class SlotLoss(Fault):
                 if megabyte % _SEGMENT == 0:
                     await database.execute("checkpoint")
                     size = float(await database.fetchval("select sum(size) from pg_ls_waldir()")) / (1 << 20)
-                    self.most_megabytes = max(self.most_megabytes, size)
+                    self.max_megabytes = max(self.max_megabytes, size)
             lost = "select count(*) from pg_replication_slots where wal_status = 'lost' and slot_name = any($1)"
             all_lost = await database.fetchval(lost, [slot_of(service) for service in services]) == len(services)
             if self.notices and not all_lost:
                 world.found("the slots are not lost: nothing was tried")
-        if self.most_megabytes > _MOST_MEGABYTES:
-            world.found(f"the log has grown to {self.most_megabytes:g} MB, more than {_MOST_MEGABYTES}")
+        if self.max_megabytes > _MAX_MEGABYTES:
+            world.found(f"the log has grown to {self.max_megabytes:g} MB, more than {_MAX_MEGABYTES}")
 
     async def _noticed(self, world: World, service: str, times: float, said: int) -> None:
         """The relay has counted it, and written a line."""

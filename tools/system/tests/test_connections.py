@@ -41,7 +41,7 @@ async def test_a_system_that_postgresql_could_not_serve_is_not_started(tmp_path:
 
 def test_a_role_can_not_take_all_connections(infra: Infra) -> None:
     greedy = ServiceInfo("greedy", 1, "greedy")
-    database = provision(infra.admin_url, dict.fromkeys(roles_of(greedy), "x"), [greedy], most_connections=1)["greedy"]
+    database = provision(infra.admin_url, dict.fromkeys(roles_of(greedy), "x"), [greedy], max_connections=1)["greedy"]
     try:
         first = psycopg2.connect(database.url)
         with pytest.raises(OperationalError, match="too many connections for role"):
