@@ -20,9 +20,10 @@ from shared.runtime.explain import explain
 from shared.runtime.logs import logs
 from shared.runtime.process import LaunchError, Program, require_free_port
 from shared.runtime.repair.command import parked, sagas
+from shared.runtime.run_state import read_state
 from shared.runtime.soak.command import soak
 from shared.runtime.status import status
-from shared.runtime.supervisor import local_client, read_state
+from shared.runtime.supervisor import local_client
 from shared.runtime.system import (
     ADMIN_PORTS,
     MOST_REPLICAS,
@@ -112,8 +113,12 @@ def reset(yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False
         raise LaunchError("the system runs: stop it first, with Ctrl-C where it was started")
     if not yes:
         typer.confirm(f"Remove all data, logs and passwords in {folder}?", abort=True)
-    remove_data(folder)
+    left = remove_data(folder)
     console.print("Removed. ./ftgo up starts with empty databases.")
+    for path in left:
+        console.print(
+            f"{path} was left alone: nothing says that it is this folder's.", markup=False, emoji=False, soft_wrap=True
+        )
 
 
 @app.command()
@@ -266,12 +271,15 @@ def _become(argv: tuple[str, ...], environment: dict[str, str]) -> None:
 
 def _print_places(system: System, seconds: float) -> None:
     table = Table("", "where", "", box=None, header_style="dim")
-    state = read_state(system.folder) or {"parts": {}}
-    for name, part in state["parts"].items():
+    state = read_state(system.folder)
+    for name, part in state["parts"].items() if state else ():
         table.add_row(name, part["url"], f"{part['url']}/docs" if program_of(name) in BY_NAME else "")
     console.print(table)
     console.print(
-        f"Logs are in {system.folder / 'logs'}, passwords in {system.folder / 'secrets.json'}.", soft_wrap=True
+        f"Logs are in {system.folder / 'logs'}, passwords in {system.folder / 'secrets.json'}.",
+        markup=False,
+        emoji=False,
+        soft_wrap=True,
     )
     console.print(
         f"What waits for a person is at each service's port plus {ADMIN_PORTS}, for this machine only, and in"

@@ -1,14 +1,10 @@
 """Brings a service's database to the schema that its code expects."""
 
-from pathlib import Path
-
 from alembic import command
 from alembic.config import Config
 
 from shared.adapters.postgres.addresses import engine_url
 from shared.runtime.topology import ServiceInfo
-
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 def migrate(service: ServiceInfo, url: str) -> None:
@@ -17,8 +13,9 @@ def migrate(service: ServiceInfo, url: str) -> None:
     Blocks; raises sqlalchemy.exc.OperationalError when the database can't be reached.
     """
     config = Config()
-    config.set_main_option("script_location", str(_ROOT / "shared/adapters/postgres/alembic"))
-    config.set_main_option("version_locations", str(_ROOT / service.name / "migrations"))
-    config.set_main_option("path_separator", "os")
+    # As parts of packages: in a path, alembic gives a meaning to percent signs and to whatever separates two paths.
+    config.set_main_option("script_location", "shared.adapters.postgres:alembic")
+    config.set_main_option("version_locations", f"{service.name}:migrations")
+    config.set_main_option("path_separator", "newline")
     config.attributes["url"] = engine_url(url, "psycopg2")
     command.upgrade(config, "head")

@@ -5,7 +5,6 @@ It knows nothing of FTGO: `shared.runtime.system` says which programs there are.
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -18,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 from rich.console import Console
 from rich.text import Text
 
 from shared.runtime.forks import ForkedProcess, can_fork, fork
-from shared.runtime.process import LaunchError, Program, require_free_port, still_alive
+from shared.runtime.process import LaunchError, Program, birth_of, require_free_port
+from shared.runtime.run_state import end_orphans, locked, write_state
 
 # Says why a program isn't ready, "" when it is.
 Probe = Callable[[], Awaitable[str]]
@@ -33,7 +32,6 @@ LONGEST_PAUSE = 30.0
 # One that has lived this long starts again with the shortest pause.
 STABLE_SECONDS = 60.0
 LOG_BYTES = 10 << 20
-STATE_FILE = "run.json"
 
 
 @dataclass(frozen=True)
@@ -56,12 +54,13 @@ class Group:
     """Parts that start and stop together.
 
     With `essential` the next group starts when these are ready, and the system doesn't start when one of them ends
-    instead. `prepare` is called before they start, `finish` (in a thread) when they're ready.
+    instead. `prepare` is called before they start, and returns what a person should know; `finish` is called when
+    they're ready, in a thread.
     """
 
     parts: Sequence[Part]
     essential: bool = False
-    prepare: Callable[[], None] | None = None
+    prepare: Callable[[], str | None] | None = None
     finish: Callable[[], None] | None = None
 
 
@@ -73,7 +72,7 @@ class Child:
     log: Path
     program: Program | None = None
     process: ForkedProcess | asyncio.subprocess.Process | None = None
-    created: float | None = None
+    birth: str | None = None
     restarts: int = 0
     keeper: asyncio.Task[None] | None = None
     scanned: int = field(default=0, init=False)
@@ -174,8 +173,8 @@ class Supervisor:
             child.scanned = child.log.stat().st_size if child.log.exists() else 0
         self._watcher = asyncio.create_task(self._watch_logs())
         for group in self._groups:
-            if group.prepare is not None:
-                group.prepare()
+            if group.prepare is not None and (warning := group.prepare()):
+                self._say(warning, "", "warning")
             children = [self._children[part.name] for part in group.parts]
             for child in children:
                 await self._spawn(child)
@@ -224,8 +223,7 @@ class Supervisor:
     async def _spawn(self, child: Child) -> None:
         program = child.program = child.part.program()
         child.process = await (fork if can_fork(program) else _run)(program, child.log)
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.created = psutil.Process(child.process.pid).create_time()
+        child.birth = birth_of(child.process.pid)
         self._write_state()
 
     async def _keep(self, child: Child) -> None:
@@ -317,73 +315,13 @@ class Supervisor:
         for name, child in self._children.items():
             parts[name] = {
                 "pid": child.process.pid if child.process else None,
-                "created": child.created,
+                "birth": child.birth,
                 "port": child.part.port,
                 "url": child.part.url,
                 "restarts": child.restarts,
                 "log": str(child.log),
             }
-        ours = psutil.Process()
-        state = {"pid": ours.pid, "created": ours.create_time(), "settings": self._settings, "parts": parts}
-        unfinished = self._folder / f"{STATE_FILE}.new"
-        unfinished.write_text(json.dumps(state, indent=2) + "\n")
-        unfinished.replace(self._folder / STATE_FILE)
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for ourselves; the kernel frees it when we die. LaunchError while another process holds it."""
-    with (folder / "lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            who = _written_state(folder).get("pid", "unknown")
-            raise LaunchError(f"the system already runs (pid {who}): ./ftgo status shows where") from None
-        try:
-            yield
-        finally:
-            (folder / STATE_FILE).unlink(missing_ok=True)
-
-
-def read_state(folder: Path) -> dict[str, Any] | None:
-    """Return `{pid, created, settings, parts: {name: {pid, created, port, url, restarts, log}}}`.
-
-    It's what the supervisor of the folder has written, if that still lives; None when nothing runs. `created` is in
-    seconds since 1970; it and `pid` are None until the part has been started.
-    """
-    state = _written_state(folder)
-    return state if state and _process(state) else None
-
-
-def _written_state(folder: Path) -> dict[str, Any]:
-    try:
-        state: dict[str, Any] = json.loads((folder / STATE_FILE).read_text())
-    except FileNotFoundError:
-        return {}
-    return state
-
-
-def _process(entry: dict[str, Any]) -> psutil.Process | None:
-    """Return the live process of an entry, not another one that got its id later."""
-    if entry["pid"] is None or entry["created"] is None:
-        return None
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(entry["pid"])
-        if abs(process.create_time() - entry["created"]) < 1:
-            return process
-    return None
-
-
-def end_orphans(folder: Path, patience: float = 30.0) -> None:
-    """Wait until the children of a killed supervisor have ended and freed their ports; end those that don't."""
-    entries = _written_state(folder).get("parts", {}).values()
-    orphans = [process for process in map(_process, entries) if process is not None]
-    for process in still_alive(orphans, patience / 6):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGINT)  # what ends PostgreSQL without waiting for its clients
-    for process in still_alive(orphans, patience):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+        write_state(self._folder, {"settings": self._settings, "parts": parts})
 
 
 def http_probe(client: httpx.AsyncClient, url: str) -> Probe:

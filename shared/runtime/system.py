@@ -7,7 +7,6 @@ import asyncio
 import json
 import os
 import secrets
-import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,12 +23,14 @@ from shared.adapters.nats.connection import NatsAddress, connect
 from shared.adapters.nats.stream import stored_partitions
 from shared.runtime.connections import Connections, needed, shortage
 from shared.runtime.embedded.nats import Nats
-from shared.runtime.embedded.postgres import Postgres, socket_folder
+from shared.runtime.embedded.postgres import Postgres, remove_databases
 from shared.runtime.nats_users import ALL_RELAYS, OPERATOR, nats_users
+from shared.runtime.owner import OWNER_FILE, remove
 from shared.runtime.process import LaunchError, Program, require_free_port
 from shared.runtime.provision import ROLE_CONNECTIONS, Database, addresses, provision, roles_of
+from shared.runtime.run_state import STATE_FILE, locked, read_state
 from shared.runtime.settings import PoolSettings, RelaySettings, Settings
-from shared.runtime.supervisor import Group, Part, Supervisor, blocking_probe, http_probe, locked, read_state
+from shared.runtime.supervisor import Group, Part, Supervisor, blocking_probe, http_probe
 from shared.runtime.topology import SERVICES, ServiceInfo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -369,21 +370,15 @@ def attached_system() -> System:
     return system
 
 
-def remove_data(folder: Path) -> None:
-    """Remove data, logs and passwords. LaunchError while the system runs."""
-    if not folder.exists():
-        return
+def remove_data(folder: Path) -> list[Path]:
+    """Remove data, logs and passwords; return what a link leads to and was left, as it's another's.
+
+    Nothing happens where a folder isn't one that a system was started in. LaunchError while the system runs.
+    """
+    if not any((folder / mark).is_file() for mark in ("secrets.json", "lock", f"postgres/{OWNER_FILE}")):
+        return []
     with locked(folder):
-        _remove(folder)
-
-
-def _remove(folder: Path) -> None:
-    data = folder / "postgres"
-    shutil.rmtree(socket_folder(data), ignore_errors=True)
-    if data.is_symlink():  # where PostgreSQL's user can't reach the project, its data is elsewhere
-        shutil.rmtree(data.resolve().parent, ignore_errors=True)
-        data.unlink()
-    for name in ("postgres", "nats", "logs"):
-        if (folder / name).exists():
-            shutil.rmtree(folder / name)
-    (folder / "secrets.json").unlink(missing_ok=True)
+        left = [remove_databases(folder), remove(folder / "nats"), remove(folder / "logs")]
+        for name in (f"{STATE_FILE}.new", "secrets.new", "secrets.json"):
+            (folder / name).unlink(missing_ok=True)
+    return [path for path in left if path is not None]

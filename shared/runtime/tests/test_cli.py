@@ -21,8 +21,8 @@ from shared.runtime import cli
 from shared.runtime.cli import app
 from shared.runtime.nats_users import OPERATOR
 from shared.runtime.process import free_port
+from shared.runtime.run_state import read_state
 from shared.runtime.settings import ServiceSettings
-from shared.runtime.supervisor import read_state
 from shared.runtime.system import RELAY, ROOT, remove_data
 from shared.runtime.topology import SERVICES
 from shared.testing.infra import wait_until

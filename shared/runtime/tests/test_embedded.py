@@ -16,8 +16,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from shared.adapters.postgres.addresses import engine_url
+from shared.runtime.embedded import postgres as embedded
 from shared.runtime.embedded.nats import Nats
-from shared.runtime.embedded.postgres import Postgres
+from shared.runtime.embedded.postgres import SOCKETS, Postgres
+from shared.runtime.owner import remove
 from shared.runtime.process import LaunchError, free_port
 from shared.runtime.system import Secrets, remove_data
 from shared.testing.infra import Server
@@ -99,24 +101,29 @@ async def test_its_socket_is_reached_by_all_drivers_and_asks_for_the_password(
         server.stop()
 
 
-def test_a_socket_folder_of_somebody_else_is_refused(postgres: Postgres) -> None:
-    postgres.socket_folder.chmod(0o777)
-    try:
-        with pytest.raises(LaunchError, match="is not ours"):
-            postgres.prepare()
-    finally:
-        postgres.socket_folder.chmod(0o700)
+def test_a_socket_folder_that_others_reach_is_not_used_again(postgres: Postgres) -> None:
+    before = postgres.socket_folder
+    before.chmod(0o777)
+    postgres.prepare()
+    assert postgres.socket_folder != before
+    assert not before.exists()
+    assert postgres.socket_folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_temporary_folder_too_deep_for_a_socket_is_refused(
-    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("name", "reason"), [("deep" * 20, "is too long a path for a socket"), ("a,b", "comma")])
+def test_a_temporary_folder_that_can_not_hold_a_socket_is_refused(
+    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, reason: str
 ) -> None:
-    deep = tmp_path / ("deep" * 20)
-    deep.mkdir()
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)  # root's sockets are elsewhere
-    monkeypatch.setattr(tempfile, "tempdir", str(deep))
-    with pytest.raises(LaunchError, match=rf"{deep}/\S+ is too long a path for a socket: set TMPDIR to a shorter one"):
-        postgres.prepare()
+    unfit = tmp_path / name
+    unfit.mkdir()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(tempfile, "tempdir", str(unfit))
+        elsewhere.setattr(embedded, "SHARED_FOLDER", unfit)  # where root's sockets are
+        remove(postgres.folder.parent / SOCKETS)
+        with pytest.raises(LaunchError, match=rf"{unfit}/\S+ .*{reason}.*: set TMPDIR to a"):
+            postgres.prepare()
+    assert list(unfit.iterdir()) == []
+    postgres.prepare()
 
 
 def test_another_password_than_the_datas_is_one_line(postgres: Postgres, tmp_path: Path) -> None:
