@@ -20,6 +20,7 @@ from shared.runtime.embedded.installation import (
     POSTGRES_MAJOR,
     SHARED_FOLDER,
     binaries,
+    binaries_for_initdb,
     environment,
     make_shared_folder,
     reachable,
@@ -198,8 +199,7 @@ class Postgres:
         unfinished.rename(where / self.folder.name)
 
     def _initdb(self, folder: Path, password_file: str, user: pwd.struct_passwd | None) -> None:
-        command = [
-            str(binaries(user) / "initdb"),
+        arguments = [
             f"--pgdata={folder}",
             f"--username={ADMIN_ROLE}",
             f"--pwfile={password_file}",
@@ -211,11 +211,18 @@ class Postgres:
             "--no-instructions",
         ]
         if not self.durable:
-            command.append("--no-sync")
-        options = Program("initdb", tuple(command), environment(), folder, user).options()
-        done = subprocess.run(  # noqa: S603 - our own binary
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False, **options
-        )
+            arguments.append("--no-sync")
+        with binaries_for_initdb(user) as where:
+            program = Program("initdb", (str(where / "initdb"), *arguments), environment(), folder, user)
+            done = subprocess.run(  # noqa: S603 - our own binary
+                program.argv,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                check=False,
+                **program.options(),
+            )
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
             raise LaunchError(f"initdb failed in {folder}: {lines[-1]}")
