@@ -5,6 +5,7 @@ what is the original's. So each note says which folder it was written for, and h
 """
 
 import json
+import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +30,8 @@ class Owner:
         """Describe a folder that exists."""
         real = folder.resolve()
         status = real.stat()
-        return cls(str(real), status.st_dev, status.st_ino)
+        path = os.fsencode(real).decode(errors="backslashreplace")  # for people, and JSON is Unicode
+        return cls(path, status.st_dev, status.st_ino)
 
     def is_same(self, other: "Owner") -> bool:
         """Tell whether both are one folder. The numbers of devices may change with each start of the machine."""

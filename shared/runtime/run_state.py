@@ -28,7 +28,6 @@ class PartState(TypedDict):
     port: int
     url: str
     restarts: int
-    log: str
 
 
 class RunState(TypedDict):

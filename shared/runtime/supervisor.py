@@ -319,7 +319,6 @@ class Supervisor:
                 "port": child.part.port,
                 "url": child.part.url,
                 "restarts": child.restarts,
-                "log": str(child.log),
             }
         write_state(self._folder, {"settings": self._settings, "parts": parts})
 

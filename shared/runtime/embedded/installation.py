@@ -23,8 +23,8 @@ _SHELL_SIGNS = frozenset('"$`\\\n')
 
 
 def environment() -> dict[str, str]:
-    """Return our environment without what would change the servers' behaviour behind our back."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG", "TZ"))}
+    """Return our environment without what people have set for themselves: languages and places."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "TZ"))}
 
 
 def server_user() -> pwd.struct_passwd | None:
@@ -74,7 +74,7 @@ def binaries(user: pwd.struct_passwd | None = None) -> Path:
 def binaries_for_initdb(user: pwd.struct_passwd | None) -> Iterator[Path]:
     """Give the folder of the binaries; for initdb, which hands its path to a shell, a copy where that would fail."""
     there = binaries(user)
-    if _SHELL_SIGNS.isdisjoint(str(there)):
+    if _SHELL_SIGNS.isdisjoint(str(there)) and str(there).isprintable():  # which bytes that aren't UTF-8 are not
         yield there
         return
     package = _package()

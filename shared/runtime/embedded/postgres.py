@@ -65,7 +65,9 @@ class Postgres:
     @property
     def admin_url(self) -> str:
         """The superuser's address of the database `postgres`."""
-        return f"postgresql://{ADMIN_ROLE}:{quote(self.password, safe='')}@127.0.0.1:{self.port}/postgres"
+        login = f"{ADMIN_ROLE}:{quote(self.password, safe='')}"
+        # It says that there is no TLS, or clients would look for certificates in the environment and the home folder.
+        return f"postgresql://{login}@127.0.0.1:{self.port}/postgres?sslmode=disable"
 
     @property
     def socket_url(self) -> str:

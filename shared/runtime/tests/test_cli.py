@@ -120,6 +120,25 @@ def test_up_keeps_its_data_also_when_it_is_killed(ftgo: Ftgo) -> None:
     assert {file.name for file in ftgo.folder.iterdir()} == {"lock"}
 
 
+def test_settings_of_the_shell_for_other_programs_do_not_matter(ftgo: Ftgo) -> None:
+    ftgo.environment |= {
+        "ALL_PROXY": "socks5://192.0.2.1:1",
+        "NATS_URL": "nats://192.0.2.1",
+        "OTEL_PROPAGATORS": "nothing-known",
+        "PGHOSTADDR": "192.0.2.1",
+        "PGOPTIONS": "-c nothing.known",
+        "PGSERVICE": "elsewhere",
+        "PGSSLMODE": "verify-full",
+        "PGTARGETSESSIONATTRS": "read-only",
+        "PYTHONWARNINGS": "ignore",
+        "WEB_CONCURRENCY": "no number",
+    }
+    up = ftgo.up()
+    assert "stream not found" in failure(ftgo("verify")), "NATS has answered"
+    up.send_signal(signal.SIGINT)
+    assert up.wait(30) == 0
+
+
 def test_another_count_of_partitions_than_the_stream_has_is_refused(ftgo: Ftgo) -> None:
     async def make_a_stream() -> None:
         password = json.loads((ftgo.folder / "secrets.json").read_text())["nats"][OPERATOR]

@@ -101,6 +101,26 @@ async def test_its_socket_is_reached_by_all_drivers_and_asks_for_the_password(
         server.stop()
 
 
+async def test_certificates_for_other_servers_do_not_matter(
+    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".postgresql").mkdir()
+    for name in ("postgresql.crt", "root.crt", "root.crl"):
+        (tmp_path / ".postgresql" / name).write_text("no certificate")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    server = running(postgres, tmp_path / "log")
+    try:
+        psycopg2.connect(postgres.admin_url).close()
+        await (await asyncpg.connect(postgres.admin_url)).close()
+        engine = create_async_engine(engine_url(postgres.admin_url, "asyncpg"))
+        async with engine.connect() as connection:
+            assert await connection.scalar(text("select 1")) == 1
+        await engine.dispose()
+    finally:
+        server.stop()
+
+
 def test_a_socket_folder_that_others_reach_is_not_used_again(postgres: Postgres) -> None:
     before = postgres.socket_folder
     before.chmod(0o777)

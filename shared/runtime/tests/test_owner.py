@@ -32,7 +32,7 @@ def home(tmp_path: Path, child: "subprocess.Popen[bytes]") -> Path:
     """The data folder of a system that runs: its supervisor is this process, and it has one child."""
     folder = tmp_path / "home"
     folder.mkdir()
-    part = {"pid": child.pid, "birth": birth_of(child.pid), "port": 1, "url": "", "restarts": 0, "log": ""}
+    part = {"pid": child.pid, "birth": birth_of(child.pid), "port": 1, "url": "", "restarts": 0}
     write_state(folder, {"settings": {}, "parts": {"child": part}})
     return folder
 
