@@ -86,7 +86,7 @@ def remove(folder: Path) -> Path | None:
     if not folder.is_symlink():
         _remove(folder)
         return None
-    target, left = folder.resolve(), None
+    target, left = Path(os.path.realpath(folder)), None  # also where it leads nowhere, or to itself
     if target.is_dir():
         owner = owner_of(target)
         if owner is not None and owner.is_same(Owner.of(folder.parent)):
@@ -101,7 +101,10 @@ def remove(folder: Path) -> Path | None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
+    if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
+        return
+    try:
+        shutil.rmtree(path)
+    except OSError as error:  # which names what is inside without saying where
+        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -95,7 +95,9 @@ class Child:
         """Return the last line that it has written, for an error message."""
         with contextlib.suppress(OSError):
             lines = self.log.read_bytes()[-4096:].decode(errors="replace").split("\n")
-            return next((summary(line.strip())[1] for line in reversed(lines) if line.strip()), "it wrote nothing")
+            lines = [line.strip() for line in lines if line.strip()]
+            fatal = [line for line in lines if _FATAL.search(line)]  # servers go on to say that they have stopped
+            return next((summary(line)[1] for line in reversed(fatal or lines)), "it wrote nothing")
         return "it wrote nothing"
 
 
@@ -247,7 +249,8 @@ class Supervisor:
         told = time.monotonic()
         while reason := await child.part.probe():
             if not may_end and not child.alive:
-                raise LaunchError(f"{child.part.name} did not start: {child.last_line()}")
+                name = child.part.name
+                raise LaunchError(f"{name} did not start: {child.last_line()}: ./ftgo logs {name} tells more")
             if time.monotonic() - told > 20:
                 told = time.monotonic()
                 self._say(f"not ready yet: {reason}", child.part.name)
@@ -358,6 +361,9 @@ async def local_client() -> AsyncIterator[httpx.AsyncClient]:
 
 # Structured lines of ours, and what the servers can only tell here: their other complaints reach their clients.
 _WARNING = re.compile(rb'"level": ?"(?:warning|error|critical)"|\[(?:ERR|FTL)\]|PANIC: ')
+
+
+_FATAL = re.compile(r"\[FTL\]|(?:FATAL|PANIC): ")
 
 
 def line_at(text: bytes, position: int) -> str:

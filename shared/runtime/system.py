@@ -15,9 +15,11 @@ from random import SystemRandom
 from typing import Any
 
 import httpx
-from pydantic import Field
+import psycopg2
+from pydantic import Field, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings
 from rich.console import Console
+from typing_extensions import TypedDict
 
 from shared.adapters.nats.connection import NatsAddress, connect
 from shared.adapters.nats.stream import stored_partitions
@@ -56,6 +58,24 @@ class SystemSettings(BaseSettings):
     nats_port: int = Field(14222, description="Port of the embedded NATS.")
     partitions: int = Field(1, ge=1, le=64, description="Partitions of the stream; the same in every process.")
 
+    @field_validator("data_dir", mode="before")
+    @classmethod
+    def _is_named(cls, folder: Any) -> Any:
+        if folder == "":
+            raise ValueError("it is empty: name a folder, or unset it")
+        return folder
+
+    @field_validator("data_dir")
+    @classmethod
+    def _from_the_root(cls, folder: Path) -> Path:
+        return folder.absolute()
+
+
+class _KeptSecrets(TypedDict, total=False):
+    admin: str
+    nats: dict[str, str] | str
+    roles: dict[str, str]
+
 
 @dataclass(frozen=True)
 class Secrets:
@@ -70,10 +90,10 @@ class Secrets:
         """Read the folder's secrets.json; make it, or what a newer version needs besides."""
         file = folder / "secrets.json"
         try:
-            kept: dict[str, Any] = json.loads(file.read_text())
+            kept = TypeAdapter(_KeptSecrets).validate_json(file.read_bytes())
         except FileNotFoundError:
             kept = {}
-        except ValueError:
+        except ValidationError:
             raise LaunchError(f"{file} is damaged: bring it back, or remove the data with ./ftgo reset") from None
         roles, users = kept.get("roles", {}), kept.get("nats", {})
         if isinstance(users, str):  # of before there were users for each program
@@ -321,7 +341,11 @@ class System:
 
     def _provision(self) -> None:
         most = max(ROLE_CONNECTIONS, self._needed_connections().sessions)
-        provision(self.postgres.admin_url, self.secrets.roles, most_connections=most)
+        try:
+            provision(self.postgres.admin_url, self.secrets.roles, most_connections=most)
+        except psycopg2.Error as error:  # such as a full disk
+            reason = str(error).strip().partition("\n")[0]
+            raise LaunchError(f"the databases can't be made: {reason}: ./ftgo logs postgres tells more") from None
 
     def _check_partitions(self) -> None:
         """Refuse another count than the stream has: every program would end with that complaint, again and again."""
@@ -373,9 +397,9 @@ def attached_system() -> System:
 def remove_data(folder: Path) -> list[Path]:
     """Remove data, logs and passwords; return what a link leads to and was left, as it's another's.
 
-    Nothing happens where a folder isn't one that a system was started in. LaunchError while the system runs.
+    Nothing happens where no system was started. LaunchError while the system runs.
     """
-    if not any((folder / mark).is_file() for mark in ("secrets.json", "lock", f"postgres/{OWNER_FILE}")):
+    if not any((folder / mark).exists() for mark in ("secrets.json", "lock", f"postgres/{OWNER_FILE}")):
         return []
     with locked(folder):
         left = [remove_databases(folder), remove(folder / "nats"), remove(folder / "logs")]

@@ -14,6 +14,7 @@ from shared.runtime.owner import take_into_use
 from shared.runtime.process import LaunchError, Program
 
 _CONFIG = "nats.conf"
+_STORE = "store"
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,13 @@ class Nats:
         """Write the configuration file. LaunchError when the folder is another system's."""
         self.folder.mkdir(parents=True, exist_ok=True)
         take_into_use(self.folder)
+        store = self.folder / _STORE
+        store.mkdir(exist_ok=True)
+        any(store.iterdir())  # where that's forbidden, nats-server would say that it is no folder
         config = self.folder / _CONFIG
         config.touch(mode=0o600)
         # As the server works in its folder, this holds no path, in which some letter could have a meaning there.
-        config.write_text(self.configuration(f"127.0.0.1:{self.port}", Path("store")))
+        config.write_text(self.configuration(f"127.0.0.1:{self.port}", Path(_STORE)))
 
     def configuration(self, listen: str, store: Path) -> str:
         """Return the configuration file's text."""

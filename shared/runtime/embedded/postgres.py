@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pwd
+import re
 import shutil
 import signal
 import stat
@@ -34,7 +35,12 @@ SOCKETS = "sockets"
 """The link, beside the data, to the folder of the Unix socket."""
 _DATA_PREFIX = "data-"
 _INITDB_PREFIX = ".initdb-"
+_REASON = re.compile("(error|FATAL|PANIC): ")
+_PASSING = ("the database system is", "too many", "connection slots", "terminating connection")
+"""What a server that is well may answer for a while."""
 _PID_FILE = "postmaster.pid"
+_CONTROL_BYTES = 8192
+"""Of the file without which PostgreSQL knows nothing of its data."""
 _LONGEST_SOCKET_FOLDER = 85
 """Bytes: with the socket's own name no more than the 103 that every system takes."""
 
@@ -86,7 +92,9 @@ class Postgres:
         """
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         user = server_user()
-        if not self.folder.exists():
+        try:
+            self.folder.stat()
+        except FileNotFoundError:
             self._make_data(user)
         self._check_data(user)
         copied_from = take_into_use(self.folder)
@@ -125,14 +133,21 @@ class Postgres:
         )
 
     def ready(self) -> bool:
-        """Tell whether the server takes connections. LaunchError when it doesn't know our password."""
+        """Tell whether the server takes connections. LaunchError when it never will, as with another password."""
         try:
             psycopg2.connect(self.admin_url, connect_timeout=3).close()
         except psycopg2.OperationalError as error:
-            if "password authentication failed" in str(error):
+            said = str(error)
+            if "password authentication failed" in said:
                 raise LaunchError(
                     f"the data in {self.folder} has another password than secrets.json beside it says:"
                     " bring the file back, or remove the data with ./ftgo reset"
+                ) from None
+            if "FATAL:" in said and not any(each in said for each in _PASSING):
+                reason = said.partition("FATAL:")[2].strip().partition("\n")[0]
+                raise LaunchError(
+                    f"PostgreSQL can't use the data in {self.folder}: {reason}: bring the data back from a backup,"
+                    " or remove all with ./ftgo reset"
                 ) from None
             return False
         return True
@@ -169,7 +184,7 @@ class Postgres:
         """Run initdb in a folder of another name first, so that an interrupted one leaves nothing half made."""
         where = self.folder.parent
         if self.folder.is_symlink():
-            where = self.folder.readlink().parent
+            where = Path(os.path.realpath(self.folder)).parent
             if not where.is_dir():
                 raise LaunchError(
                     f"{self.folder} leads to {self.folder.readlink()}, which is no more: bring that back,"
@@ -227,7 +242,8 @@ class Postgres:
             )
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-            raise LaunchError(f"initdb failed in {folder}: {lines[-1]}")
+            reasons = [line for line in lines if _REASON.search(line)]  # then it tells of its cleaning up
+            raise LaunchError(f"initdb failed in {folder}: {(reasons or lines[-1:])[0]}")
 
     def _make_socket_folder(self, user: pwd.struct_passwd | None) -> None:
         """Whose folder it is decides whom its users talk to, and anybody may make folders there."""
@@ -252,7 +268,7 @@ class Postgres:
         link.symlink_to(made)
 
     def _check_data(self, user: pwd.struct_passwd | None) -> None:
-        bring_back = "bring it back from a backup, or remove it with ./ftgo reset"
+        bring_back = "bring the data back from a backup, or remove all with ./ftgo reset"
         try:
             version = (self.folder / "PG_VERSION").read_text(errors="replace").strip()
         except NotADirectoryError:
@@ -264,6 +280,9 @@ class Postgres:
                 f"{self.folder} holds data of PostgreSQL {version or '(unknown)'}, this is PostgreSQL {POSTGRES_MAJOR}:"
                 " bring it over with pg_dump, or remove it with ./ftgo reset"
             )
+        control = self.folder / "global" / "pg_control"
+        if not control.is_file() or control.stat().st_size != _CONTROL_BYTES:
+            raise LaunchError(f"{control} is damaged: {bring_back}")
         uid, owner = os.geteuid() if user is None else user.pw_uid, self.folder.stat().st_uid
         if owner != uid:
             raise LaunchError(
@@ -316,7 +335,7 @@ def remove_databases(home: Path) -> Path | None:
 
 def _is_private(folder: Path, uid: int) -> bool:
     try:
-        found = folder.resolve().lstat()
+        found = Path(os.path.realpath(folder)).lstat()
     except OSError:
         return False
     return stat.S_ISDIR(found.st_mode) and found.st_uid == uid and stat.S_IMODE(found.st_mode) == 0o700

@@ -216,5 +216,47 @@ def test_expected_failures_are_one_line(ftgo: Ftgo, arguments: list[str], line: 
     assert failure(ftgo(*arguments)).startswith(f"ftgo: {line}")
 
 
+COMMANDS = (["up", *WITHOUT_SERVICES], ["status"], ["logs"], ["reset", "--yes"])
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("data_dir", ["", "file", "file/below"])
+def test_what_can_not_be_a_folder_is_one_line(ftgo: Ftgo, tmp_path: Path, arguments: list[str], data_dir: str) -> None:
+    (tmp_path / "file").touch()
+    refusal = failure(ftgo(*arguments, FTGO_DATA_DIR=str(tmp_path / data_dir) if data_dir else ""))
+    assert ("FTGO_DATA_DIR: it is empty" if not data_dir else str(tmp_path / "file")) in refusal
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("secrets.json", COMMANDS[0]),
+        ("secrets.json", COMMANDS[3]),
+        ("run.json", COMMANDS[0]),
+        ("run.json", COMMANDS[1]),
+        ("run.json", COMMANDS[3]),
+        ("lock", COMMANDS[0]),
+        ("logs/postgres.log", COMMANDS[2]),
+    ],
+)
+def test_what_can_not_be_read_is_one_line(ftgo: Ftgo, name: str, arguments: list[str]) -> None:
+    ftgo.folder.mkdir()
+    (ftgo.folder / "secrets.json").write_text("{}")
+    (ftgo.folder / name).unlink(missing_ok=True)
+    (ftgo.folder / name).mkdir(parents=True)  # a folder is nothing to read from for root either
+    assert failure(ftgo(*arguments)).startswith(f"ftgo: {ftgo.folder / name}: Is a directory: move it away")
+    (ftgo.folder / name).rmdir()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"nats": 3}', '{"roles": {"a": null}}'])
+def test_damaged_passwords_are_one_line(ftgo: Ftgo, text: str) -> None:
+    ftgo.folder.mkdir()
+    (ftgo.folder / "secrets.json").write_text(text)
+    assert failure(ftgo("up")) == (
+        f"ftgo: {ftgo.folder / 'secrets.json'} is damaged: bring it back, or remove the data with ./ftgo reset"
+    )
+    assert (ftgo.folder / "secrets.json").read_text() == text
+
+
 def test_a_bad_setting_is_named(ftgo: Ftgo) -> None:
     assert failure(ftgo("up", FTGO_NATS_PORT="x")).startswith("ftgo: FTGO_NATS_PORT: Input should be a valid integer")

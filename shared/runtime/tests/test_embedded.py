@@ -1,6 +1,7 @@
 """PostgreSQL's data folder: what it may look like, and what is refused in one line."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -61,6 +62,70 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "postgres").mkdir()
     with pytest.raises(LaunchError, match="holds no PostgreSQL data"):
         Postgres(tmp_path / "postgres", free_port(), "secret").prepare()
+
+
+def test_data_without_its_control_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "postgres").mkdir()
+    (tmp_path / "postgres" / "PG_VERSION").write_text("18\n")
+    with pytest.raises(LaunchError, match="pg_control is damaged: bring the data back"):
+        Postgres(tmp_path / "postgres", free_port(), "secret").prepare()
+
+
+def test_a_file_in_the_datas_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "postgres").touch()
+    with pytest.raises(LaunchError, match="postgres is a file, not PostgreSQL's data: bring the data back"):
+        Postgres(tmp_path / "postgres", free_port(), "secret").prepare()
+
+
+def test_a_link_that_leads_nowhere_is_refused_and_stays(tmp_path: Path) -> None:
+    link = tmp_path / "postgres"
+    link.symlink_to(tmp_path / "unmounted" / "postgres")
+    with pytest.raises(LaunchError, match="unmounted/postgres, which is no more: bring that back"):
+        Postgres(link, free_port(), "secret").prepare()
+    assert link.is_symlink()
+
+
+def test_an_interrupted_start_is_taken_up(postgres: Postgres, tmp_path: Path) -> None:
+    unfinished = postgres.folder.resolve().with_name("postgres.unfinished")
+    shutil.move(postgres.folder.resolve(), unfinished)
+    (unfinished / "PG_VERSION").unlink()
+    postgres.prepare()
+    assert not unfinished.exists()
+    running(postgres, tmp_path / "log").stop()
+
+
+def test_data_that_postgresql_can_not_use_is_told_at_once(postgres: Postgres, tmp_path: Path) -> None:
+    base, hidden = postgres.folder / "base", postgres.folder / "base.hidden"
+    base.rename(hidden)
+    server = Server(postgres.program(), postgres.ready, tmp_path / "log")
+    try:
+        with pytest.raises(LaunchError, match=r"PostgreSQL can't use the data in \S+: .* does not exist: bring"):
+            server.start()
+    finally:
+        server.stop()
+        hidden.rename(base)
+
+
+@pytest.mark.parametrize("name", ["it's", 'a"b', "back\\slash", "new\nline", "ünï 🍕", "per%cent"])
+def test_the_sockets_folder_may_have_any_name(postgres: Postgres, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as short:
+        where = Path(short) / name
+        where.mkdir()
+        for each in (Path(short), where):
+            each.chmod(0o711)
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(tempfile, "tempdir", str(where))
+            elsewhere.setattr(embedded, "SHARED_FOLDER", where)
+            remove(postgres.folder.parent / SOCKETS)
+            postgres.prepare()
+        assert postgres.socket_folder.parent == where
+        server = running(postgres, Path(short) / "log")
+        try:
+            psycopg2.connect(postgres.socket_url).close()
+        finally:
+            server.stop()
+        remove(postgres.folder.parent / SOCKETS)
+    postgres.prepare()
 
 
 def test_a_lock_file_that_names_another_program_is_forgotten(postgres: Postgres, tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_another_number_of_the_device_after_a_restart_is_no_copy(home: Path) -> 
 @pytest.mark.parametrize("key", ["pid", "birth", "owner", "parts"])
 def test_a_state_that_is_another_ones_or_damaged_is_not_believed(home: Path, key: str) -> None:
     state = json.loads((home / STATE_FILE).read_text())
-    wrong = {"pid": os.getppid(), "birth": "1 of-another boot", "owner": None, "parts": {"child": {"pid": 1}}}
+    wrong = {"pid": 1, "birth": "1 of-another boot", "owner": None, "parts": {"child": {"pid": 1}}}
     (home / STATE_FILE).write_text(json.dumps(state | {key: wrong[key]}))
     assert read_state(home) is None
 
