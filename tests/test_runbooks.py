@@ -22,7 +22,7 @@ from shared.adapters.nats.connection import connect
 from shared.core.ids import new_id
 from shared.runtime.chaos import rot
 from shared.runtime.embedded.installation import binaries
-from shared.runtime.supervisor import read_state
+from shared.runtime.run_state import read_state
 from shared.runtime.system import ROOT, SystemSettings, on_free_ports, remove_data
 from shared.runtime.topology import BY_NAME, SERVICES
 from shared.testing.infra import wait_until
@@ -119,7 +119,9 @@ class Ftgo:
         """Send a part a signal."""
         state = read_state(self.folder)
         assert state is not None
-        os.kill(state["parts"][part]["pid"], number)
+        pid = state["parts"][part]["pid"]
+        assert pid is not None
+        os.kill(pid, number)
 
     def api(self) -> Api:
         """A client of all services."""

@@ -18,6 +18,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg
 from pydantic import Field, PostgresDsn, SecretStr
 from pydantic_settings import BaseSettings
 
+import shared.runtime.environment  # noqa: F401 - before psycopg2 connects
 from shared.releases import WrongRelease
 from shared.runtime.releases import require_usable_data
 from shared.runtime.settings import Settings

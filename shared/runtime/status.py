@@ -9,7 +9,8 @@ import typer
 from rich.table import Table
 
 from shared.runtime.process import LaunchError, memory_of
-from shared.runtime.supervisor import http_probe, local_client, read_state
+from shared.runtime.run_state import read_state
+from shared.runtime.supervisor import http_probe, local_client
 from shared.runtime.system import SystemSettings
 from shared.runtime.terminal import Terminal, as_text
 

@@ -7,7 +7,6 @@ import asyncio
 import json
 import os
 import secrets
-import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,21 +16,25 @@ from random import SystemRandom
 from typing import Any
 
 import httpx
-from pydantic import Field
+import psycopg2
+from pydantic import Field, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings
 from rich.console import Console
+from typing_extensions import TypedDict
 
 from shared.adapters.nats.connection import NatsAddress, connect
 from shared.adapters.nats.stream import stored_partitions
 from shared.releases import WrongRelease
 from shared.runtime.connections import Connections, needed, shortage
 from shared.runtime.embedded.nats import Nats
-from shared.runtime.embedded.postgres import Postgres, socket_folder
+from shared.runtime.embedded.postgres import Postgres, remove_databases
 from shared.runtime.nats_users import ALL_RELAYS, OPERATOR, nats_users
+from shared.runtime.owner import OWNER_FILE, remove
 from shared.runtime.process import LaunchError, Program, require_free_port
 from shared.runtime.provision import ROLE_CONNECTIONS, Database, addresses, provision, require_usable, roles_of
+from shared.runtime.run_state import STATE_FILE, locked, read_state
 from shared.runtime.settings import PoolSettings, RelaySettings, Settings
-from shared.runtime.supervisor import Group, Part, Supervisor, blocking_probe, http_probe, locked, read_state
+from shared.runtime.supervisor import Group, Part, Supervisor, blocking_probe, http_probe
 from shared.runtime.topology import SERVICES, ServiceInfo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,6 +61,24 @@ class SystemSettings(BaseSettings):
     nats_monitor_port: int = Field(14322, description="Port of its HTTP monitoring: whether it can go on.")
     partitions: int = Field(1, ge=1, le=64, description="Partitions of the stream; the same in every process.")
 
+    @field_validator("data_dir", mode="before")
+    @classmethod
+    def _is_named(cls, folder: Any) -> Any:
+        if folder == "":
+            raise ValueError("it is empty: name a folder, or unset it")
+        return folder
+
+    @field_validator("data_dir")
+    @classmethod
+    def _from_the_root(cls, folder: Path) -> Path:
+        return folder.absolute()
+
+
+class _KeptSecrets(TypedDict, total=False):
+    admin: str
+    nats: dict[str, str] | str
+    roles: dict[str, str]
+
 
 @dataclass(frozen=True)
 class Secrets:
@@ -72,10 +93,10 @@ class Secrets:
         """Read the folder's secrets.json; make it, or what a newer version needs besides."""
         file = folder / "secrets.json"
         try:
-            kept: dict[str, Any] = json.loads(file.read_text())
+            kept = TypeAdapter(_KeptSecrets).validate_json(file.read_bytes())
         except FileNotFoundError:
             kept = {}
-        except ValueError:
+        except ValidationError:
             raise LaunchError(f"{file} is damaged: bring it back, or remove the data with ./ftgo reset") from None
         roles, users = kept.get("roles", {}), kept.get("nats", {})
         if isinstance(users, str):  # of before there were users for each program
@@ -346,6 +367,9 @@ class System:
             provision(self.postgres.admin_url, self.secrets.roles, most_connections=most)
         except WrongRelease as error:
             raise LaunchError(str(error)) from None
+        except psycopg2.Error as error:  # such as a full disk
+            reason = str(error).strip().partition("\n")[0]
+            raise LaunchError(f"the databases can't be made: {reason}: ./ftgo logs postgres tells more") from None
 
     def require_usable_data(self) -> None:
         """Raise LaunchError when the data of the running system is not for code as old as this."""
@@ -408,21 +432,15 @@ def attached_system() -> System:
     return system
 
 
-def remove_data(folder: Path) -> None:
-    """Remove data, logs and passwords. LaunchError while the system runs."""
-    if not folder.exists():
-        return
+def remove_data(folder: Path) -> list[Path]:
+    """Remove data, logs and passwords; return what a link leads to and was left, as it's another's.
+
+    Nothing happens where no system was started. LaunchError while the system runs.
+    """
+    if not any((folder / mark).exists() for mark in ("secrets.json", "lock", f"postgres/{OWNER_FILE}")):
+        return []
     with locked(folder):
-        _remove(folder)
-
-
-def _remove(folder: Path) -> None:
-    data = folder / "postgres"
-    shutil.rmtree(socket_folder(data), ignore_errors=True)
-    if data.is_symlink():  # where PostgreSQL's user can't reach the project, its data is elsewhere
-        shutil.rmtree(data.resolve().parent, ignore_errors=True)
-        data.unlink()
-    for name in ("postgres", "nats", "logs"):
-        if (folder / name).exists():
-            shutil.rmtree(folder / name)
-    (folder / "secrets.json").unlink(missing_ok=True)
+        left = [remove_databases(folder), remove(folder / "nats"), remove(folder / "logs")]
+        for name in (f"{STATE_FILE}.new", "secrets.new", "secrets.json"):
+            (folder / name).unlink(missing_ok=True)
+    return [path for path in left if path is not None]

@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 import structlog
 
+import shared.runtime.environment  # noqa: F401 - as the programs that are tested have it
 from shared.runtime.provision import Database
 from shared.runtime.topology import ServiceInfo
 from shared.testing.infra import Infra, NatsServer, running_infra

@@ -19,7 +19,8 @@ from shared.adapters.nats.connection import NatsAddress, NatsConnection, connect
 from shared.runtime.chaos import crash_points
 from shared.runtime.chaos.load import Load
 from shared.runtime.chaos.outside import OutsideSupervisor
-from shared.runtime.supervisor import Supervisor, process_of, read_state
+from shared.runtime.run_state import process_of, read_state
+from shared.runtime.supervisor import Supervisor
 from shared.runtime.system import System, program_of
 from shared.runtime.topology import BY_NAME, SERVICES
 from shared.runtime.verify.facts import Finding

@@ -24,7 +24,8 @@ from rich.console import Console
 
 from shared.runtime import supervisor
 from shared.runtime.process import LaunchError, Program, free_port
-from shared.runtime.supervisor import Supervisor, local_client, read_state, summary
+from shared.runtime.run_state import read_state
+from shared.runtime.supervisor import Supervisor, local_client, summary
 from shared.runtime.system import ROOT
 from shared.runtime.tests.supervise import NAMES, groups
 from shared.testing.infra import wait_until
@@ -58,7 +59,7 @@ class Running:
 
     def pids(self) -> dict[str, int]:
         state = read_state(self.folder)
-        return {name: part["pid"] for name, part in state["parts"].items()} if state else {}
+        return {name: part["pid"] or 0 for name, part in state["parts"].items()} if state else {}
 
     def descendants(self) -> list[psutil.Process]:
         """All its processes: its own children, and what those have forked."""
