@@ -12,10 +12,16 @@ def migrate(service: ServiceInfo, url: str) -> None:
 
     Blocks; raises sqlalchemy.exc.OperationalError when the database can't be reached.
     """
+    config = configuration(service)
+    config.attributes["url"] = engine_url(url, "psycopg2")
+    command.upgrade(config, "head")
+
+
+def configuration(service: ServiceInfo) -> Config:
+    """Return where alembic finds a service's migrations."""
     config = Config()
     # As parts of packages: in a path, alembic gives a meaning to percent signs and to whatever separates two paths.
     config.set_main_option("script_location", "shared.adapters.postgres:alembic")
     config.set_main_option("version_locations", f"{service.name}:migrations")
     config.set_main_option("path_separator", "newline")
-    config.attributes["url"] = engine_url(url, "psycopg2")
-    command.upgrade(config, "head")
+    return config
