@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from shared.adapters.nats.connection import NatsAddress, connect
 from shared.adapters.postgres.addresses import engine_url
+from shared.runtime.embedded import installation
 from shared.runtime.embedded import postgres as embedded
 from shared.runtime.embedded.nats import Nats
 from shared.runtime.embedded.postgres import SOCKETS, Postgres
@@ -236,6 +237,23 @@ def test_another_password_than_the_datas_is_one_line(postgres: Postgres, tmp_pat
             Postgres(postgres.folder, postgres.port, "wrong").ready()
     finally:
         server.stop()
+
+
+def test_initdb_is_called_by_a_path_that_a_shell_takes_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installation, "binaries", lambda _user: Path("/projects/$HOME/bin"))
+    with installation.binaries_for_initdb(None) as copied:
+        assert "$" not in str(copied)
+        subprocess.run([copied / "initdb", "--version"], check=True, stdout=subprocess.DEVNULL)
+    assert not copied.exists()
+
+
+def test_nats_keeps_its_store_below_a_path_of_any_name(tmp_path: Path) -> None:
+    nats = Nats(tmp_path / 'say "hi" $HOME \\ #1' / "nats", free_port())
+    nats.prepare()
+    server = Server(nats.program(), nats.ready, tmp_path / "log")
+    server.start()
+    server.stop()
+    assert (nats.folder / "store" / "jetstream").is_dir()
 
 
 def test_secrets_are_made_once_and_private(tmp_path: Path) -> None:

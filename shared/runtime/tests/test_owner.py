@@ -23,7 +23,7 @@ from shared.runtime.system import remove_data
 @pytest.fixture
 def child() -> Iterator["subprocess.Popen[bytes]"]:
     """A process that waits."""
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as process:
         yield process
 
 
