@@ -34,7 +34,9 @@ def test_migrations_are_found_below_a_path_of_any_name(tmp_path: Path) -> None:
     for package in ("shared", "order"):
         shutil.copytree(ROOT / package, project / package, ignore=shutil.ignore_patterns("__pycache__"))
     program = "from alembic.script import ScriptDirectory as S; from shared.runtime import migrations, topology; "
-    program += "print(S.from_config(migrations.alembic_config(topology.BY_NAME['order'], 'postgresql://')).get_current_head())"
+    program += (
+        "print(S.from_config(migrations.alembic_config(topology.BY_NAME['order'], 'postgresql://')).get_current_head())"
+    )
     found = subprocess.run([sys.executable, "-c", program], cwd=project, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == max(path.name[:4] for path in (ROOT / "order" / "migrations").glob("0*.py"))
 

@@ -31,7 +31,10 @@ from shared.runtime.owner import Owner, claim, owner_of, remove, take_into_use
 from shared.runtime.process import LaunchError, Program, still_alive
 
 ADMIN_ROLE = "ftgo_admin"
-_NO_CONNECTIONS = re.compile("the database system is (?:starting up|shutting down|in recovery mode|not yet accepting)")
+_STATUS_LINE = 7
+"""Of postmaster.pid, from 0."""
+_AT_WORK = ("postgres: startup", "postgres: walwriter")
+"""The titles of processes of which one is there while the server recovers, and while it takes connections."""
 _PREDECESSOR_SECONDS = 30.0
 """How long a server that still runs has for each way to end it."""
 SOCKETS = "sockets"
@@ -163,19 +166,14 @@ class Postgres:
         that was told to end waits for its clients, which don't know.
         """
         try:
-            psycopg2.connect(self.admin_url, connect_timeout=3).close()
-        except psycopg2.OperationalError as error:
-            found = _NO_CONNECTIONS.search(str(error))
-            return found.group() if found and not self._recovers() else ""
-        return ""
-
-    def _recovers(self) -> bool:
-        try:
-            server = psutil.Process(int((self.folder / "postmaster.pid").read_text().split("\n", 1)[0]))
-            titles = [each.cmdline()[:1] for each in server.children()]
-        except (OSError, ValueError, psutil.Error):  # it is just starting, or ending
-            return True
-        return any(title[0].startswith("postgres: startup") for title in titles if title)
+            lines = (self.folder / "postmaster.pid").read_text().split("\n")
+            children = psutil.Process(int(lines[0])).children()
+        except (OSError, ValueError, psutil.Error):  # it is just starting, or has ended
+            return ""
+        if lines[_STATUS_LINE:] and lines[_STATUS_LINE].strip() == "stopping":
+            return "it was told to end, and waits"
+        titles = [_title(child) for child in children]
+        return "" if any(title.startswith(_AT_WORK) for title in titles) else "it neither recovers nor works"
 
     def configuration(self) -> dict[str, str | int]:
         """Return what postgresql.conf says."""
@@ -379,3 +377,9 @@ def _name_of(uid: int) -> str:
 def _quoted(value: str | int) -> str:
     """Return a value as postgresql.conf has it."""
     return "'" + str(value).replace("\\", "\\\\").replace("'", "''").replace("\n", "\\n") + "'"
+
+
+def _title(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error, IndexError):
+        return str(process.cmdline()[0])
+    return ""

@@ -161,7 +161,7 @@ def test_a_server_that_waits_for_clients_to_leave_is_stuck(postgres: Postgres, t
             assert postgres.stuck() == ""
             os.kill(server.pid, signal.SIGTERM)
             wait_until(lambda: not postgres.ready())
-            assert postgres.stuck() == "the database system is shutting down"
+            assert postgres.stuck() == "it was told to end, and waits"
     finally:
         server.stop()
     assert postgres.stuck() == ""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.runtime import up
 from shared.runtime.bench import history, relay, start, store
 from shared.runtime.bench.figures import Latency
 from shared.runtime.bench.history import FILTERS, LARGE, History
@@ -91,7 +92,7 @@ async def test_a_system_is_started_on_nothing_and_on_what_is_there() -> None:
 
 
 async def test_a_start_that_fails_says_where_to_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start, "ROOT", tmp_path)
+    monkeypatch.setattr(up, "ROOT", tmp_path)
     (tmp_path / "ftgo").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "ftgo").chmod(0o755)
     told = r"^./ftgo up does not start; data and logs are in .*ftgo-bench-"
