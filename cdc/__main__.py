@@ -2,6 +2,7 @@
 
 import sys
 
+import kernel.environment  # noqa: F401 - before all that reads it
 from cdc.main import main
 
 sys.exit(main())

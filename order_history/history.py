@@ -15,8 +15,8 @@ from shared.core.policy import Policy
 from shared.eventsourcing.aggregate import Entity
 from shared.unit_of_work.unit_of_work import Transaction, UnitOfWork
 
-MAX_WORDS = 1000
-"""An order is found by so many words of its names, the first ones."""
+MAX_WORDS = 5000
+"""An order is found by so many words of its names, the first ones. Unspaced scripts have three words per character."""
 
 
 class OrderNotFound(NotFound):

@@ -2,6 +2,7 @@
 
 import sys
 
+import kernel.environment  # noqa: F401 - before all that reads it
 from order_history.main import container
 from shared.host.rebuild import main
 

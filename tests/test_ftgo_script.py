@@ -69,7 +69,7 @@ def test_the_environment_is_made_once_and_of_the_very_python_that_was_found(mach
     machine.program("python3.11", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     for _ in range(2):
         run = machine.ftgo("status", "a word")
-        assert (run.returncode, run.stdout) == (0, "runs -m tools status a word\n"), run.stderr
+        assert (run.returncode, run.stdout) == (0, "runs -E -X utf8 -m tools status a word\n"), run.stderr
     assert len(machine.uv_calls) == 2
     (venv,) = (call for call in machine.uv_calls if call.startswith("venv"))
     assert f"--python {sys.executable} " in venv

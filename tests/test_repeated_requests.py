@@ -93,6 +93,7 @@ class Story:
             await send("kitchen", "POST", f"/api/tickets/{{id}}/{action}", id=ticket["id"])
         await send("delivery", "POST", "/api/deliveries/{id}/delivered", **order)
         await send("order", "PUT", "/api/orders/{id}/cancel", **await self._order(consumer["id"], restaurant["id"]))
+        await send("consumer", "DELETE", "/api/consumers/{id}", **consumer)
 
     async def _order(self, consumer_id: str, restaurant_id: str) -> Any:
         body = {

@@ -25,7 +25,7 @@ from tests.api import Api, until
 from tests.support.infra import wait_until
 from tools.chaos import rot
 from tools.system.embedded.installation import binaries
-from tools.system.supervisor import read_state
+from tools.system.run_state import read_state
 from tools.system.system import ROOT, SystemSettings, on_free_ports, remove_data
 
 RUNBOOKS = ROOT / "docs" / "runbooks"
@@ -119,7 +119,9 @@ class Ftgo:
         """Send a part a signal."""
         state = read_state(self.folder)
         assert state is not None
-        os.kill(state["parts"][part]["pid"], number)
+        pid = state["parts"][part]["pid"]
+        assert pid is not None
+        os.kill(pid, number)
 
     def api(self) -> Api:
         """A client of all services."""

@@ -1,6 +1,7 @@
 """The command line, `./ftgo`. Expected failures are one line and an exit code that isn't 0."""
 
 import asyncio
+import errno
 import os
 import sys
 import time
@@ -13,6 +14,7 @@ from rich.table import Table
 from kernel.topology import BY_NAME, SERVICES
 from shared.core.printable import printable
 from shared.core.releases import CURRENT
+from shared.host.settings import what_is_wrong
 from tools.bench.command import bench
 from tools.chaos.command import chaos
 from tools.demo.command import demo
@@ -24,8 +26,9 @@ from tools.soak.command import soak
 from tools.system.config import config
 from tools.system.logs import logs
 from tools.system.process import LaunchError, Program, require_free_port
+from tools.system.run_state import read_state
 from tools.system.status import status
-from tools.system.supervisor import local_client, read_state
+from tools.system.supervisor import local_client
 from tools.system.system import (
     ADMIN_PORTS,
     MAX_REPLICAS,
@@ -53,6 +56,22 @@ console = Terminal()
 
 PASSES_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": ["--help"]}
 """For commands whose further arguments are another program's."""
+
+_WRONG_USER = "run as the user that it belongs to, or let this one read and write it"
+_WRONG_KIND = "move it away, or choose another folder with FTGO_DATA_DIR"
+_ADVICE = {
+    errno.EACCES: _WRONG_USER,
+    errno.EPERM: _WRONG_USER,
+    errno.EROFS: "choose a folder that can be written to, with FTGO_DATA_DIR",
+    errno.EEXIST: f"a folder is needed there: {_WRONG_KIND}",
+    errno.EISDIR: _WRONG_KIND,
+    errno.ELOOP: _WRONG_KIND,
+    errno.ENAMETOOLONG: "choose a shorter one with FTGO_DATA_DIR",
+    errno.ENOTDIR: _WRONG_KIND,
+    errno.ENOSPC: "make room on that disk",
+    errno.EDQUOT: "make room on that disk",
+}
+"""What to do when a folder can't be used. Anything else that the system says is a mistake of ours."""
 
 SERVICE_NAMES = tuple(service.name for service in SERVICES)
 READ_MODELS = ("order_history",)
@@ -137,8 +156,12 @@ def reset(yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False
         raise LaunchError("the system runs: stop it first, with Ctrl-C where it was started")
     if not yes:
         typer.confirm(f"Remove all data, logs and passwords in {folder}?", abort=True)
-    remove_data(folder)
+    left = remove_data(folder)
     console.print("Removed. ./ftgo up starts with empty databases.")
+    for path in left:
+        console.print(
+            f"{path} was left alone: nothing says that it is this folder's.", markup=False, emoji=False, soft_wrap=True
+        )
 
 
 @app.command()
@@ -291,12 +314,14 @@ def _become(argv: tuple[str, ...], environment: dict[str, str]) -> None:
 
 def _print_places(system: System, seconds: float, terminal: Terminal) -> None:
     table = Table("", "where", "", box=None, header_style="dim")
-    state = read_state(system.folder) or {"parts": {}}
-    for name, part in state["parts"].items():
+    state = read_state(system.folder)
+    for name, part in state["parts"].items() if state else ():
         table.add_row(name, part["url"], f"{part['url']}/docs" if program_of(name) in BY_NAME else "")
     terminal.print(table)
     terminal.print(
-        f"Logs are in {system.folder / 'logs'}, passwords in {system.folder / 'secrets.json'}.", soft_wrap=True
+        f"Logs are in {system.folder / 'logs'}, passwords in {system.folder / 'secrets.json'}.",
+        markup=False,
+        soft_wrap=True,
     )
     terminal.print(
         f"What waits for a person is at each service's port plus {ADMIN_PORTS}, for this machine only, and in"
@@ -323,9 +348,10 @@ def main() -> None:
     except LaunchError as error:
         sys.exit(f"ftgo: {printable(str(error))}")
     except ValidationError as error:
-        first = error.errors()[0]
-        sys.exit(f"ftgo: FTGO_{'_'.join(map(str, first['loc'])).upper()}: {first['msg']}")
-    except PermissionError as error:
-        sys.exit(f"ftgo: {error.filename} belongs to another user: {error.strerror}")
+        sys.exit(f"ftgo: {next(what_is_wrong(error))}")
+    except OSError as error:
+        if error.errno not in _ADVICE or (error.filename is None and error.errno != errno.ENOSPC):
+            raise
+        sys.exit(f"ftgo: {error.filename or 'a file'}: {error.strerror}: {_ADVICE[error.errno]}")
     except KeyboardInterrupt:
         sys.exit(130)

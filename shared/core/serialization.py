@@ -23,6 +23,11 @@ def to_json(value: Any) -> str:
     return _encode(value).decode()
 
 
+def size_of(value: Any) -> int:
+    """How many bytes it has as JSON."""
+    return len(_encode(value))
+
+
 def from_json(type_: type[T], text: str | bytes) -> T:
     """The inverse of `to_json`; raises Undecodable."""
     decoder = _decoders.get(type_)

@@ -9,7 +9,7 @@ from shared.eventsourcing.aggregate import Entity
 
 R = TypeVar("R", bound=Entity)
 
-MAX_READ_TOGETHER = 4 << 20
+MAX_READ_TOGETHER = 2 << 20
 """Bytes that are read of one kind for several messages, or requests, at once. What one alone is about may be more."""
 MAX_PAGE = 1 << 20
 """Bytes that a page of a list is made of. One thing alone may be more."""

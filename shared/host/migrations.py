@@ -1,7 +1,6 @@
 """Brings a service's database to the schema that its code expects."""
 
 from functools import partial
-from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
@@ -10,8 +9,6 @@ from shared.adapters.postgres.addresses import engine_url
 from shared.adapters.postgres.releases import record_release
 from shared.core.service_info import ServiceInfo
 from shared.host.releases import may_migrate
-
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 def migrate(service: ServiceInfo, url: str) -> None:
@@ -26,9 +23,10 @@ def migrate(service: ServiceInfo, url: str) -> None:
 def alembic_config(service: ServiceInfo, url: str) -> Config:
     """What alembic has to know; its environment is `adapters/postgres/alembic/env.py`."""
     config = Config()
-    config.set_main_option("script_location", str(_ROOT / "shared/adapters/postgres/alembic"))
-    config.set_main_option("version_locations", str(_ROOT / service.name / "migrations"))
-    config.set_main_option("path_separator", "os")
+    # As parts of packages: in a path, alembic gives a meaning to percent signs and to whatever separates two paths.
+    config.set_main_option("script_location", "shared.adapters.postgres:alembic")
+    config.set_main_option("version_locations", f"{service.name}:migrations")
+    config.set_main_option("path_separator", "newline")
     config.attributes["url"] = engine_url(url, "psycopg2")
     config.attributes["may_migrate"] = partial(may_migrate, service)
     config.attributes["migrated"] = record_release

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
-from shared.core.serialization import to_json
+from shared.core.serialization import size_of
 from shared.eventsourcing.aggregate import Aggregate, Entity
 
 S = TypeVar("S", bound=Aggregate[Any] | Entity)
@@ -37,7 +37,7 @@ class StateCache:
         """Committed states; in exchange, those that nobody has wanted for the longest are forgotten."""
         for state in states:
             self._pop((cls, state.id))
-            size = _ALWAYS + len(to_json(state))
+            size = _ALWAYS + size_of(state)
             self._states[cls, state.id] = (state, size)
             self._bytes += size
         while self._bytes > self._most:

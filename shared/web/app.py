@@ -202,11 +202,12 @@ def _bounded(receive: Receive, visit: Visit) -> Receive:
             raise problems.BodyTooSlow from None
         complete = not message.get("more_body", False)
         size += len(message.get("body", b""))
-        if size > MAX_BODY or not visit.has_room_for(size):
-            visit.end()
+        if not visit.has_room_for(size):
+            raise problems.NoRoomForBody
+        if size > MAX_BODY:
             if not complete:
                 await drain_body(receive)
-            raise problems.BodyTooLarge if size > MAX_BODY else problems.NoRoomForBody
+            raise problems.BodyTooLarge
         return message
 
     return bounded

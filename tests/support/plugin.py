@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 import structlog
 
+import kernel.environment  # noqa: F401 - as the programs that are tested have it
 from shared.core.service_info import ServiceInfo
 from shared.host.provision import Database
 from tests.support.infra import Infra, NatsServer, running_infra

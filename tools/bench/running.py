@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
@@ -60,8 +61,8 @@ class Running:
     @asynccontextmanager
     async def admin(self, service: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
         """A connection to a service's database that may do everything."""
-        server = self.system.postgres.admin_url.rpartition("/")[0]
-        connection = await asyncpg.connect(f"{server}/{BY_NAME[service].database}", timeout=10)
+        url = urlsplit(self.system.postgres.admin_url)._replace(path=f"/{BY_NAME[service].database}").geturl()
+        connection = await asyncpg.connect(url, timeout=10)
         try:
             yield connection
         finally:

@@ -11,7 +11,7 @@ from pathlib import Path
 from tools.bench.machine import Surroundings, surroundings
 from tools.bench.orders import Load, plan_of, play
 from tools.system.process import LaunchError, memory_of
-from tools.system.supervisor import read_state
+from tools.system.run_state import read_state
 from tools.system.system import System, system_on_free_ports
 from tools.system.up import start_up
 
@@ -85,5 +85,5 @@ def _memory(supervisor: int, folder: Path) -> dict[str, int]:
     state = read_state(folder)
     if state is None:
         raise LaunchError("./ftgo up has ended")
-    parts = {name: memory_of(part["pid"]) for name, part in state["parts"].items()}
+    parts = {name: memory_of(part["pid"]) for name, part in state["parts"].items() if part["pid"] is not None}
     return {SUPERVISOR: memory_of(supervisor) - sum(parts.values()), **parts}

@@ -20,7 +20,8 @@ from shared.adapters.nats.connection import NatsAddress, NatsConnection, connect
 from tools.chaos import crash_points
 from tools.chaos.load import Load
 from tools.chaos.outside import OutsideSupervisor
-from tools.system.supervisor import Supervisor, process_of, read_state
+from tools.system.run_state import process_of, read_state
+from tools.system.supervisor import Supervisor
 from tools.system.system import System, program_of
 from tools.verify.facts import Finding
 

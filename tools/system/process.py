@@ -20,6 +20,8 @@ import psutil
 # Loaded before any fork: between fork and exec a child must not import or allocate more than it has to.
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG = 1
+_START_TIME_FIELD = 19
+"""In /proc/PID/stat, counted from the one behind the name."""
 
 _OWN_PORTS = range(26_000, 32_768)
 """Below those that the kernel gives to outgoing connections: of these, one could take the port of a server that is down
@@ -68,6 +70,21 @@ def dies_with_parent(parent: int, with_signal: signal.Signals) -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, int(with_signal), 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)
+
+
+def birth_of(pid: int) -> str | None:
+    """Return what no process has that gets this id later, be it after a restart of the machine or in another container.
+
+    None when there is no such process. It's counted in ticks since the machine's start: clocks may be set meanwhile.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    # The name, which stands in parentheses, may contain anything.
+    ticks = stat.rpartition(")")[2].split()[_START_TIME_FIELD]
+    return f"{ticks} {boot} {Path('/proc/self/ns/pid').readlink()}"
 
 
 def still_alive(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:

@@ -5,6 +5,7 @@ For the compose file. Doing it again changes nothing but passwords.
 
 import sys
 
+import kernel.environment  # noqa: F401 - before psycopg2 connects
 from kernel.topology import SERVICES
 from shared.host.provision import main
 

@@ -9,7 +9,8 @@ import typer
 from rich.table import Table
 
 from tools.system.process import LaunchError, memory_of
-from tools.system.supervisor import http_probe, local_client, read_state
+from tools.system.run_state import read_state
+from tools.system.supervisor import http_probe, local_client
 from tools.system.system import SystemSettings
 from tools.terminal import Terminal, as_text
 

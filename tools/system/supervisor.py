@@ -6,7 +6,6 @@ knows nothing of FTGO: `tools.system.system` says which programs there are.
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -20,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 from rich.console import Console
 from rich.text import Text
 
 from shared.core.printable import printable
 from tools.system.forks import ForkedProcess, Forks, can_fork
-from tools.system.process import LaunchError, Program, require_free_port, still_alive
+from tools.system.process import LaunchError, Program, birth_of, require_free_port
+from tools.system.run_state import end_orphans, locked, write_state
 
 # Says why a program isn't ready, "" when it is.
 Probe = Callable[[], Awaitable[str]]
@@ -41,7 +40,6 @@ _LOOK_SECONDS = 2.0
 STOP_SECONDS = 0.2
 """Who stops the system may stop all its processes at once. So an end is no news before this: then we are told too."""
 LOG_BYTES = 10 << 20
-STATE_FILE = "run.json"
 
 
 @dataclass(frozen=True)
@@ -66,12 +64,13 @@ class Group:
     """Parts that start and stop together.
 
     With `essential` the next group starts when these are ready, and the system doesn't start when one of them ends
-    instead. `prepare` is called before they start, `finish` (in a thread) when they're ready.
+    instead. `prepare` is called before they start, and returns what a person should know; `finish` is called when
+    they're ready, in a thread.
     """
 
     parts: Sequence[Part]
     essential: bool = False
-    prepare: Callable[[], None] | None = None
+    prepare: Callable[[], str | None] | None = None
     finish: Callable[[], None] | None = None
 
 
@@ -83,7 +82,7 @@ class Child:
     log: Path
     program: Program | None = None
     process: ForkedProcess | asyncio.subprocess.Process | None = None
-    created: float | None = None
+    birth: str | None = None
     restarts: int = 0
     keeper: asyncio.Task[None] | None = None
     scanned: int = field(default=0, init=False)
@@ -106,7 +105,9 @@ class Child:
         """Return the last line that it has written, for an error message."""
         with contextlib.suppress(OSError):
             lines = self.log.read_bytes()[-4096:].decode(errors="replace").split("\n")
-            return next((summary(line.strip())[1] for line in reversed(lines) if line.strip()), "it wrote nothing")
+            lines = [line.strip() for line in lines if line.strip()]
+            fatal = [line for line in lines if _FATAL.search(line)]  # servers go on to say that they have stopped
+            return next((summary(line)[1] for line in reversed(fatal or lines)), "it wrote nothing")
         return "it wrote nothing"
 
 
@@ -192,8 +193,8 @@ class Supervisor:
             if child.part.stuck is not None:
                 self._watch(partial(self._end_when_stuck, child, child.part.stuck), "looking at it", child.part.name)
         for group in self._groups:
-            if group.prepare is not None:
-                group.prepare()
+            if group.prepare is not None and (warning := group.prepare()):
+                self._say(warning, "", "warning")
             children = [self._children[part.name] for part in group.parts]
             if group.essential:
                 for child in children:
@@ -302,8 +303,7 @@ class Supervisor:
         child.log.parent.mkdir(exist_ok=True)
         child.process = await (self._forks.fork if can_fork(program) else _run)(program, child.log)
         child.restarts += again
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.created = psutil.Process(child.process.pid).create_time()
+        child.birth = birth_of(child.process.pid)
         self._changed.set()
 
     async def _spawn_first(self, child: Child) -> None:
@@ -319,7 +319,8 @@ class Supervisor:
         told = time.monotonic()
         while reason := await _asked(child.part.probe):
             if not may_end and not child.alive:
-                raise LaunchError(f"{child.part.name} did not start: {child.last_line()}")
+                name = child.part.name
+                raise LaunchError(f"{name} did not start: {child.last_line()}: ./ftgo logs {name} tells more")
             if time.monotonic() - told > 20:
                 told = time.monotonic()
                 self._say(f"not ready yet: {reason}", child.part.name)
@@ -417,75 +418,12 @@ class Supervisor:
         for name, child in self._children.items():
             parts[name] = {
                 "pid": child.process.pid if child.process else None,
-                "created": child.created,
+                "birth": child.birth,
                 "port": child.part.port,
                 "url": child.part.url,
                 "restarts": child.restarts,
-                "log": str(child.log),
             }
-        ours = psutil.Process()
-        state = {"pid": ours.pid, "created": ours.create_time(), "settings": self._settings, "parts": parts}
-        unfinished = self._folder / f"{STATE_FILE}.new"
-        unfinished.write_text(json.dumps(state, indent=2) + "\n")
-        unfinished.replace(self._folder / STATE_FILE)
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for ourselves; the kernel frees it when we die. LaunchError while another process holds it."""
-    with (folder / "lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            who = _written_state(folder).get("pid", "unknown")
-            raise LaunchError(f"the system already runs (pid {who}): ./ftgo status shows where") from None
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError):  # whoever reads it sees that we have ended
-                (folder / STATE_FILE).unlink(missing_ok=True)
-
-
-def read_state(folder: Path) -> dict[str, Any] | None:
-    """Return `{pid, created, settings, parts: {name: {pid, created, port, url, restarts, log}}}`.
-
-    It's what the supervisor of the folder has written, if that still lives; None when nothing runs. `created` is in
-    seconds since 1970; it and `pid` are None until the part has been started.
-    """
-    state = _written_state(folder)
-    return state if state and process_of(state) else None
-
-
-def _written_state(folder: Path) -> dict[str, Any]:
-    try:
-        state: dict[str, Any] = json.loads((folder / STATE_FILE).read_text())
-    except FileNotFoundError:
-        return {}
-    return state
-
-
-def process_of(entry: dict[str, Any]) -> psutil.Process | None:
-    """Return the live process of an entry, not another one that got its id later."""
-    if entry["pid"] is None or entry["created"] is None:
-        return None
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(entry["pid"])
-        if abs(process.create_time() - entry["created"]) < 1:
-            return process
-    return None
-
-
-def end_orphans(folder: Path, patience: float = 30.0) -> None:
-    """Wait until the children of a killed supervisor have ended and freed their ports; end those that don't."""
-    entries = _written_state(folder).get("parts", {}).values()
-    orphans = [process for process in map(process_of, entries) if process is not None]
-    for process in still_alive(orphans, patience / 6):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGQUIT)  # what ends PostgreSQL at once, and leaves no shared memory
-    for process in still_alive(orphans, patience):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    still_alive(orphans, patience)  # until the kernel has freed their ports
+        write_state(self._folder, {"settings": self._settings, "parts": parts})
 
 
 def http_probe(client: httpx.AsyncClient, url: str) -> Probe:
@@ -523,6 +461,9 @@ async def local_client() -> AsyncIterator[httpx.AsyncClient]:
 
 # Structured lines of ours, and what the servers can only tell here: their other complaints reach their clients.
 _WARNING = re.compile(rb'"level": ?"(?:warning|error|critical)"|\[(?:ERR|FTL)\]|PANIC: ')
+
+
+_FATAL = re.compile(r"\[FTL\]|(?:FATAL|PANIC): ")
 
 
 def line_at(text: bytes, position: int) -> str:

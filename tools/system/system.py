@@ -7,7 +7,6 @@ import asyncio
 import json
 import os
 import secrets
-import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,9 +16,11 @@ from random import SystemRandom
 from typing import Any
 
 import httpx
-from pydantic import Field
+import psycopg2
+from pydantic import Field, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings
 from rich.console import Console
+from typing_extensions import TypedDict
 
 from cdc.nats_users import ALL_RELAYS, OPERATOR, nats_users
 from kernel.topology import SERVICES
@@ -31,9 +32,11 @@ from shared.host.provision import ROLE_CONNECTIONS, Database, addresses, provisi
 from shared.host.settings import PoolSettings, RelaySettings, Settings
 from tools.system.connections import Connections, needed, shortage
 from tools.system.embedded.nats import Nats
-from tools.system.embedded.postgres import Postgres, socket_folder
+from tools.system.embedded.postgres import Postgres, remove_databases
+from tools.system.owner import OWNER_FILE, remove
 from tools.system.process import LaunchError, Program, require_free_port
-from tools.system.supervisor import Group, Part, Supervisor, blocking_probe, http_probe, locked, read_state
+from tools.system.run_state import STATE_FILE, locked, read_state
+from tools.system.supervisor import Group, Part, Supervisor, blocking_probe, http_probe
 
 ROOT = Path(__file__).resolve().parents[2]
 RELAY = "relay"
@@ -59,6 +62,24 @@ class SystemSettings(BaseSettings):
     nats_monitor_port: int = Field(14322, description="Port of its HTTP monitoring: whether it can go on.")
     partitions: int = Field(1, ge=1, le=64, description="Partitions of the stream; the same in every process.")
 
+    @field_validator("data_dir", mode="before")
+    @classmethod
+    def _is_named(cls, folder: Any) -> Any:
+        if folder == "":
+            raise ValueError("it is empty: name a folder, or unset it")
+        return folder
+
+    @field_validator("data_dir")
+    @classmethod
+    def _from_the_root(cls, folder: Path) -> Path:
+        return folder.absolute()
+
+
+class _KeptSecrets(TypedDict, total=False):
+    admin: str
+    nats: dict[str, str] | str
+    roles: dict[str, str]
+
 
 @dataclass(frozen=True)
 class Secrets:
@@ -73,10 +94,10 @@ class Secrets:
         """Read the folder's secrets.json; make it, or what a newer version needs besides."""
         file = folder / "secrets.json"
         try:
-            kept: dict[str, Any] = json.loads(file.read_text())
+            kept = TypeAdapter(_KeptSecrets).validate_json(file.read_bytes())
         except FileNotFoundError:
             kept = {}
-        except ValueError:
+        except ValidationError:
             raise LaunchError(f"{file} is damaged: bring it back, or remove the data with ./ftgo reset") from None
         roles, users = kept.get("roles", {}), kept.get("nats", {})
         if isinstance(users, str):  # of before there were users for each program
@@ -347,6 +368,9 @@ class System:
             provision(self.postgres.admin_url, self.secrets.roles, SERVICES, max_connections=most)
         except WrongRelease as error:
             raise LaunchError(str(error)) from None
+        except psycopg2.Error as error:  # such as a full disk
+            reason = str(error).strip().partition("\n")[0]
+            raise LaunchError(f"the databases can't be made: {reason}: ./ftgo logs postgres tells more") from None
 
     def require_usable_data(self) -> None:
         """Raise LaunchError when the data of the running system is not for code as old as this."""
@@ -409,21 +433,15 @@ def attached_system() -> System:
     return system
 
 
-def remove_data(folder: Path) -> None:
-    """Remove data, logs and passwords. LaunchError while the system runs."""
-    if not folder.exists():
-        return
+def remove_data(folder: Path) -> list[Path]:
+    """Remove data, logs and passwords; return what a link leads to and was left, as it's another's.
+
+    Nothing happens where no system was started. LaunchError while the system runs.
+    """
+    if not any((folder / mark).exists() for mark in ("secrets.json", "lock", f"postgres/{OWNER_FILE}")):
+        return []
     with locked(folder):
-        _remove(folder)
-
-
-def _remove(folder: Path) -> None:
-    data = folder / "postgres"
-    shutil.rmtree(socket_folder(data), ignore_errors=True)
-    if data.is_symlink():  # where PostgreSQL's user can't reach the project, its data is elsewhere
-        shutil.rmtree(data.resolve().parent, ignore_errors=True)
-        data.unlink()
-    for name in ("postgres", "nats", "logs"):
-        if (folder / name).exists():
-            shutil.rmtree(folder / name)
-    (folder / "secrets.json").unlink(missing_ok=True)
+        left = [remove_databases(folder), remove(folder / "nats"), remove(folder / "logs")]
+        for name in (f"{STATE_FILE}.new", "secrets.new", "secrets.json"):
+            (folder / name).unlink(missing_ok=True)
+    return [path for path in left if path is not None]

@@ -24,7 +24,7 @@ from tests.support.infra import wait_until
 from tools import cli
 from tools.cli import app
 from tools.system.process import free_port
-from tools.system.supervisor import read_state
+from tools.system.run_state import read_state
 from tools.system.system import RELAY, ROOT, remove_data
 
 WITHOUT_SERVICES = [word for name in (*(each.name for each in SERVICES), RELAY) for word in ("--without", name)]
@@ -133,6 +133,25 @@ def test_standard_files_that_were_closed_are_there_for_it_and_its_programs() -> 
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
 
 
+def test_settings_of_the_shell_for_other_programs_do_not_matter(ftgo: Ftgo) -> None:
+    ftgo.environment |= {
+        "ALL_PROXY": "socks5://192.0.2.1:1",
+        "NATS_URL": "nats://192.0.2.1",
+        "OTEL_PROPAGATORS": "nothing-known",
+        "PGHOSTADDR": "192.0.2.1",
+        "PGOPTIONS": "-c nothing.known",
+        "PGSERVICE": "elsewhere",
+        "PGSSLMODE": "verify-full",
+        "PGTARGETSESSIONATTRS": "read-only",
+        "PYTHONWARNINGS": "ignore",
+        "WEB_CONCURRENCY": "no number",
+    }
+    up = ftgo.up()
+    assert "stream not found" in failure(ftgo("verify")), "NATS has answered"
+    up.send_signal(signal.SIGINT)
+    assert up.wait(30) == 0
+
+
 def test_another_count_of_partitions_than_the_stream_has_is_refused(ftgo: Ftgo) -> None:
     async def make_a_stream() -> None:
         password = json.loads((ftgo.folder / "secrets.json").read_text())["nats"][OPERATOR]
@@ -208,6 +227,48 @@ def test_a_setting_that_is_wrong_is_not_shown(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_expected_failures_are_one_line(ftgo: Ftgo, arguments: list[str], line: str) -> None:
     assert failure(ftgo(*arguments)).startswith(f"ftgo: {line}")
+
+
+COMMANDS = (["up", *WITHOUT_SERVICES], ["status"], ["logs"], ["reset", "--yes"])
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("data_dir", ["", "file", "file/below"])
+def test_what_can_not_be_a_folder_is_one_line(ftgo: Ftgo, tmp_path: Path, arguments: list[str], data_dir: str) -> None:
+    (tmp_path / "file").touch()
+    refusal = failure(ftgo(*arguments, FTGO_DATA_DIR=str(tmp_path / data_dir) if data_dir else ""))
+    assert ("FTGO_DATA_DIR: it is empty" if not data_dir else str(tmp_path / "file")) in refusal
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("secrets.json", COMMANDS[0]),
+        ("secrets.json", COMMANDS[3]),
+        ("run.json", COMMANDS[0]),
+        ("run.json", COMMANDS[1]),
+        ("run.json", COMMANDS[3]),
+        ("lock", COMMANDS[0]),
+        ("logs/postgres.log", COMMANDS[2]),
+    ],
+)
+def test_what_can_not_be_read_is_one_line(ftgo: Ftgo, name: str, arguments: list[str]) -> None:
+    ftgo.folder.mkdir()
+    (ftgo.folder / "secrets.json").write_text("{}")
+    (ftgo.folder / name).unlink(missing_ok=True)
+    (ftgo.folder / name).mkdir(parents=True)  # a folder is nothing to read from for root either
+    assert failure(ftgo(*arguments)).startswith(f"ftgo: {ftgo.folder / name}: Is a directory: move it away")
+    (ftgo.folder / name).rmdir()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"nats": 3}', '{"roles": {"a": null}}'])
+def test_damaged_passwords_are_one_line(ftgo: Ftgo, text: str) -> None:
+    ftgo.folder.mkdir()
+    (ftgo.folder / "secrets.json").write_text(text)
+    assert failure(ftgo("up")) == (
+        f"ftgo: {ftgo.folder / 'secrets.json'} is damaged: bring it back, or remove the data with ./ftgo reset"
+    )
+    assert (ftgo.folder / "secrets.json").read_text() == text
 
 
 def test_a_bad_setting_is_named(ftgo: Ftgo) -> None:

@@ -1,7 +1,9 @@
 """The schema of the services' databases, as the migrations make it, on real PostgreSQL."""
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -10,6 +12,7 @@ from kernel.topology import BY_NAME
 from shared.host.migrations import migrate
 from tests.support.infra import Infra
 from tests.support.old_data import migrated_to, run_sql
+from tests.support.processes import ROOT
 
 SAGA = """
 insert into sagas values
@@ -24,6 +27,18 @@ def test_every_service_starts_from_an_empty_database(infra: Infra) -> None:
             migrate(service, database.migrations_url)
             for table in ("inbox", "outbox", "events", "subscriptions"):
                 assert run_sql(database.url, f"select count(*) from {table}") == [(0,)]
+
+
+def test_migrations_are_found_below_a_path_of_any_name(tmp_path: Path) -> None:
+    project = tmp_path / "100% a:b, 'c'"
+    for package in ("shared", "order"):
+        shutil.copytree(ROOT / package, project / package, ignore=shutil.ignore_patterns("__pycache__"))
+    program = "from alembic.script import ScriptDirectory as S; from tools import migrations, topology; "
+    program += (
+        "print(S.from_config(migrations.alembic_config(topology.BY_NAME['order'], 'postgresql://')).get_current_head())"
+    )
+    found = subprocess.run([sys.executable, "-c", program], cwd=project, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == max(path.name[:4] for path in (ROOT / "order" / "migrations").glob("0*.py"))
 
 
 def test_migrations_can_be_run_again_and_by_several_at_once(infra: Infra) -> None:

@@ -10,6 +10,7 @@ from tools.bench import history, relay, start, store
 from tools.bench.figures import Latency
 from tools.bench.history import FILTERS, LARGE, History
 from tools.bench.running import Running, running, temporary_folder
+from tools.system import up
 from tools.system.process import LaunchError
 from tools.system.system import RELAY
 
@@ -91,7 +92,7 @@ async def test_a_system_is_started_on_nothing_and_on_what_is_there() -> None:
 
 
 async def test_a_start_that_fails_says_where_to_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start, "ROOT", tmp_path)
+    monkeypatch.setattr(up, "ROOT", tmp_path)
     (tmp_path / "ftgo").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "ftgo").chmod(0o755)
     told = r"^./ftgo up does not start; data and logs are in .*ftgo-bench-"

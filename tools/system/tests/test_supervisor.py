@@ -25,7 +25,8 @@ from rich.console import Console
 from tests.support.infra import wait_until
 from tools.system import supervisor
 from tools.system.process import LaunchError, Program, free_port
-from tools.system.supervisor import Supervisor, local_client, read_state, summary
+from tools.system.run_state import read_state
+from tools.system.supervisor import Supervisor, local_client, summary
 from tools.system.system import ROOT
 from tools.system.tests.supervise import NAMES, groups
 
@@ -58,7 +59,7 @@ class Running:
 
     def pids(self) -> dict[str, int]:
         state = read_state(self.folder)
-        return {name: part["pid"] for name, part in state["parts"].items()} if state else {}
+        return {name: part["pid"] or 0 for name, part in state["parts"].items()} if state else {}
 
     def descendants(self) -> list[psutil.Process]:
         """All its processes: its own children, and what those have forked."""
