@@ -27,8 +27,8 @@ def test_every_service_starts_from_an_empty_database(infra: Infra) -> None:
 
 
 def test_migrations_can_be_run_again_and_by_several_at_once(infra: Infra) -> None:
-    program = "import sys; from tools import migrations, topology; "
-    program += "migrations.migrate(topology.BY_NAME['accounting'], sys.argv[1])"
+    program = "import sys; from kernel.topology import BY_NAME; from shared.host.migrations import migrate; "
+    program += "migrate(BY_NAME['accounting'], sys.argv[1])"
     with infra.database("accounting") as database:
         replicas = [subprocess.Popen([sys.executable, "-c", program, database.migrations_url]) for _ in range(2)]
         assert [replica.wait(60) for replica in replicas] == [0, 0]
