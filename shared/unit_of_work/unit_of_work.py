@@ -17,8 +17,8 @@ from shared.eventsourcing.aggregate import Aggregate, Entity
 from shared.eventsourcing.snapshots import SnapshotFormat
 from shared.eventsourcing.store import EventStore, RowStore, Snapshot, StoredEvent, max_bytes_for
 from shared.messaging.envelope import Envelope, MessageTooLarge
-from shared.messaging.inbox import Claim, Inbox, KeptReply
-from shared.messaging.outbox import Outbox
+from shared.messaging.inbox import Claim, InboxStore, KeptReply
+from shared.messaging.outbox import OutboxStore
 from shared.messaging.positions import Positions
 from shared.messaging.repair_log import RepairLog
 from shared.messaging.set_aside import PutAside, PutBack, SetAsideChange, TakenUp, WaitingRoom
@@ -48,9 +48,9 @@ class Transaction(Protocol):
     @property
     def events(self) -> EventStore: ...
     @property
-    def inbox(self) -> Inbox: ...
+    def inbox(self) -> InboxStore: ...
     @property
-    def outbox(self) -> Outbox: ...
+    def outbox(self) -> OutboxStore: ...
     @property
     def waiting_room(self) -> WaitingRoom: ...
     @property

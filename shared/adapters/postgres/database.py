@@ -18,7 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from shared.adapters.postgres.addresses import engine_url
 from shared.adapters.postgres.errors import translated, translated_errors
 from shared.adapters.postgres.events import PostgresEvents
-from shared.adapters.postgres.messaging import PostgresInbox, PostgresOutbox, PostgresRepairLog, PostgresWaitingRoom
+from shared.adapters.postgres.inbox import PostgresInbox
+from shared.adapters.postgres.messaging import PostgresRepairLog, PostgresWaitingRoom
+from shared.adapters.postgres.outbox import PostgresOutbox
 from shared.adapters.postgres.positions import PostgresPositions
 from shared.adapters.postgres.rows import PostgresRows, RowMapping
 from shared.adapters.postgres.sagas import PostgresSagaTimers

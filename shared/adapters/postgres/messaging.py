@@ -1,6 +1,6 @@
-"""Inbox, outbox, set-aside messages and repairs in PostgreSQL: one statement for all of a unit of work."""
+"""Set-aside messages and repairs in PostgreSQL."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,8 +8,7 @@ from shared.adapters.postgres.statements import Statements
 from shared.core.clock import Due
 from shared.core.serialization import from_json, to_json
 from shared.eventsourcing.store import MAX_READ_TOGETHER
-from shared.messaging.envelope import Envelope, Received
-from shared.messaging.inbox import Claim, KeptReply
+from shared.messaging.envelope import Received
 from shared.messaging.repair_log import Action, Repair
 from shared.messaging.set_aside import (
     Line,
@@ -21,63 +20,6 @@ from shared.messaging.set_aside import (
     SetAsideChange,
     TakenUp,
 )
-
-
-class PostgresInbox:
-    """See `inbox.Inbox`."""
-
-    def __init__(self, statements: Statements) -> None:
-        self._statements = statements
-
-    async def find(self, message_ids: Sequence[str]) -> Mapping[str, Claim]:
-        """See `inbox.Inbox`."""
-        rows = await self._statements.fetch(
-            "select message_id, row_id, reply from inbox where message_id = any($1::text[])", message_ids
-        )
-        return {
-            id_: Claim(message_id=id_, row_id=row_id, reply=None if reply is None else from_json(Envelope, reply))
-            for id_, row_id, reply in rows
-        }
-
-    async def add(self, claims: Sequence[Claim]) -> None:
-        """See `inbox.Inbox`."""
-        await self._statements.write(
-            "inbox",
-            "insert into inbox (message_id, row_id, reply) select * from unnest($1::text[], $2::text[], $3::text[])",
-            [claim.message_id for claim in claims],
-            [claim.row_id for claim in claims],
-            [None if claim.reply is None else to_json(claim.reply) for claim in claims],
-        )
-
-    async def keep_replies(self, replies: Sequence[KeptReply]) -> None:
-        """See `inbox.Inbox`."""
-        await self._statements.write(
-            "inbox",
-            "update inbox set reply = kept.reply from unnest($1::text[], $2::text[]) as kept(message_id, reply) "
-            "where inbox.message_id = kept.message_id",
-            [kept.message_id for kept in replies],
-            [to_json(kept.reply) for kept in replies],
-        )
-
-
-class PostgresOutbox:
-    """See `outbox.Outbox`."""
-
-    def __init__(self, statements: Statements) -> None:
-        self._statements = statements
-
-    async def add(self, messages: Sequence[Envelope]) -> None:
-        """See `outbox.Outbox`."""
-        await self._statements.write(
-            "outbox",
-            "insert into outbox (subject, key, headers, data) "
-            "select * from unnest($1::text[], $2::text[], $3::text[], $4::text[])",
-            [message.route for message in messages],
-            [message.key for message in messages],
-            [to_json(message.to_headers()) for message in messages],
-            [message.data for message in messages],
-        )
-
 
 _COLUMNS = """
 seq, partition, key, source, message_id, row_id, headers, data,

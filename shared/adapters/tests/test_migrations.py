@@ -37,11 +37,15 @@ select (select data ->> 'a' from events), (select data from outbox), (select mes
 """
 VERSIONS = "select (select version_num from library_version), (select version_num from alembic_version)"
 SCHEMA = (
-    "select table_name, column_name, data_type, is_nullable, column_default from information_schema.columns"
-    " where table_schema = 'public' order by 1, 2",
+    """
+    select table_name, column_name, data_type, is_nullable, column_default from information_schema.columns
+    where table_schema = 'public' order by 1, 2
+    """,
+    """
+    select table_name, grantee, privilege_type from information_schema.role_table_grants
+    where table_schema = 'public' and table_name not like '%_version' order by 1, 2, 3
+    """,
     "select indexdef from pg_indexes where schemaname = 'public' order by 1",
-    "select table_name, grantee, privilege_type from information_schema.role_table_grants"
-    " where table_schema = 'public' and table_name not like '%_version' order by 1, 2, 3",
     "select proname, prosrc, proacl::text from pg_proc where pronamespace = 'public'::regnamespace order by 1",
     "select pubname, tablename from pg_publication_tables",
 )
