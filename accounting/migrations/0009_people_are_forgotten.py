@@ -1,13 +1,14 @@
-"""A consumer can be forgotten: the account stays, without the name."""
+"""A consumer can be forgotten: the account stays, without the name.
 
-from kernel.topology import BY_NAME
+The numbers before this one were the library's: databases of before 0.2.0 have had them.
+"""
+
+from accounting.contracts import AccountCreated, AccountHolderErased, AccountRenamed
 from shared.adapters.postgres import schema
 
 revision = "0009"
-down_revision = "0007"
-
-_PERSONAL = {"accounting.AccountCreated": {"name": ""}, "accounting.AccountRenamed": {"name": ""}}
+down_revision = None
 
 
 def upgrade() -> None:
-    schema.upgrade_9(BY_NAME["accounting"], _PERSONAL, ["accounting.AccountHolderErased"])
+    schema.let_personal_data_be_erased(AccountCreated, AccountRenamed, AccountHolderErased)

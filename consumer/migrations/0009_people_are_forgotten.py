@@ -1,20 +1,23 @@
-"""A consumer can be forgotten: what tells of one can be overwritten."""
+"""A consumer can be forgotten: personal data of one can be overwritten.
 
-from kernel.topology import BY_NAME
+The numbers before this one were the library's: databases of before 0.2.0 have had them.
+"""
+
+from consumer.contracts import (
+    AddressAdded,
+    AddressRemoved,
+    AddressUpdated,
+    ConsumerErased,
+    ConsumerRegistered,
+    ConsumerUpdated,
+)
 from shared.adapters.postgres import schema
 
 revision = "0009"
-down_revision = "0007"
-
-_NOWHERE = {"street1": "", "street2": None, "city": "", "state": "", "zip": ""}
-_PERSONAL = {
-    "consumer.ConsumerRegistered": {"name": ""},
-    "consumer.ConsumerUpdated": {"name": ""},
-    "consumer.AddressAdded": {"address_id": "", "address": _NOWHERE},
-    "consumer.AddressUpdated": {"address_id": "", "address": _NOWHERE},
-    "consumer.AddressRemoved": {"address_id": ""},
-}
+down_revision = None
 
 
 def upgrade() -> None:
-    schema.upgrade_9(BY_NAME["consumer"], _PERSONAL, ["consumer.ConsumerErased"])
+    schema.let_personal_data_be_erased(
+        ConsumerRegistered, ConsumerUpdated, AddressAdded, AddressUpdated, AddressRemoved, ConsumerErased
+    )

@@ -1,8 +1,7 @@
-"""The framework's tables, the copy of restaurants, the couriers and the deliveries."""
+"""The copy of restaurants, the couriers and the deliveries."""
 
 from alembic import op
 
-from kernel.topology import BY_NAME
 from shared.adapters.postgres import schema
 
 revision = "0001"
@@ -39,4 +38,4 @@ def upgrade() -> None:
         create index deliveries_waiting on deliveries (accepted_at, id)
         where status = 'PENDING' and accepted_at is not null
     """)
-    schema.upgrade_1(BY_NAME["delivery"])
+    schema.grant_to_service("select, insert, update, delete", on="restaurants, couriers, deliveries")

@@ -1,8 +1,7 @@
-"""The framework's tables, the copy of restaurants and the tickets as they are searched."""
+"""The copy of restaurants and the tickets as they are searched."""
 
 from alembic import op
 
-from kernel.topology import BY_NAME
 from shared.adapters.postgres import schema
 
 revision = "0001"
@@ -25,4 +24,4 @@ def upgrade() -> None:
     """)
     op.execute("create index tickets_by_order on tickets (order_id, id desc)")
     op.execute("create index tickets_by_restaurant on tickets (restaurant_id, status, id desc)")
-    schema.upgrade_1(BY_NAME["kitchen"])
+    schema.grant_to_service("select, insert, update, delete", on="restaurants, tickets")

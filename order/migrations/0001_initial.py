@@ -1,8 +1,7 @@
-"""The framework's tables and the copy of restaurants."""
+"""The copy of restaurants."""
 
 from alembic import op
 
-from kernel.topology import BY_NAME
 from shared.adapters.postgres import schema
 
 revision = "0001"
@@ -13,4 +12,4 @@ def upgrade() -> None:
     op.execute(
         "create table restaurants (id text primary key, version int not null, name text not null, menu jsonb not null)"
     )
-    schema.upgrade_1(BY_NAME["order"])
+    schema.grant_to_service("select, insert, update, delete", on="restaurants")

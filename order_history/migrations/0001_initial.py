@@ -1,8 +1,7 @@
-"""The framework's tables and the history of orders."""
+"""The history of orders."""
 
 from alembic import op
 
-from kernel.topology import BY_NAME
 from shared.adapters.postgres import schema
 
 revision = "0001"
@@ -12,7 +11,7 @@ down_revision = None
 def upgrade() -> None:
     for statement in _ORDERS.split(";"):
         op.execute(statement)
-    schema.upgrade_1(BY_NAME["order_history"])
+    schema.grant_to_service("select, insert, update, delete", on="orders")
 
 
 # With room in the pages, a change of the delivery touches no index. The terms are more than the words, so

@@ -5,14 +5,12 @@ from datetime import UTC, datetime
 from alembic import op
 from sqlalchemy import text
 
-from kernel.topology import BY_NAME
 from kernel.values import LineItem
 from order_history.history import OrderRecord, Revision
-from shared.adapters.postgres import schema
 from shared.core.serialization import from_json
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0001"
 
 _BATCH_ROWS = 1000
 # Words of ASCII alone are what they were.
@@ -33,7 +31,6 @@ def upgrade() -> None:
         after = rows[-1].id
         if changed := [{"id": row.id, "words": words} for row in rows if (words := _words(row)) != row.words]:
             connection.execute(_WRITE, changed)
-    schema.upgrade_9(BY_NAME["order_history"])
 
 
 def _words(row) -> str:

@@ -1,8 +1,7 @@
-"""The framework's tables and the restaurants."""
+"""The restaurants."""
 
 from alembic import op
 
-from kernel.topology import BY_NAME
 from shared.adapters.postgres import schema
 
 revision = "0001"
@@ -20,4 +19,4 @@ def upgrade() -> None:
             menu     jsonb not null
         )
     """)
-    schema.upgrade_1(BY_NAME["restaurant"])
+    schema.grant_to_service("select, insert, update, delete", on="restaurants")

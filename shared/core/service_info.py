@@ -8,7 +8,8 @@ class ServiceInfo:
     """One service of the system.
 
     `publishes` says whether its database has a relay. `senders` are the services that send what it reads: it asks them
-    again for what the stream has lost.
+    again for what the stream has lost. `package` is where its code is, with the `migrations` of its own tables; it is
+    called like the service unless something else is given.
     """
 
     name: str
@@ -16,6 +17,7 @@ class ServiceInfo:
     database: str
     publishes: bool = True
     senders: tuple[str, ...] = ()
+    package: str | None = None
 
     @property
     def owner_role(self) -> str:

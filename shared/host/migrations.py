@@ -1,33 +1,47 @@
-"""Brings a service's database to the schema that its code expects."""
+"""Brings a service's database to the schema that its code expects: the library's tables, then the service's own."""
 
-from functools import partial
+from sqlalchemy import Connection
 
-from alembic import command
-from alembic.config import Config
-
-from shared.adapters.postgres.addresses import engine_url
-from shared.adapters.postgres.releases import record_release
+from shared.adapters.postgres.migrate import LIBRARY, Chain, Grants, migrating
+from shared.adapters.postgres.releases import LIBRARY_MIGRATIONS, SERVICE_VERSION, record_release, revisions_in
 from shared.core.service_info import ServiceInfo
-from shared.host.releases import may_migrate
+from shared.host.releases import may_migrate, migrations_of
 
 
 def migrate(service: ServiceInfo, url: str) -> None:
-    """Runs what has not been run yet, as the role that owns the tables. Several at once wait for each other.
+    """Run the migrations that the database has not had, as the role that owns the tables.
 
-    Data of a newer release is left as it is. Blocks; raises sqlalchemy.exc.OperationalError when the database can't be
+    Data of a newer release is left as it is. Blocks; raises sqlalchemy.exc.OperationalError when the database cannot be
     reached, and WrongRelease when this code must not work on it, or not yet.
     """
-    command.upgrade(alembic_config(service, url), "head")
+    folder = migrations_of(service)
+    own = None if folder is None else Chain(folder, SERVICE_VERSION)
+    grants = grants_of(service)
+    with migrating(url) as connection:
+        cursor = connection.connection.cursor()
+        state = may_migrate(service, cursor)
+        if state is None:
+            return
+        if state.library_migration is None and state.service_migration in revisions_in(LIBRARY_MIGRATIONS):
+            _take_over(connection, own, state.service_migration)
+        LIBRARY.upgrade(connection, grants)
+        if own is not None:
+            own.upgrade(connection, grants)
+        record_release(cursor)
 
 
-def alembic_config(service: ServiceInfo, url: str) -> Config:
-    """What alembic has to know; its environment is `adapters/postgres/alembic/env.py`."""
-    config = Config()
-    # As parts of packages: in a path, alembic gives a meaning to percent signs and to whatever separates two paths.
-    config.set_main_option("script_location", "shared.adapters.postgres:alembic")
-    config.set_main_option("version_locations", f"{service.name}:migrations")
-    config.set_main_option("path_separator", "newline")
-    config.attributes["url"] = engine_url(url, "psycopg2")
-    config.attributes["may_migrate"] = partial(may_migrate, service)
-    config.attributes["migrated"] = record_release
-    return config
+def grants_of(service: ServiceInfo) -> Grants:
+    """Return who is given rights on a service's tables."""
+    return Grants(service_role=service.service_role, relay_role=service.relay_role, publishes=service.publishes)
+
+
+def _take_over(connection: Connection, own: Chain | None, migration: str) -> None:
+    """Divide the one chain of migrations that a database had before the library had its own.
+
+    The numbers have stayed. So the library is where the one chain was, and the service at the last migration of its own
+    up to there.
+    """
+    LIBRARY.stamp(connection, migration)
+    if own is not None:
+        done = [number for number in revisions_in(own.folder) if number <= migration]
+        own.stamp(connection, done[-1] if done else "base")

@@ -24,14 +24,14 @@ class KeptReply:
     reply: Envelope
 
 
-class Inbox(Protocol):
+class InboxStore(Protocol):
     """The inbox of one database, in one transaction."""
 
     async def find(self, message_ids: Sequence[str]) -> Mapping[str, Claim]:
-        """The claims of those that were handled before."""
+        """Return the claims of those that were handled before."""
 
     async def add(self, claims: Sequence[Claim]) -> None:
-        """Claims messages; raises Conflict when one is claimed already."""
+        """Claim messages. Raises Conflict when one is claimed already."""
 
     async def keep_replies(self, replies: Sequence[KeptReply]) -> None:
-        """Adds answers to claims that have none."""
+        """Add answers to claims that have none."""

@@ -4,21 +4,36 @@ from contextlib import closing
 from typing import Any
 
 import psycopg2
-from alembic import command
+from sqlalchemy import text
 
+from shared.adapters.postgres.migrate import LIBRARY, Chain, migrating
+from shared.adapters.postgres.releases import LIBRARY_VERSION, SERVICE_VERSION, revisions_in
 from shared.core.releases import CURRENT
-from shared.host.migrations import alembic_config
+from shared.host.migrations import grants_of
 from shared.host.provision import Database
+from shared.host.releases import migrations_of
 
 BEFORE_THE_FIRST_RELEASE = "0003"
 FIRST_RELEASE = "0004"
+ONE_CHAIN = "0009"
+"""Where the last state of the code with one chain of migrations has left a database: never released."""
 
 
 def migrated_to(database: Database, migration: str) -> None:
-    """Bring an empty database to a migration from before there was a table of releases."""
-    config = alembic_config(database.service, database.migrations_url)
-    config.attributes |= {"may_migrate": lambda _: True, "migrated": lambda _: None}
-    command.upgrade(config, migration)
+    """Bring an empty database to a migration of the one chain that services had before the library had its own."""
+    folder = migrations_of(database.service)
+    assert folder is not None
+    own = Chain(folder, SERVICE_VERSION)
+    done = [number for number in revisions_in(folder) if number <= migration]
+    grants = grants_of(database.service)
+    with migrating(database.migrations_url) as connection:
+        LIBRARY.upgrade(connection, grants, migration)
+        own.upgrade(connection, grants, done[-1] if done else "base")
+        connection.execute(text(f"drop table {LIBRARY_VERSION}"))
+        connection.execute(text(f"delete from {SERVICE_VERSION}"))
+        connection.execute(text(f"insert into {SERVICE_VERSION} values (:migration)"), {"migration": migration})
+        # All tables were granted as they were made.
+        connection.execute(text(f"grant select on {SERVICE_VERSION} to {database.service.service_role}"))
 
 
 def touched_by_the_next_release(url: str, beside: int) -> None:

@@ -1,6 +1,6 @@
-"""Inbox, outbox, set-aside messages and repairs in PostgreSQL: one statement for all of a unit of work."""
+"""Set-aside messages and repairs in PostgreSQL."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,8 +8,7 @@ from shared.adapters.postgres.statements import Statements
 from shared.core.clock import Due
 from shared.core.serialization import from_json, to_json
 from shared.eventsourcing.store import MAX_READ_TOGETHER
-from shared.messaging.envelope import Envelope, Received
-from shared.messaging.inbox import Claim, KeptReply
+from shared.messaging.envelope import Received
 from shared.messaging.repair_log import Action, Repair
 from shared.messaging.set_aside import (
     Line,
@@ -21,63 +20,6 @@ from shared.messaging.set_aside import (
     SetAsideChange,
     TakenUp,
 )
-
-
-class PostgresInbox:
-    """See `inbox.Inbox`."""
-
-    def __init__(self, statements: Statements) -> None:
-        self._statements = statements
-
-    async def find(self, message_ids: Sequence[str]) -> Mapping[str, Claim]:
-        """See `inbox.Inbox`."""
-        rows = await self._statements.fetch(
-            "select message_id, row_id, reply from inbox where message_id = any($1::text[])", message_ids
-        )
-        return {
-            id_: Claim(message_id=id_, row_id=row_id, reply=None if reply is None else from_json(Envelope, reply))
-            for id_, row_id, reply in rows
-        }
-
-    async def add(self, claims: Sequence[Claim]) -> None:
-        """See `inbox.Inbox`."""
-        await self._statements.write(
-            "inbox",
-            "insert into inbox (message_id, row_id, reply) select * from unnest($1::text[], $2::text[], $3::text[])",
-            [claim.message_id for claim in claims],
-            [claim.row_id for claim in claims],
-            [None if claim.reply is None else to_json(claim.reply) for claim in claims],
-        )
-
-    async def keep_replies(self, replies: Sequence[KeptReply]) -> None:
-        """See `inbox.Inbox`."""
-        await self._statements.write(
-            "inbox",
-            "update inbox set reply = kept.reply from unnest($1::text[], $2::text[]) as kept(message_id, reply) "
-            "where inbox.message_id = kept.message_id",
-            [kept.message_id for kept in replies],
-            [to_json(kept.reply) for kept in replies],
-        )
-
-
-class PostgresOutbox:
-    """See `outbox.Outbox`."""
-
-    def __init__(self, statements: Statements) -> None:
-        self._statements = statements
-
-    async def add(self, messages: Sequence[Envelope]) -> None:
-        """See `outbox.Outbox`."""
-        await self._statements.write(
-            "outbox",
-            "insert into outbox (subject, key, headers, data) "
-            "select * from unnest($1::text[], $2::text[], $3::text[], $4::text[])",
-            [message.route for message in messages],
-            [message.key for message in messages],
-            [to_json(message.to_headers()) for message in messages],
-            [message.data for message in messages],
-        )
-
 
 _COLUMNS = """
 seq, partition, key, source, message_id, row_id, headers, data,
@@ -124,13 +66,13 @@ where key = $1 and source = $3
 
 
 class PostgresWaitingRoom:
-    """See `set_aside.WaitingRoom`. Few rows are ever here, so they are written one by one."""
+    """Implements `messaging.set_aside.WaitingRoom`. Few rows are ever here, so they are written one by one."""
 
     def __init__(self, statements: Statements) -> None:
         self._statements = statements
 
     async def blocked(self, lines: Sequence[Line]) -> set[Line]:
-        """See `set_aside.WaitingRoom`."""
+        """Return those of the lines that have a message waiting."""
         rows = await self._statements.fetch(
             "select distinct key, source from set_aside join unnest($1::text[], $2::text[]) as line(key, source) "
             "using (key, source)",
@@ -140,12 +82,12 @@ class PostgresWaitingRoom:
         return {Line(key, source) for key, source in rows}
 
     async def heads(self, partition: int, due: Due, limit: int) -> Sequence[SetAside]:
-        """See `set_aside.WaitingRoom`."""
+        """Return the first message of each line, where it is due and not parked; the longest due first."""
         rows = await self._statements.fetch(_DUE_HEADS, partition, due.now, due.latest, limit, MAX_READ_TOGETHER)
         return [_set_aside(row) for row in rows]
 
     async def next_due(self, partition: int, due: Due) -> datetime | None:
-        """See `set_aside.WaitingRoom`."""
+        """Return when the next head is due, now at the earliest; None if nothing waits."""
         at: datetime | None = await self._statements.fetchval(
             f"select min(case when retry_at between $2 and $3 then retry_at else $2 end) from ({_HEADS}) waiting",
             partition,
@@ -155,7 +97,7 @@ class PostgresWaitingRoom:
         return at
 
     async def write(self, changes: Sequence[SetAsideChange]) -> None:
-        """See `set_aside.WaitingRoom`."""
+        """Carry the changes out in order."""
         for change in changes:
             message = change.message
             match change:
@@ -189,12 +131,12 @@ class PostgresWaitingRoom:
                     await self._statements.execute("delete from set_aside where seq = $1", message.seq)
 
     async def is_empty(self) -> bool:
-        """See `set_aside.WaitingRoom`."""
+        """Return whether no message waits."""
         empty: bool = await self._statements.fetchval("select not exists (select from set_aside)")
         return empty
 
     async def is_crowded(self, number: int) -> bool:
-        """See `set_aside.WaitingRoom`."""
+        """Return whether at least `number` messages are parked, or wait behind parked ones."""
         crowded: bool = await self._statements.fetchval(
             "select count(*) >= $1 from (select from set_aside where (key, source) in"
             " (select key, source from set_aside where parked_at is not null) limit $1) as first",
@@ -203,12 +145,12 @@ class PostgresWaitingRoom:
         return crowded
 
     async def parked(self, wanted: ParkedFilter, limit: int) -> Sequence[Parked]:
-        """See `set_aside.WaitingRoom`."""
+        """Return the first messages that wait for an operator, in order."""
         rows = await self._statements.fetch(_PARKED, wanted.message_id, wanted.key, wanted.type, wanted.error, limit)
         return [Parked(message=_set_aside(list(row)[:-1]), behind=row["behind"]) for row in rows]
 
     async def hold_parked(self, message_id: str) -> SetAside | None:
-        """See `set_aside.WaitingRoom`."""
+        """Return the parked message with that id, or None. Nobody else can change it until the transaction ends."""
         await self._statements.begin()
         row = await self._statements.fetchrow(
             f"select {_COLUMNS} from set_aside where message_id = $1 and parked_at is not null for update", message_id
@@ -216,7 +158,7 @@ class PostgresWaitingRoom:
         return None if row is None else _set_aside(row)
 
     async def line(self, line: Line, limit: int) -> Sequence[SetAside]:
-        """See `set_aside.WaitingRoom`."""
+        """Return the first messages of a line, in order."""
         rows = await self._statements.fetch(
             f"select {_COLUMNS} from set_aside where key = $1 and source = $2 order by seq limit $3",
             line.key,
@@ -226,19 +168,19 @@ class PostgresWaitingRoom:
         return [_set_aside(row) for row in rows]
 
     async def redrive(self, line: Line, now: datetime) -> int:
-        """See `set_aside.WaitingRoom`."""
+        """Make a parked line due again from its first message; return how many of its messages wait."""
         status: str = await self._statements.execute(_REDRIVE, line.key, now, line.source)
         return int(status.rpartition(" ")[2])
 
 
 class PostgresRepairLog:
-    """See `repairs.RepairLog`."""
+    """Implements `messaging.repair_log.RepairLog`."""
 
     def __init__(self, statements: Statements) -> None:
         self._statements = statements
 
     async def add(self, repairs: Sequence[Repair]) -> None:
-        """See `repairs.RepairLog`."""
+        """Write repairs down."""
         for done in repairs:
             await self._statements.execute(
                 f"insert into repairs ({_REPAIR}) values ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -253,7 +195,7 @@ class PostgresRepairLog:
             )
 
     async def latest(self, actions: Collection[Action], subject: str | None, limit: int) -> Sequence[Repair]:
-        """See `repairs.RepairLog`."""
+        """Return the newest of these actions, the newest first; of one message or saga, if `subject` names it."""
         rows = await self._statements.fetch(
             f"select {_REPAIR}::text from repairs "
             "where action = any($1::text[]) and ($2::text is null or subject = $2) order by id desc limit $3",

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 
 from shared.adapters.postgres.errors import translated_errors
-from shared.adapters.postgres.releases import require_not_older_than_data
+from shared.adapters.postgres.releases import LIBRARY_VERSION, SERVICE_VERSION, require_not_older_than_data
 from shared.core.errors import Conflict
 
 SUFFIX = "_rebuilt"
@@ -134,7 +134,9 @@ class NewTables:
             await self._session.execute(f"alter index {new} rename to {old}")
 
     async def _schema_version(self) -> object:
-        return await self._session.fetchval("select string_agg(version_num, ' ') from alembic_version")
+        return await self._session.fetch(
+            f"select version_num from {LIBRARY_VERSION} union all select version_num from {SERVICE_VERSION}"
+        )
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.core.releases import BEFORE_THE_FIRST, CURRENT, RELEASES, Release, require_not_older
@@ -11,6 +12,11 @@ if TYPE_CHECKING:  # the command line looks at databases without it
 
 RELAY_SESSION = "ftgo relay"
 
+LIBRARY_MIGRATIONS = Path(__file__).resolve().parent / "migrations"
+LIBRARY_VERSION = "library_version"
+SERVICE_VERSION = "alembic_version"
+"""The tables that say which of the library's migrations, and of a service's own, a database has had."""
+
 _NEWEST = "select number, version, beside from releases order by number desc limit 1"
 _FIRST_RELEASES_MIGRATION = "0004"
 """Where the first release leaves a database. It has no table of releases."""
@@ -18,31 +24,35 @@ _FIRST_RELEASES_MIGRATION = "0004"
 
 @dataclass(frozen=True)
 class DataState:
-    """The newest release that has worked on a database, None if that one left no number; and the last migration."""
+    """The newest release that has worked on a database, and the last migrations of the service and of the library.
+
+    Each is None where the database does not say: the library has had migrations of its own since 0.2.0 only.
+    """
 
     newest: Release | None
-    migration: str | None
+    service_migration: str | None
+    library_migration: str | None
 
     @property
     def unnumbered(self) -> int:
         """The number of a program on this database that doesn't say its number itself."""
         first = RELEASES[0].number
-        migrated = self.newest is not None or (self.migration or "") >= _FIRST_RELEASES_MIGRATION
+        migrated = self.newest is not None or (self.service_migration or "") >= _FIRST_RELEASES_MIGRATION
         return first if migrated else BEFORE_THE_FIRST
 
 
 def data_state(cursor: Any) -> DataState:
-    """The state of the database of a psycopg2 cursor, whose role may read all tables."""
-    cursor.execute("select to_regclass('alembic_version') is not null, to_regclass('releases') is not null")
-    migrated, numbered = cursor.fetchone()
-    migration = newest = None
-    if migrated:
-        cursor.execute("select version_num from alembic_version")
-        migration = next((version for (version,) in cursor.fetchall()), None)
-    if numbered:
+    """Return the state of the database of a psycopg2 cursor, whose role may read all tables."""
+    newest = None
+    if _exists(cursor, "releases"):
         cursor.execute(_NEWEST)
         newest = next((Release(*row) for row in cursor.fetchall()), None)
-    return DataState(newest, migration)
+    return DataState(newest, _migration(cursor, SERVICE_VERSION), _migration(cursor, LIBRARY_VERSION))
+
+
+def revisions_in(folder: Path) -> list[str]:
+    """Return the numbers of the migrations in a folder, such as `0001`, the first one first."""
+    return sorted(path.name.partition("_")[0] for path in folder.glob("[0-9]*_*.py"))
 
 
 def running_releases(cursor: Any, service: str, state: DataState) -> list[int]:
@@ -62,6 +72,18 @@ def record_release(cursor: Any) -> None:
         " on conflict (number) do update set version = excluded.version, beside = excluded.beside",
         [CURRENT.number, CURRENT.version, CURRENT.beside],
     )
+
+
+def _exists(cursor: Any, table: str) -> bool:
+    cursor.execute("select to_regclass(%s) is not null", [table])
+    return bool(cursor.fetchone()[0])
+
+
+def _migration(cursor: Any, version_table: str) -> str | None:
+    if not _exists(cursor, version_table):
+        return None
+    cursor.execute(f"select version_num from {version_table}")
+    return next((version for (version,) in cursor.fetchall()), None)
 
 
 async def require_not_older_than_data(connection: "asyncpg.Connection[Any]", service: str) -> None:

@@ -5,6 +5,7 @@ import errno
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing
+from pathlib import Path
 
 import asyncpg
 import psycopg2
@@ -25,8 +26,6 @@ from shared.testing.database.given import (
     Databases,
     OpenDatabase,
     Parcel,
-    ParcelSent,
-    RecipientErased,
     event,
     parcel,
 )
@@ -58,8 +57,7 @@ def run_sql(url: str, statement: str) -> None:
 def migrated(infra: Infra) -> Iterator[Database]:
     """One database for the whole module: it's emptied before each test."""
     with infra.database("order") as database:
-        personal = {ParcelSent.type_name: ParcelSent.personal}
-        make_framework_tables(database, personal, [RecipientErased.type_name])
+        make_framework_tables(database, Path(__file__).with_name("migrations"))
         run_sql(database.migrations_url, _CREATE)
         yield database
 

@@ -1,4 +1,4 @@
-"""The database says which releases have worked on it; orders that wait for a saga get theirs.
+"""Orders that wait for a saga get theirs.
 
 Before 0.1.0 the order service started an order's saga when it read the order's own event from the stream (ADR 0018).
 Orders whose event it had not read by the upgrade were left without one, for ever.
@@ -7,12 +7,10 @@ Orders whose event it had not read by the upgrade were left without one, for eve
 from alembic import op
 from sqlalchemy import text
 
-from kernel.topology import BY_NAME
-from shared.adapters.postgres import schema
 from shared.core.ids import derived_id
 
 revision = "0007"
-down_revision = "0006"
+down_revision = "0001"
 
 _SAGA = "order.CreateOrderSaga"
 _FIRST_STEP = 1
@@ -51,7 +49,6 @@ _FORGET_WHAT_WAS_TO_BEGIN_IT = text("""
 
 
 def upgrade() -> None:
-    schema.upgrade_7(BY_NAME["order"])
     connection = op.get_bind()
     for order_id, event, correlation_id in connection.execute(_WAIT_FOR_A_SAGA, {"saga": _SAGA}).fetchall():
         begin = {
