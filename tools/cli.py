@@ -55,7 +55,7 @@ PASSES_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opt
 """For commands whose further arguments are another program's."""
 
 SERVICE_NAMES = tuple(service.name for service in SERVICES)
-READ_MODELS = ("order_history",)
+READ_MODELS = tuple(service.name for service in SERVICES if not service.publishes)
 _STANDARD_OUTPUT = 1
 _STANDARD_FILES = (0, _STANDARD_OUTPUT, 2)
 PortOffset = Annotated[
