@@ -8,6 +8,7 @@ pytest features --url-base URL        a system that runs already, at its usual p
 import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from pytest_bdd.parser import Feature, Scenario, Step
@@ -25,15 +26,9 @@ from tools.verify.facts import Finding
 from tools.verify.invariants import verify
 from tools.verify.memory import MemorySystemState
 
-STEPS = ("outcomes", "consumer", "accounting", "restaurant", "order", "kitchen", "delivery", "order_history")
+STEPS = sorted(path.stem for path in (Path(__file__).parent / "steps").glob("[!_]*.py"))
 TAGS = {
-    "consumer": "of the consumer service",
-    "accounting": "of the accounting service",
-    "restaurant": "of the restaurant service",
-    "kitchen": "of the kitchen service",
-    "order": "of the order service",
-    "delivery": "of the delivery service",
-    "order_history": "of the order history",
+    **{name: f"of the {name.replace('_', ' ')} service" for name in BY_NAME},
     "command": "somebody wants something done",
     "query": "somebody wants to know something",
     "saga": "several services agree on something, or undo what they have begun",

@@ -8,8 +8,10 @@ import pytest
 from pytest_bdd.feature import get_features
 from pytest_bdd.parser import Feature, ScenarioTemplate
 
+from kernel.topology import BY_NAME
+
 FOLDER = Path(__file__).parent
-SERVICES = {"consumer", "accounting", "restaurant", "kitchen", "order", "delivery", "order_history"}
+SERVICES = set(BY_NAME)
 KINDS = {"command", "query", "policy", "saga"}
 TECHNICAL = re.compile(
     r"[{}]|\b[1-5]\d\d\b|\b(?:ids?|uuid|json|http|url|api|status code|database|sql)\b|\b(?:GET|POST|PUT|DELETE)\b"

@@ -17,7 +17,7 @@ from features.backends import Backend, give_up_at
 T = TypeVar("T")
 
 INVALID = 422
-"""The status of what is refused because it is not well formed; its text is of the framework's."""
+"""The status of what is not well formed, whose text is of the framework's, and of values that the domain refuses."""
 
 # What the domain's texts are answered with.
 STATUS_OF = {
@@ -37,7 +37,8 @@ STATUS_OF = {
     "order state does not allow action": 409,
     "ticket state does not allow action": 409,
     "delivery state does not allow action": 409,
-    "readyBy is in the past": 400,
+    "delivery time is in the past": INVALID,
+    "readyBy is in the past": INVALID,
     "order total does not meet the minimum": 400,
     "the idempotency key was used for another request": INVALID,
 }

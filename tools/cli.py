@@ -74,7 +74,7 @@ _ADVICE = {
 """What to do when a folder can't be used. Anything else that the system says is a mistake of ours."""
 
 SERVICE_NAMES = tuple(service.name for service in SERVICES)
-READ_MODELS = ("order_history",)
+READ_MODELS = tuple(service.name for service in SERVICES if not service.publishes)
 _STANDARD_OUTPUT = 1
 _STANDARD_FILES = (0, _STANDARD_OUTPUT, 2)
 PortOffset = Annotated[

@@ -2,14 +2,16 @@
 
 from accounting.application.unit_of_work import AccountingUnitOfWork
 from accounting.domain.account import Account
+from accounting.domain.errors import AccountAlreadyExists
 from consumer.contracts import ConsumerErased, ConsumerRegistered, ConsumerUpdated
 from shared.messaging.handlers import handles
 
 
 @handles
 async def create_account(event: ConsumerRegistered, uow: AccountingUnitOfWork) -> None:
-    account = await uow.accounts.find(event.consumer_id) or await uow.accounts.add(Account(id=event.consumer_id))
-    account.create(event.name)
+    if await uow.accounts.find(event.consumer_id) is not None:
+        raise AccountAlreadyExists
+    await uow.accounts.add(Account.open(event.consumer_id, event.name))
 
 
 @handles

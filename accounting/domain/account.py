@@ -1,7 +1,7 @@
 """The account: whether a consumer may spend, and how much is authorized."""
 
-from dataclasses import dataclass
-from typing import assert_never
+from dataclasses import dataclass, field
+from typing import Self, assert_never
 
 from accounting.contracts import (
     AccountCreated,
@@ -13,7 +13,7 @@ from accounting.contracts import (
     OrderAuthorizationRevised,
     OrderAuthorized,
 )
-from accounting.domain.errors import AccountAlreadyExists, AccountIsDisabled, AccountIsEnabled, TooMuchAuthorized
+from accounting.domain.errors import AccountIsDisabled, AccountIsEnabled, TooMuchAuthorized
 from kernel.values import ConsumerId, Money, OrderId
 from shared.eventsourcing.aggregate import Aggregate
 
@@ -36,8 +36,8 @@ MAX_AUTHORIZED = Money(2**53 - 1)
 class Account(Aggregate[AccountEvent]):
     """An account. It keeps the sum of what is authorized, not a list that would grow for ever."""
 
-    name: str = ""
-    enabled: bool = False
+    name: str = field(init=False)
+    enabled: bool = field(init=False)
     authorized_total: Money = Money(0)
     holder_erased: bool = False
 
@@ -46,11 +46,12 @@ class Account(Aggregate[AccountEvent]):
         """Whose account it is: that is its id."""
         return ConsumerId(self.id)
 
-    def create(self, name: str) -> None:
-        """Its consumer has registered."""
-        if self.version > 0:
-            raise AccountAlreadyExists
-        self.record(AccountCreated(consumer_id=self.consumer_id, name=name))
+    @classmethod
+    def open(cls, id_: ConsumerId, name: str) -> Self:
+        """A consumer has registered."""
+        account = cls(id=id_)
+        account.record(AccountCreated(consumer_id=account.consumer_id, name=name))
+        return account
 
     def rename(self, name: str) -> None:
         """Its consumer has another name; nothing happens when it is the same."""

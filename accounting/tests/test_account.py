@@ -16,7 +16,7 @@ from accounting.contracts import (
     OrderAuthorized,
 )
 from accounting.domain.account import MAX_AUTHORIZED, Account
-from accounting.domain.errors import AccountAlreadyExists, AccountIsDisabled, AccountIsEnabled, TooMuchAuthorized
+from accounting.domain.errors import AccountIsDisabled, AccountIsEnabled, TooMuchAuthorized
 from kernel.values import ConsumerId, Money, OrderId
 from shared.eventsourcing.snapshots import SnapshotFormat
 
@@ -26,8 +26,7 @@ ORDER = OrderId("0197f2b0-0000-7000-8000-000000000002")
 
 def account(*, enabled: bool = True) -> Account:
     """An account of Ada's."""
-    made = Account(id=ADA)
-    made.create("Ada")
+    made = Account.open(ADA, "Ada")
     if not enabled:
         made.disable()
     made.take_recorded()
@@ -35,15 +34,9 @@ def account(*, enabled: bool = True) -> Account:
 
 
 def test_an_account_is_enabled_when_it_is_created() -> None:
-    made = Account(id=ADA)
-    made.create("Ada")
+    made = Account.open(ADA, "Ada")
     assert (made.name, made.enabled, made.authorized_total) == ("Ada", True, 0)
     assert list(made.recorded) == [AccountCreated(consumer_id=ADA, name="Ada")]
-
-
-def test_an_account_is_created_once() -> None:
-    with pytest.raises(AccountAlreadyExists, match="account already exists"):
-        account().create("Eve")
 
 
 def test_an_account_has_its_consumers_name() -> None:

@@ -45,8 +45,8 @@ class EraseConsumer(Command):
 
 @handles
 async def register_consumer(command: RegisterConsumer, uow: ConsumerUnitOfWork) -> ConsumerAdmitted:
-    consumer = await uow.consumers.add(Consumer(id=new_id()))
-    consumer.register(command.name)
+    consumer = Consumer.register(ConsumerId(new_id()), command.name)
+    await uow.consumers.add(consumer)
     return ConsumerAdmitted(id=consumer.consumer_id)
 
 

@@ -1,7 +1,7 @@
 """The consumer: a name, and addresses under labels of the consumer's own."""
 
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import Self, assert_never
 
 from consumer.contracts import (
     AddressAdded,
@@ -14,7 +14,6 @@ from consumer.contracts import (
 from consumer.domain.errors import (
     AddressAlreadyExists,
     AddressNotFound,
-    ConsumerAlreadyExists,
     ConsumerNotFound,
     ConsumerWithoutName,
     TooManyAddresses,
@@ -32,7 +31,7 @@ MAX_ADDRESSES = 50
 class Consumer(Aggregate[ConsumerEvent]):
     """Somebody who orders. Two may have the same name. One who was erased is nobody any more."""
 
-    name: str = ""
+    name: str = field(init=False)
     addresses: dict[str, Address] = field(default_factory=dict)
     erased: bool = False
 
@@ -41,11 +40,12 @@ class Consumer(Aggregate[ConsumerEvent]):
         """Its id."""
         return ConsumerId(self.id)
 
-    def register(self, name: str) -> None:
+    @classmethod
+    def register(cls, id_: ConsumerId, name: str) -> Self:
         """Somebody wants to order."""
-        if self.version > 0:
-            raise ConsumerAlreadyExists
-        self.record(ConsumerRegistered(consumer_id=self.consumer_id, name=_named(name)))
+        consumer = cls(id=id_)
+        consumer.record(ConsumerRegistered(consumer_id=consumer.consumer_id, name=_named(name)))
+        return consumer
 
     def rename(self, name: str) -> None:
         """The consumer is called otherwise."""

@@ -9,10 +9,6 @@ class ConsumerNotFound(NotFound):
     text = "consumer not found"
 
 
-class ConsumerAlreadyExists(AlreadyExists):
-    text = "consumer already exists"
-
-
 class ConsumerWithoutName(InvalidArgument):
     text = "cannot register a consumer without a name"
 

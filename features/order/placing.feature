@@ -107,7 +107,7 @@ Feature: Placing an order
       When "Ada" orders at "Ajanta" for delivery 10 minutes ago:
         | dish        | quantity |
         | Garlic Naan | 1        |
-      Then it is refused because the delivery time is not valid
+      Then it is refused because "delivery time is in the past"
 
     @command
     Scenario: A clock that is a little slow does no harm

@@ -6,6 +6,8 @@ from typing import Any
 
 from pytest_bdd import parsers
 
+from kernel.topology import BY_NAME
+
 THE_ORDER = "the order"
 """The name of a scenario's only order."""
 
@@ -38,15 +40,7 @@ DELIVERY_STATES = {
     "cancelled": "CANCELLED",
 }
 
-SERVICES = {
-    "accounting": "accounting",
-    "consumer": "consumer",
-    "delivery": "delivery",
-    "kitchen": "kitchen",
-    "order": "order",
-    "order history": "order_history",
-    "restaurant": "restaurant",
-}
+SERVICES = {name.replace("_", " "): name for name in BY_NAME}
 
 Table = list[list[str]]
 """A table of a step: the headings, then the rows."""

@@ -12,7 +12,6 @@ _PARTS = {
     "menu": ".menu_items:",
     "street": ".street1:",
     "quantities": ("line_items", "revised_quantities"),
-    "delivery time": "delivery_time:",
     "page size": "limit:",
     "state": "status",
 }

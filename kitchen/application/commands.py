@@ -66,8 +66,8 @@ async def pick_up_ticket(command: PickUpTicket, uow: KitchenUnitOfWork) -> None:
 @handles
 async def create_ticket(command: CreateTicket, uow: KitchenUnitOfWork) -> CreateTicketReply:
     restaurant = await uow.restaurants.get(command.restaurant_id)
-    ticket = await uow.tickets.add(Ticket(id=new_id()))
-    ticket.create(command.order_id, RestaurantId(restaurant.id), command.line_items)
+    ticket = Ticket.create(TicketId(new_id()), command.order_id, RestaurantId(restaurant.id), command.line_items)
+    await uow.tickets.add(ticket)
     return CreateTicketReply(ticket_id=ticket.ticket_id)
 
 

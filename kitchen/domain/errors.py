@@ -1,6 +1,6 @@
 """What the kitchen service refuses."""
 
-from shared.core.errors import FailedPrecondition, InvalidArgument, NotYet
+from shared.core.errors import FailedPrecondition, NotYet, OutOfRange
 
 
 class TicketNotFound(NotYet):
@@ -15,5 +15,5 @@ class TicketStateDoesNotAllowAction(FailedPrecondition):
     text = "ticket state does not allow action"
 
 
-class ReadyByIsInThePast(InvalidArgument):
+class ReadyByIsInThePast(OutOfRange):
     text = "readyBy is in the past"

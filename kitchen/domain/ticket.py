@@ -1,10 +1,10 @@
 """The ticket: what a restaurant's kitchen has to do for an order."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import assert_never
+from typing import Self, assert_never
 
 from kernel.values import LineItem, MenuItemId, OrderId, RestaurantId, TicketId, with_quantities
 from kitchen.contracts import (
@@ -55,7 +55,6 @@ TicketEvent = (
 class TicketStatus(StrEnum):
     """Where a ticket is in its life."""
 
-    NEW = "New"
     CREATE_PENDING = "CreatePending"
     AWAITING_ACCEPTANCE = "AwaitingAcceptance"
     ACCEPTED = "Accepted"
@@ -75,11 +74,11 @@ _CHANGEABLE = (TicketStatus.AWAITING_ACCEPTANCE, TicketStatus.ACCEPTED)
 class Ticket(Aggregate[TicketEvent]):
     """A ticket. `status_before` is where it goes back to when a cancellation or a revision does not come about."""
 
-    status: TicketStatus = TicketStatus.NEW
-    status_before: TicketStatus = TicketStatus.NEW
-    order_id: OrderId = OrderId("")
-    restaurant_id: RestaurantId = RestaurantId("")
-    line_items: tuple[LineItem, ...] = ()
+    status: TicketStatus = field(init=False)
+    status_before: TicketStatus = field(init=False)
+    order_id: OrderId = field(init=False)
+    restaurant_id: RestaurantId = field(init=False)
+    line_items: tuple[LineItem, ...] = field(init=False)
     accepted_at: datetime | None = None
     ready_by: datetime | None = None
 
@@ -88,14 +87,18 @@ class Ticket(Aggregate[TicketEvent]):
         """Its id."""
         return TicketId(self.id)
 
-    def create(self, order_id: OrderId, restaurant_id: RestaurantId, line_items: tuple[LineItem, ...]) -> None:
+    @classmethod
+    def create(
+        cls, id_: TicketId, order_id: OrderId, restaurant_id: RestaurantId, line_items: tuple[LineItem, ...]
+    ) -> Self:
         """An order has come in; whether it will stand is not known yet."""
-        self._require(TicketStatus.NEW)
-        self.record(
+        ticket = cls(id=id_)
+        ticket.record(
             TicketCreatePending(
-                ticket_id=self.ticket_id, order_id=order_id, restaurant_id=restaurant_id, line_items=line_items
+                ticket_id=ticket.ticket_id, order_id=order_id, restaurant_id=restaurant_id, line_items=line_items
             )
         )
+        return ticket
 
     def confirm_create(self) -> None:
         """The order stands."""
@@ -178,7 +181,7 @@ class Ticket(Aggregate[TicketEvent]):
         """See `Aggregate`."""
         match event:
             case TicketCreatePending():
-                self.status = TicketStatus.CREATE_PENDING
+                self.status = self.status_before = TicketStatus.CREATE_PENDING
                 self.order_id, self.restaurant_id = event.order_id, event.restaurant_id
                 self.line_items = event.line_items
             case TicketCreated():

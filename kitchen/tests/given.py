@@ -26,10 +26,7 @@ def a_ticket(
     status: TicketStatus, before: TicketStatus = S.AWAITING_ACCEPTANCE, id_: str = TICKET, order_id: OrderId = ORDER
 ) -> Ticket:
     """In that status; `before` is where one that is to be cancelled or revised was."""
-    ticket = Ticket(id=id_)
-    if status is S.NEW:
-        return ticket
-    ticket.create(order_id, RESTAURANT, LINE_ITEMS)
+    ticket = Ticket.create(TicketId(id_), order_id, RESTAURANT, LINE_ITEMS)
     if status is S.CREATE_PENDING:
         return ticket
     ticket.confirm_create()

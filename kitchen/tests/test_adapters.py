@@ -18,7 +18,7 @@ from shared.adapters.postgres.database import PostgresDatabase
 from shared.core.policy import Policy
 from shared.host.migrations import migrate
 from shared.host.provision import Database
-from shared.unit_of_work import aggregates
+from shared.unit_of_work import rows as rows_module
 from shared.unit_of_work.unit_of_work import Units
 
 S = TicketStatus
@@ -53,7 +53,9 @@ async def test_tickets_are_found_by_every_criterion(units: Callable[[], Units[Ki
     async with made.begin() as uow:
         for id_, order, status in zip(IDS, ORDERS, STATUSES, strict=True):
             await uow.tickets.add(a_ticket(status, id_=id_, order_id=order))
-    wanted: Any = product((None, "x", "nobody"), (None, RESTAURANT, "r"), (None, S.ACCEPTED, S.NEW), (None, "0a", "1"))
+    wanted: Any = product(
+        (None, "x", "nobody"), (None, RESTAURANT, "r"), (None, S.ACCEPTED, S.READY_FOR_PICKUP), (None, "0a", "1")
+    )
     rows = list(zip(IDS, ORDERS, STATUSES, strict=True))
     async with made.begin() as uow:
         for order, restaurant, status, before in wanted:
@@ -81,7 +83,7 @@ async def test_large_tickets_make_shorter_pages(
     async with made.begin() as uow:
         for id_ in IDS:
             await uow.tickets.add(a_ticket(S.AWAITING_ACCEPTANCE, id_=id_))
-    monkeypatch.setattr(aggregates, "MAX_PAGE", 1)
+    monkeypatch.setattr(rows_module, "MAX_PAGE", 1)
     seen: list[str] = []
     before = None
     async with made.begin() as uow:

@@ -29,11 +29,6 @@ S = TicketStatus
 Action = Callable[[Ticket], None]
 
 ACTIONS: dict[str, tuple[Action, dict[TicketStatus, TicketStatus], Event]] = {
-    "create": (
-        lambda ticket: ticket.create(ORDER, RESTAURANT, LINE_ITEMS),
-        {S.NEW: S.CREATE_PENDING},
-        TicketCreatePending(ticket_id=TICKET, order_id=ORDER, restaurant_id=RESTAURANT, line_items=LINE_ITEMS),
-    ),
     "confirm_create": (
         Ticket.confirm_create,
         {S.CREATE_PENDING: S.AWAITING_ACCEPTANCE},
@@ -121,6 +116,14 @@ def test_a_ticket_goes_back_to_where_it_was(before: TicketStatus) -> None:
     assert [ticket.status for ticket in (undone, not_revised, revised)] == [before] * 3
 
 
+def test_a_ticket_begins_with_the_event_that_it_was_created() -> None:
+    ticket = Ticket.create(TICKET, ORDER, RESTAURANT, LINE_ITEMS)
+    assert (ticket.status, ticket.version) == (S.CREATE_PENDING, 1)
+    assert list(ticket.recorded) == [
+        TicketCreatePending(ticket_id=TICKET, order_id=ORDER, restaurant_id=RESTAURANT, line_items=LINE_ITEMS)
+    ]
+
+
 def test_a_revision_changes_the_line_items_when_it_is_confirmed() -> None:
     ticket = a_ticket(S.REVISION_PENDING)
     assert ticket.line_items == LINE_ITEMS
@@ -139,7 +142,7 @@ def test_a_ticket_is_not_accepted_for_a_time_that_is_over() -> None:
 
 def test_nobody_else_hears_of_a_ticket_before_its_order_stands() -> None:
     assert not TicketCreatePending.is_public
-    assert all(type(event).is_public for name, (_, _, event) in ACTIONS.items() if name != "create")
+    assert all(type(event).is_public for _, _, event in ACTIONS.values())
 
 
 @pytest.mark.parametrize("status", TicketStatus)

@@ -25,24 +25,32 @@ class OrderPlaced(Reply):
     id: OrderId
 
 
-class CancelOrder(Command["OrderStatus"]):
+class CancelOrder(Command["OrderStateReply"]):
     order_id: OrderId
 
 
-class ReviseOrder(Command["OrderStatus"]):
+class ReviseOrder(Command["OrderStateReply"]):
     order_id: OrderId
     revised_quantities: dict[MenuItemId, int]
 
 
-class OrderStatus(Reply):
+class OrderStateReply(Reply, name="order.OrderStatus"):  # its name in answers that are kept
     status: str
 
 
 @handles
 async def create_order(command: CreateOrder, uow: OrderUnitOfWork) -> OrderPlaced:
     restaurant = await uow.restaurants.get(command.restaurant_id)
-    order = await uow.orders.add(Order(id=new_id()))
-    order.create(command.consumer_id, restaurant, command.quantities, command.deliver_at, command.deliver_to)
+    order = Order.place(
+        OrderId(new_id()),
+        command.consumer_id,
+        restaurant,
+        command.quantities,
+        command.deliver_at,
+        command.deliver_to,
+        uow.clock(),
+    )
+    await uow.orders.add(order)
     saga = CreateOrderSaga(
         order_id=order.order_id,
         consumer_id=order.consumer_id,
@@ -55,17 +63,17 @@ async def create_order(command: CreateOrder, uow: OrderUnitOfWork) -> OrderPlace
 
 
 @handles
-async def cancel_order(command: CancelOrder, uow: OrderUnitOfWork) -> OrderStatus:
+async def cancel_order(command: CancelOrder, uow: OrderUnitOfWork) -> OrderStateReply:
     order = await uow.orders.get(command.order_id)
     saga = CancelOrderSaga(
         order_id=order.order_id, consumer_id=order.consumer_id, ticket_id=order.ticket, order_total=order.total
     )
     await uow.sagas.start(saga)
-    return OrderStatus(status=order.state)
+    return OrderStateReply(status=order.state)
 
 
 @handles
-async def revise_order(command: ReviseOrder, uow: OrderUnitOfWork) -> OrderStatus:
+async def revise_order(command: ReviseOrder, uow: OrderUnitOfWork) -> OrderStateReply:
     order = await uow.orders.get(command.order_id)
     saga = ReviseOrderSaga(
         order_id=order.order_id,
@@ -75,4 +83,4 @@ async def revise_order(command: ReviseOrder, uow: OrderUnitOfWork) -> OrderStatu
         revised_quantities=command.revised_quantities,
     )
     await uow.sagas.start(saga)
-    return OrderStatus(status=order.state)
+    return OrderStateReply(status=order.state)

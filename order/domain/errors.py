@@ -1,6 +1,6 @@
 """What the order service refuses."""
 
-from shared.core.errors import FailedPrecondition, InvalidArgument, NotFound, NotYet
+from shared.core.errors import FailedPrecondition, InvalidArgument, NotFound, NotYet, OutOfRange
 
 
 class OrderNotFound(NotYet):
@@ -21,6 +21,10 @@ class OrderStateDoesNotAllowAction(FailedPrecondition):
 
 class OrderTotalBelowMinimum(InvalidArgument):
     text = "order total does not meet the minimum"
+
+
+class DeliveryTimeIsInThePast(OutOfRange):
+    text = "delivery time is in the past"
 
 
 class QuantityOutOfRange(InvalidArgument):

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import assert_never
+from typing import Self, assert_never
 
 from kernel.values import (
     Address,
@@ -31,6 +31,7 @@ from order.contracts import (
     OrderRevisingUndone,
 )
 from order.domain.errors import (
+    DeliveryTimeIsInThePast,
     MenuItemNotFound,
     OrderStateDoesNotAllowAction,
     OrderTotalBelowMinimum,
@@ -53,12 +54,13 @@ OrderEvent = (
 )
 
 MINIMUM_TOTAL = Money(1)
+PATIENCE = timedelta(minutes=5)
+"""How far in the past a delivery time may be: requests take their time, and a client's clock may be slow."""
 
 
 class OrderState(StrEnum):
     """Where an order is in its life."""
 
-    NEW = "New"
     APPROVAL_PENDING = "ApprovalPending"
     APPROVED = "Approved"
     REJECTED = "Rejected"
@@ -71,10 +73,10 @@ class OrderState(StrEnum):
 class Order(Aggregate[OrderEvent]):
     """An order. While a saga works on it, its state is one of the pending ones: so there is one saga at a time."""
 
-    state: OrderState = OrderState.NEW
-    consumer_id: ConsumerId = ConsumerId("")
-    restaurant_id: RestaurantId = RestaurantId("")
-    line_items: tuple[LineItem, ...] = ()
+    state: OrderState = field(init=False)
+    consumer_id: ConsumerId = field(init=False)
+    restaurant_id: RestaurantId = field(init=False)
+    line_items: tuple[LineItem, ...] = field(init=False)
     ticket_id: TicketId | None = None
     rejection: str = ""
     proposed_quantities: dict[MenuItemId, int] = field(default_factory=dict)
@@ -102,21 +104,26 @@ class Order(Aggregate[OrderEvent]):
             raise OrderStateDoesNotAllowAction
         return self.ticket_id
 
-    def create(
-        self,
+    @classmethod
+    def place(
+        cls,
+        id_: OrderId,
         consumer_id: ConsumerId,
         restaurant: Restaurant,
         quantities: Mapping[MenuItemId, int],
         deliver_at: datetime,
         deliver_to: Address,
-    ) -> None:
+        now: datetime,
+    ) -> Self:
         """A consumer orders from a restaurant's menu."""
-        self._require(OrderState.NEW)
+        if deliver_at < now - PATIENCE:
+            raise DeliveryTimeIsInThePast
         line_items = restaurant.line_items(quantities)
         total = _sufficient(total_of(line_items))
-        self.record(
+        order = cls(id=id_)
+        order.record(
             OrderCreated(
-                order_id=self.order_id,
+                order_id=order.order_id,
                 consumer_id=consumer_id,
                 restaurant_id=RestaurantId(restaurant.id),
                 restaurant_name=restaurant.name,
@@ -126,6 +133,7 @@ class Order(Aggregate[OrderEvent]):
                 deliver_to=deliver_to,
             )
         )
+        return order
 
     def approve(self, ticket_id: TicketId) -> None:
         """Everybody agrees."""
@@ -188,8 +196,6 @@ class Order(Aggregate[OrderEvent]):
 
     def erase_address(self) -> None:
         """Its consumer is to be forgotten. Who delivers it knows where to, and forgets it in time."""
-        if self.state is OrderState.NEW:
-            raise OrderStateDoesNotAllowAction
         if not self.address_erased:
             self.record(DeliveryAddressErased(order_id=self.order_id, consumer_id=self.consumer_id))
 

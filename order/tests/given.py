@@ -29,7 +29,8 @@ LINE_ITEMS = (
     LineItem(menu_item_id=NAAN, name="Naan", price=Money(300), quantity=1),
 )
 TOTAL = Money(2700)
-DELIVER_AT = datetime.now(UTC) + timedelta(hours=1)
+NOW = datetime.now(UTC)
+DELIVER_AT = NOW + timedelta(hours=1)
 DELIVER_TO = Address(street1="1 Main Street", city="Oakland", state="CA", zip="94611")
 
 
@@ -45,10 +46,7 @@ def a_restaurant() -> Restaurant:
 
 def an_order(state: OrderState) -> Order:
     """In that state, two curries and a naan."""
-    order = Order(id=ORDER)
-    if state is OrderState.NEW:
-        return order
-    order.create(CONSUMER, a_restaurant(), {NAAN: 1, CURRY: 2}, DELIVER_AT, DELIVER_TO)
+    order = Order.place(ORDER, CONSUMER, a_restaurant(), {NAAN: 1, CURRY: 2}, DELIVER_AT, DELIVER_TO, NOW)
     if state is OrderState.REJECTED:
         order.reject("no")
     elif state is not OrderState.APPROVAL_PENDING:

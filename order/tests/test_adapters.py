@@ -11,7 +11,7 @@ from kernel.values import ConsumerId, OrderId
 from order.adapters import memory, postgres
 from order.application.unit_of_work import OrderUnitOfWork
 from order.domain.order import Order
-from order.tests.given import CONSUMER, CURRY, DELIVER_AT, DELIVER_TO, NOBODY, a_restaurant
+from order.tests.given import CONSUMER, CURRY, DELIVER_AT, DELIVER_TO, NOBODY, NOW, a_restaurant
 from shared.adapters.memory.database import MemoryDatabase
 from shared.adapters.postgres.database import PostgresDatabase, PostgresTransaction
 from shared.core.clock import utc_now
@@ -33,8 +33,8 @@ class AddressesSuite:
         async with open_orders() as units:
             async with units.begin() as uow:
                 for id_, consumer in (("a", CONSUMER), ("b", SOMEBODY_ELSE), ("c", CONSUMER)):
-                    order = await uow.orders.add(Order(id=id_))
-                    order.create(consumer, a_restaurant(), {CURRY: 1}, DELIVER_AT, DELIVER_TO)
+                    order = Order.place(OrderId(id_), consumer, a_restaurant(), {CURRY: 1}, DELIVER_AT, DELIVER_TO, NOW)
+                    await uow.orders.add(order)
             found: list[OrderId] = []
             while forgotten := await self._forget_one(units, CONSUMER):
                 found.append(forgotten)

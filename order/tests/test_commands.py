@@ -8,7 +8,7 @@ import pytest
 
 from kernel.values import MenuItem, MenuItemId, Money, OrderId, RestaurantId
 from order.application import commands, queries, reactions
-from order.application.commands import CancelOrder, CreateOrder, OrderPlaced, OrderStatus, ReviseOrder
+from order.application.commands import CancelOrder, CreateOrder, OrderPlaced, OrderStateReply, ReviseOrder
 from order.application.unit_of_work import OrderUnitOfWork
 from order.domain.errors import (
     MenuItemNotFound,
@@ -101,7 +101,8 @@ async def test_an_order_is_placed_at_the_prices_of_the_menu() -> None:
 
 
 async def test_each_order_is_another() -> None:
-    service = await service_with(OrderState.NEW)
+    service = Service()
+    await service.handle(CREATED)
     first, second = await service.handle(CREATE), await service.handle(CREATE)
     assert (await placed(service, first)).order_id != (await placed(service, second)).order_id
 
@@ -166,7 +167,7 @@ async def test_what_is_refused_leaves_nothing(command: Message, error: type[Exce
 )
 async def test_the_first_step_is_done_at_once(command: Message, status: str, sends: list[str]) -> None:
     service = await service_with(OrderState.APPROVED)
-    assert await service.handle(command) == OrderStatus(status=status)
+    assert await service.handle(command) == OrderStateReply(status=status)
     assert service.sent() == sends
     with pytest.raises(OrderStateDoesNotAllowAction):
         await service.handle(command, by="another request")

@@ -1,6 +1,7 @@
 """The order: every action in every state."""
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -17,6 +18,7 @@ from order.contracts import (
     OrderRevisingUndone,
 )
 from order.domain.errors import (
+    DeliveryTimeIsInThePast,
     MenuItemNotFound,
     OrderStateDoesNotAllowAction,
     OrderTotalBelowMinimum,
@@ -30,6 +32,7 @@ from order.tests.given import (
     DELIVER_TO,
     LINE_ITEMS,
     NAAN,
+    NOW,
     ORDER,
     RESTAURANT,
     TICKET,
@@ -45,21 +48,6 @@ S = OrderState
 Action = Callable[[Order], None]
 
 ACTIONS: dict[str, tuple[Action, OrderState, OrderState, Event]] = {
-    "create": (
-        lambda order: order.create(CONSUMER, a_restaurant(), {CURRY: 2, NAAN: 1}, DELIVER_AT, DELIVER_TO),
-        S.NEW,
-        S.APPROVAL_PENDING,
-        OrderCreated(
-            order_id=ORDER,
-            consumer_id=CONSUMER,
-            restaurant_id=RESTAURANT,
-            restaurant_name="Ajanta",
-            line_items=LINE_ITEMS,
-            order_total=TOTAL,
-            deliver_at=DELIVER_AT,
-            deliver_to=DELIVER_TO,
-        ),
-    ),
     "approve": (
         lambda order: order.approve(TICKET),
         S.APPROVAL_PENDING,
@@ -122,6 +110,33 @@ def test_what_each_state_allows(action: str, state: OrderState) -> None:
         assert (order.state, order.version, list(order.recorded)) == (state, version, [])
 
 
+def test_an_order_begins_with_the_event_that_it_was_placed() -> None:
+    order = Order.place(ORDER, CONSUMER, a_restaurant(), {CURRY: 2, NAAN: 1}, DELIVER_AT, DELIVER_TO, NOW)
+    assert (order.state, order.version) == (S.APPROVAL_PENDING, 1)
+    assert list(order.recorded) == [
+        OrderCreated(
+            order_id=ORDER,
+            consumer_id=CONSUMER,
+            restaurant_id=RESTAURANT,
+            restaurant_name="Ajanta",
+            line_items=LINE_ITEMS,
+            order_total=TOTAL,
+            deliver_at=DELIVER_AT,
+            deliver_to=DELIVER_TO,
+        )
+    ]
+
+
+def test_a_delivery_time_may_be_five_minutes_old() -> None:
+    def place(deliver_at: datetime) -> Order:
+        return Order.place(ORDER, CONSUMER, a_restaurant(), {CURRY: 1}, deliver_at, DELIVER_TO, NOW)
+
+    oldest = NOW - timedelta(minutes=5)
+    assert place(oldest).state is S.APPROVAL_PENDING
+    with pytest.raises(DeliveryTimeIsInThePast, match=r"^delivery time is in the past$"):
+        place(oldest - timedelta(microseconds=1))
+
+
 def test_line_items_have_the_menus_names_prices_and_order() -> None:
     order = an_order(S.APPROVAL_PENDING)
     assert order.line_items == LINE_ITEMS
@@ -143,10 +158,8 @@ def test_line_items_have_the_menus_names_prices_and_order() -> None:
     ids=str,
 )
 def test_what_cannot_be_ordered(quantities: dict[MenuItemId, int], error: type[Exception]) -> None:
-    order = Order(id=ORDER)
     with pytest.raises(error):
-        order.create(CONSUMER, a_restaurant(), quantities, DELIVER_AT, DELIVER_TO)
-    assert order.version == 0
+        Order.place(ORDER, CONSUMER, a_restaurant(), quantities, DELIVER_AT, DELIVER_TO, NOW)
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,12 @@ class InvalidArgument(DomainError):
     kind = "invalid_argument"
 
 
+class OutOfRange(DomainError):
+    """A value of the request is well formed, and lies where the domain takes none: a time that is over."""
+
+    kind = "out_of_range"
+
+
 class FailedPrecondition(DomainError):
     """The present state does not allow the request."""
 

@@ -17,8 +17,12 @@ E = TypeVar("E", bound=Event)
 class Aggregate(Generic[E]):
     """An event-sourced aggregate. Its methods decide and `record`; `apply`, and nothing else, changes its fields.
 
-    Subclasses are dataclasses whose further fields have defaults. A snapshot is those fields as they are, so their
-    types must be serialisable. `snapshot_version` goes up when `apply` comes to mean something else for old events.
+    A class method makes a new one: it records the first event, and returns the aggregate. Called with an id alone, the
+    class gives an empty one, whose events are still to be replayed.
+
+    Subclasses are dataclasses whose further fields have defaults, or are `field(init=False)`: the first event sets
+    those. A snapshot is the fields as they are, so their types must be serialisable. `snapshot_version` goes up when
+    `apply` comes to mean something else for old events.
     """
 
     aggregate_name: ClassVar[str]

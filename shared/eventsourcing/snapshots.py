@@ -53,4 +53,7 @@ class SnapshotFormat(Generic[A]):
     def restore(self, snapshot: Snapshot) -> A:
         """The aggregate as it was."""
         fields = from_json(self._struct, snapshot.state)
-        return self._cls(**{name: getattr(fields, name) for name in self._names})
+        restored = self._cls(id=snapshot.id)
+        for name in self._names:
+            setattr(restored, name, getattr(fields, name))
+        return restored

@@ -19,6 +19,7 @@ from shared.core.errors import (
     InvalidArgument,
     LimitReached,
     NotFound,
+    OutOfRange,
     TechnicalFault,
 )
 from shared.telemetry.logs import Sparingly
@@ -33,6 +34,7 @@ _STATUSES: dict[str, int] = {
     NotFound.kind: 404,
     AlreadyExists.kind: 409,
     InvalidArgument.kind: 400,
+    OutOfRange.kind: 422,
     FailedPrecondition.kind: 409,
     IdempotencyKeyReused.kind: 422,
     LimitReached.kind: 422,

@@ -23,7 +23,7 @@ from shared.messaging.envelope import Received
 from shared.messaging.handlers import Handlers
 from shared.processing.dispatcher import Dispatcher
 from shared.unit_of_work.unit_of_work import Units
-from tests.properties.values import NOON, SOME, Draw, something_happens
+from tests.properties.values import NOON, SOME, Draw, beginnings, something_happens
 
 ORDERS = ["order-1", "order-2", "order-3"]
 HANDLERS = Handlers.of(projection)
@@ -33,7 +33,7 @@ def lines(draw: Draw) -> list[list[Happened]]:
     """What happens to some orders and their deliveries: each line in its own order, as its sender committed it."""
     found = []
     for id_ in ORDERS:
-        for aggregate in (Order(id=id_), Delivery(id=id_)):
+        for aggregate in (draw(beginnings(Order, id_)), Delivery(id=id_)):
             for _ in range(draw(st.integers(0, 15))):
                 something_happens(draw, aggregate)
             events = enumerate(aggregate.take_recorded(), start=1)

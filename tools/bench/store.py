@@ -141,8 +141,7 @@ class Orders:
     async def _add(self) -> OrderId:
         async with self._units.begin() as uow:
             with uow.attempt():
-                order = await uow.orders.add(Order(id=new_id()))
-                _happen(order)
+                order = await uow.orders.add(_new_order())
         return order.order_id
 
     async def _go_on(self, id_: OrderId, events: int) -> None:
@@ -162,19 +161,17 @@ class Orders:
         return took
 
 
+def _new_order() -> Order:
+    restaurant, now = Restaurant(id=new_id(), name="Ajanta", menu=(_DISH,)), utc_now()
+    return Order.place(
+        OrderId(new_id()), ConsumerId(new_id()), restaurant, {_DISH.id: 1}, now + timedelta(hours=1), _ADDRESS, now
+    )
+
+
 def _happen(order: Order) -> None:
-    """One more event: it is created, approved, and then revised again and again."""
+    """One more event: it is approved, and then revised again and again."""
     quantities = {_DISH.id: 1 + order.version % 9}
     match order.state:
-        case OrderState.NEW:
-            deliver_at = utc_now() + timedelta(hours=1)
-            order.create(
-                ConsumerId(new_id()),
-                Restaurant(id=new_id(), name="Ajanta", menu=(_DISH,)),
-                quantities,
-                deliver_at,
-                _ADDRESS,
-            )
         case OrderState.APPROVAL_PENDING:
             order.approve(TicketId(new_id()))
         case OrderState.APPROVED:

@@ -1,7 +1,11 @@
 """`./ftgo docs`: writes the documents that are made from the code."""
 
+import os
+import sys
+
 import typer
 
+from kernel.traffic import TRAFFIC
 from tools.system.system import ROOT
 from tools.terminal import Terminal
 
@@ -9,9 +13,10 @@ console = Terminal()
 
 
 def docs() -> None:
-    """Write the documents that are made from the code: the message catalogue, the diagrams, the messages' versions.
+    """Write what is made from the code: the message catalogue, the diagrams, the messages' versions, NATS's users.
 
-    Where a message has changed so that it can't be read everywhere any more, it says what to do and writes nothing.
+    And the lines of pyproject.toml, docker-compose.yml and docker/ that name every service. Where a message has changed
+    so that it can't be read everywhere any more, it says what to do and writes nothing.
 
     Example: `./ftgo docs`
     """
@@ -27,5 +32,7 @@ def docs() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         console.print(str(path.relative_to(ROOT)))
+    if TRAFFIC in changed:  # which this process has read before: more follows from what it says now
+        os.execv(sys.executable, [sys.executable, "-m", "tools", "docs"])  # noqa: S606 - itself
     if not changed:
         console.print("Everything is as the code has it.")

@@ -12,6 +12,7 @@ from tools.documents.catalogue import aggregates, sagas
 from tools.documents.compatibility import History, Incompatible, compare, describe, described_messages
 from tools.documents.messages_page import messages_page
 from tools.documents.saga_diagram import saga_diagram
+from tools.documents.services import pages_with_services
 from tools.documents.state_diagram import state_diagram
 from tools.documents.traffic import traffic
 from tools.system.system import ROOT
@@ -29,6 +30,7 @@ def documents() -> dict[Path, str]:
         ROOT / "docs" / "messages.md": messages_page(),
         TRAFFIC: traffic(),
         ROOT / "docker" / "nats-users.conf": compose_users(),
+        **dict(pages_with_services()),
         **dict(_pages_with_diagrams()),
         **dict(_versions()),
     }

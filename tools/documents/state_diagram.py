@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -16,8 +17,6 @@ from tools.documents.samples import arguments_of
 
 AnyAggregate = Aggregate[Any] | RecordingEntity
 
-_CREATING = ("create", "register")
-"""How an event-sourced aggregate begins: a repository hands out nothing that has not."""
 _OTHERWISE = {"enabled": "Disabled", "erased": "Registered"}
 """What the ubiquitous language calls a state whose field is false."""
 START = END = "[*]"
@@ -35,7 +34,7 @@ class Transition:
 def transitions_of(cls: type[AnyAggregate]) -> list[Transition]:
     """Every change of state that can come about, in the order in which they are found."""
     found: dict[Transition, None] = {}
-    new = _made_by(cls) if _has_required_fields(cls) else _outcomes(cls(id=cls.__name__), is_new=True)
+    new = _made_by(cls) if makers_of(cls) else _outcomes(cls(id=cls.__name__))
     seen: set[Any] = set()
     queue: deque[AnyAggregate] = deque()
 
@@ -87,32 +86,23 @@ def methods_of(aggregate: AnyAggregate) -> dict[str, Callable[..., Any]]:
     }
 
 
-def may_come(aggregate: AnyAggregate, method: str, *, is_new: bool) -> bool:
-    """Whether anybody calls the method on one that is new, or not: news of a row may come in any order."""
-    return isinstance(aggregate, RecordingEntity) or is_new == (method in _CREATING)
-
-
-def _has_required_fields(cls: type[AnyAggregate]) -> bool:
-    return any(
-        field.name != "id" and field.default is field.default_factory is dataclasses.MISSING
-        for field in dataclasses.fields(cls)
-    )
+def makers_of(cls: type[Any]) -> dict[str, Callable[..., Any]]:
+    """The class methods that make a new one. A row of which news may come in any order has none: it is just there."""
+    return {name: getattr(cls, name) for name, member in vars(cls).items() if isinstance(member, classmethod)}
 
 
 def _made_by(cls: type[AnyAggregate]) -> Iterator[tuple[str, AnyAggregate, bool]]:
-    """What the class methods make."""
-    for name, member in vars(cls).items():
-        if isinstance(member, classmethod):
-            for arguments in arguments_of(getattr(cls, name)):
-                made = getattr(cls, name)(**arguments)
+    """What the class methods make of arguments that they do not refuse."""
+    for name, make in makers_of(cls).items():
+        for arguments in arguments_of(make):
+            with suppress(DomainError):
+                made = make(**arguments)
                 yield _label(name, made.take_recorded()), made, True
 
 
-def _outcomes(before: AnyAggregate, *, is_new: bool = False) -> Iterator[tuple[str, AnyAggregate, bool]]:
+def _outcomes(before: AnyAggregate) -> Iterator[tuple[str, AnyAggregate, bool]]:
     """What each method makes of an aggregate that does not refuse it: the label, the aggregate, whether it recorded."""
     for name in methods_of(before):
-        if not may_come(before, name, is_new=is_new):
-            continue
         for arguments in arguments_of(getattr(before, name)):
             after = copy.deepcopy(before)
             try:

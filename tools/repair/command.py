@@ -18,7 +18,8 @@ from dependency_injector import providers
 from rich.console import Console
 from rich.table import Table
 
-from kernel.topology import BY_NAME
+from kernel.topology import BY_NAME, SERVICES
+from kernel.traffic import reads
 from shared.core.errors import DomainError, TechnicalFault
 from shared.core.printable import printable
 from shared.host.provision import Database
@@ -37,8 +38,8 @@ if TYPE_CHECKING:  # a command line that only prints its help need not load all 
 parked = typer.Typer(no_args_is_help=True, help="Messages that failed too often, and those that wait behind them.")
 sagas = typer.Typer(no_args_is_help=True, help="Sagas that have not ended, and those that are stuck.")
 
-ORCHESTRATORS = ("order",)
-"""Services that run sagas."""
+ORCHESTRATORS = tuple(service.name for service in SERVICES if f"reply.{service.name}" in reads(service.name))
+"""Services that run sagas: replies come to them."""
 _DEFAULT_LIMIT = 100
 
 Service = Annotated[str | None, typer.Option(help=f"Of one service only: {', '.join(BY_NAME)}.")]

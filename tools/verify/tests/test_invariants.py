@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from kernel.topology import BY_NAME
-from shared.core.serialization import Json
+from shared.core.serialization import Json, decode_message
 from shared.eventsourcing.snapshots import SnapshotFormat
 from shared.messaging.chain import Missing
 from shared.messaging.set_aside import Line, SetAside
@@ -141,8 +141,10 @@ def _wrong_reversal(town: Town) -> None:
 def _snapshot_of_another_account(town: Town, amount: int = 100) -> None:
     """A snapshot that has another total than the events."""
     cls = model_of("accounting").aggregates["Account"]
-    account: Any = cls(id=town.history("accounting", "Account")[0].id)
-    account.version, account.authorized_total = 1, amount
+    opened = town.history("accounting", "Account")[0]
+    account: Any = cls(id=opened.id)
+    account.replay(decode_message(opened.type, opened.data, opened.metadata.schema))
+    account.authorized_total = amount
     town.database("accounting").snapshots["Account", account.id] = SnapshotFormat.of(cls).take(account)
 
 
