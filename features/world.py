@@ -5,6 +5,7 @@ It speaks to the services through their HTTP APIs only.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
@@ -37,7 +38,7 @@ STATUS_OF = {
     "order state does not allow action": 409,
     "ticket state does not allow action": 409,
     "delivery state does not allow action": 409,
-    "readyBy is in the past": 400,
+    "readyBy is in the past": 422,
     "order total does not meet the minimum": 400,
     "the idempotency key was used for another request": INVALID,
 }
@@ -225,6 +226,7 @@ class World:
         assert problem["title"], what
         assert problem["status"] == response.status_code, what
         assert problem["message"] == problem["detail"], what
+        assert re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)*", problem["code"]), what
         raise Refused(response.status_code, problem["message"])
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:

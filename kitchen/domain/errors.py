@@ -1,6 +1,6 @@
 """What the kitchen service refuses."""
 
-from shared.core.errors import FailedPrecondition, InvalidArgument, NotYet
+from shared.core.errors import FailedPrecondition, NotYet, OutOfRange
 
 
 class TicketNotFound(NotYet):
@@ -15,5 +15,6 @@ class TicketStateDoesNotAllowAction(FailedPrecondition):
     text = "ticket state does not allow action"
 
 
-class ReadyByIsInThePast(InvalidArgument):
+class ReadyByIsInThePast(OutOfRange):
+    code = "ready_by_is_in_the_past"
     text = "readyBy is in the past"

@@ -85,7 +85,7 @@ async def test_what_is_not_there() -> None:
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
-        ({"ready_by": (NOON - timedelta(seconds=1)).isoformat()}, 400, "readyBy is in the past"),
+        ({"ready_by": (NOON - timedelta(seconds=1)).isoformat()}, 422, "readyBy is in the past"),
         ({"ready_by": "soon"}, 422, None),
         ({"ready_by": "2026-03-01T13:00:00"}, 422, None),
         ({"ready_by": 1772370000}, 422, None),

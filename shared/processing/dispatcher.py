@@ -56,6 +56,7 @@ class Dropped(FailedPrecondition):
 class StillAwaited(FailedPrecondition):
     """Its command would only be answered with the same reply again."""
 
+    code = "reply_is_still_awaited"
     text = "a saga waits for this reply and would wait for ever: redrive it when what fails is mended"
 
 
