@@ -18,7 +18,7 @@ from shared.adapters.postgres.database import PostgresDatabase
 from shared.core.policy import Policy
 from shared.host.migrations import migrate
 from shared.host.provision import Database
-from shared.unit_of_work import aggregates
+from shared.unit_of_work import rows as rows_module
 from shared.unit_of_work.unit_of_work import Units
 
 S = TicketStatus
@@ -81,7 +81,7 @@ async def test_large_tickets_make_shorter_pages(
     async with made.begin() as uow:
         for id_ in IDS:
             await uow.tickets.add(a_ticket(S.AWAITING_ACCEPTANCE, id_=id_))
-    monkeypatch.setattr(aggregates, "MAX_PAGE", 1)
+    monkeypatch.setattr(rows_module, "MAX_PAGE", 1)
     seen: list[str] = []
     before = None
     async with made.begin() as uow:

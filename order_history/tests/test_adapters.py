@@ -36,7 +36,7 @@ from shared.core.clock import utc_now
 from shared.core.policy import Policy
 from shared.host.migrations import migrate
 from shared.host.provision import Database
-from shared.unit_of_work import aggregates
+from shared.unit_of_work import rows as rows_module
 from shared.unit_of_work.unit_of_work import Units
 
 HistoryUnits = Units[OrderHistoryUnitOfWork]
@@ -266,7 +266,7 @@ class HistorySuite:
                 assert [number_of(id_) for id_ in ids] == plainly(orders, criteria, before, limit)
 
     async def test_large_orders_make_shorter_pages(self, open_history: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(aggregates, "MAX_PAGE", 3000)
+        monkeypatch.setattr(rows_module, "MAX_PAGE", 3000)
         async with open_history() as units:
             await keep(units, *(order(n, 500 * "x", 400 * str(n)) for n in range(1, 8)))
             pages: list[list[int]] = []

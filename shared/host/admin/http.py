@@ -9,11 +9,12 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, Field, JsonValue, model_validator
 
 from shared.core.errors import NotFound
-from shared.host.admin.repairs import By, MessageNotParked, Repairs, SagaNotFound, saga_data, step_name
+from shared.host.admin.repairs import By, MessageNotParked, Repairs, saga_data, step_name
 from shared.messaging.repair_log import Action, Repair
 from shared.messaging.set_aside import ParkedFilter, SetAside
 from shared.processing.dispatcher import StillAwaited
 from shared.saga.instance import SagaFilter, SagaInstance
+from shared.saga.orchestrator import SagaNotFound
 from shared.web.documents import AN_ID
 from shared.web.parameters import Body, Name, Text
 from shared.web.problems import Kind, RequestRefused, documented, problems
