@@ -21,7 +21,7 @@ from shared.core.errors import (
     NotYet,
     OutOfRange,
 )
-from shared.processing.command_queue import Overloaded
+from shared.processing.command_queue import Overloaded, Stopped
 from shared.unit_of_work.idempotency import IdempotencyKey, current_key
 from shared.web.app import MAX_BODY, create_app
 from shared.web.parameters import Body, IdInPath
@@ -136,7 +136,8 @@ class ThingIsBusy(FailedPrecondition):
         (IdempotencyKeyReused(), 422, "idempotency_key_reused", "the idempotency key was used for another request"),
         (Conflict("version 3 of secret-table"), 503, "unavailable", None),
         (DatabaseUnavailable("PostgreSQL: secret-host"), 503, "unavailable", None),
-        (Overloaded("1000 commands wait already"), 503, "unavailable", None),
+        (Overloaded("1000 commands wait already"), 503, "overloaded", "the service is overloaded: try again"),
+        (Stopped("the service has stopped"), 503, "stopping", "the service is stopping: try again"),
         (ValueError("secret"), 500, "internal", None),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",

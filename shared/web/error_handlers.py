@@ -8,12 +8,23 @@ from starlette.responses import JSONResponse
 from starlette.routing import Match
 
 from shared.core.errors import DomainError, TechnicalFault
+from shared.processing.command_queue import Overloaded, Stopped
 from shared.telemetry.logs import Sparingly
-from shared.web.problems import BODY_NOT_JSON, INVALID_REQUEST, UNAVAILABLE, kind_of, problem
+from shared.web.problems import (
+    BODY_NOT_JSON,
+    INVALID_REQUEST,
+    OVERLOADED,
+    STOPPING,
+    UNAVAILABLE,
+    kind_of,
+    problem,
+)
 
 log = structlog.get_logger(__name__)
 _unserved = Sparingly()
 
+_KINDS = {Overloaded: OVERLOADED, Stopped: STOPPING}
+"""Faults that say more than that something is away."""
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _MAX_NAMED = 10
 
@@ -40,7 +51,7 @@ def install(app: FastAPI) -> None:
     async def failed(_request: Request, error: TechnicalFault) -> JSONResponse:
         if times := _unserved.now():
             log.warning("requests could not be served", times=times, error=repr(error))
-        return problem(UNAVAILABLE)
+        return problem(_KINDS.get(type(error), UNAVAILABLE))
 
     @app.exception_handler(HTTPException)
     async def of_the_framework(request: Request, error: HTTPException) -> JSONResponse:

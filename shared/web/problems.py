@@ -67,6 +67,8 @@ class Kind:
 
 BODY_NOT_JSON = Kind(400, "body_not_json", "the body is not JSON")
 NOT_HTTP = Kind(400, "not_http", "the request is not HTTP")
+NOT_FOUND = Kind(404, "not_found", "Not Found")
+METHOD_NOT_ALLOWED = Kind(405, "method_not_allowed", "Method Not Allowed")
 BODY_TOO_SLOW = Kind(408, "body_too_slow", "the body took too long")
 BODY_TOO_LARGE = Kind(413, "body_too_large", "the body is larger than 1 MiB")
 INVALID_REQUEST = Kind(422, "invalid_request", "path.id: is not a UUID")
@@ -77,6 +79,12 @@ OVERLOADED = Kind(503, "overloaded", "the service is overloaded: try again")
 STOPPING = Kind(503, "stopping", "the service is stopping: try again")
 TOO_MANY_CONNECTIONS = Kind(503, "too_many_connections", "the service has too many connections: try again")
 NOT_READY = Kind(503, "not_ready", "PostgreSQL: the migrations have not been applied yet")
+
+KINDS = (
+    *(BODY_NOT_JSON, NOT_HTTP, NOT_FOUND, METHOD_NOT_ALLOWED, BODY_TOO_SLOW, BODY_TOO_LARGE, INVALID_REQUEST),
+    *(HEAD_TOO_LARGE, INTERNAL, UNAVAILABLE, OVERLOADED, STOPPING, TOO_MANY_CONNECTIONS, NOT_READY),
+)
+"""What any service may answer, whatever its domain."""
 
 _RETRY = {"Retry-After": "1"}
 _OF_EVERY_OPERATION = (BODY_TOO_LARGE, UNAVAILABLE, OVERLOADED, STOPPING)

@@ -34,6 +34,7 @@ Error = Annotated[Text | None, Query(description="Those with this in their error
 class NoSuchSaga(NotFound):
     """None is stuck that could be resumed, or on its way that could be retried."""
 
+    code = "no_such_saga"
     text = "no such saga is there to go on"
 
 
@@ -237,10 +238,10 @@ def routes(repairs: Repairs[Any], host: str) -> APIRouter:
 
     def from_here(request: Request) -> None:
         if host in LOOPBACK and request.url.hostname not in LOOPBACK:
-            raise RequestRefused(_ELSEWHERE)
+            raise RequestRefused(FROM_ELSEWHERE)
 
     router = APIRouter(prefix="/admin", tags=["repair"], dependencies=[Depends(from_here)])
-    forbidden = documented(_ELSEWHERE)
+    forbidden = documented(FROM_ELSEWHERE)
 
     @router.get("/parked", summary="List parked messages", responses=problems() | forbidden)
     async def list_parked(
@@ -313,7 +314,7 @@ def routes(repairs: Repairs[Any], host: str) -> APIRouter:
     return router
 
 
-_ELSEWHERE = Kind(
+FROM_ELSEWHERE = Kind(
     403, "not_from_this_machine", "this is for programs on this machine: address it as 127.0.0.1 or localhost"
 )
 

@@ -37,6 +37,7 @@ _BATCH_MESSAGES = 100
 class MessageNotParked(NotFound):
     """There is none, or it was redriven or dropped meanwhile."""
 
+    code = "message_not_parked"
     text = "no such message is parked"
 
 
