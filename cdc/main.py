@@ -11,13 +11,8 @@ from datetime import timedelta
 
 import structlog
 from dependency_injector import containers, providers
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import PostgresDsn, ValidationError, create_model
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from cdc.nats_users import readable_routes
 from kernel.topology import SERVICES
@@ -34,7 +29,7 @@ from shared.relay.relay import Relay, RelayOptions
 from shared.relay.replay import Replays
 from shared.relay.sent import SentFromOutbox
 from shared.telemetry.logs import configure_logging
-from shared.web.hardening import SecurityHeaders
+from shared.web.probes import probes_app
 from shared.web.server import Server, listening
 
 log = structlog.get_logger(__name__)
@@ -89,39 +84,35 @@ def make_replays(
     return replays
 
 
-def make_app(relays: Mapping[str, Relay], keeper: Keeper | None) -> Starlette:
-    """`/ping`, `/readyz` and `/metrics`."""
+class RelayReadiness:
+    """Whether the relays publish, or stand by behind another process that does, and the keeper keeps the stream."""
 
-    async def ping(_: Request) -> Response:
-        return JSONResponse({"status": "alive"})
+    def __init__(self, relays: Mapping[str, Relay], keeper: Keeper | None) -> None:
+        self._relays = relays
+        self._keeper = keeper
 
-    async def readyz(_: Request) -> Response:
-        statuses = {service: relay.status for service, relay in relays.items()}
-        waiting = {
-            service: status.waiting_for
+    async def reasons(self) -> Sequence[str]:
+        """Return why they can't, by database; empty when they can."""
+        statuses = {service: relay.status for service, relay in self._relays.items()}
+        waiting = [
+            f"{service}: {status.waiting_for}"
             for service, status in statuses.items()
             if status.waiting_for and not status.stands_by
-        }
-        if keeper is not None and keeper.waiting_for is not None:
-            waiting["the stream"] = keeper.waiting_for
-        if not waiting:
-            return JSONResponse({"status": "ready"})
-        detail = "; ".join(f"{service}: {reason}" for service, reason in waiting.items())
-        problem = {"type": "about:blank", "title": "Service Unavailable", "status": 503, "detail": detail}
-        return JSONResponse(problem | {"databases": waiting}, 503, media_type="application/problem+json")
+        ]
+        if self._keeper is not None and self._keeper.waiting_for is not None:
+            waiting.append(f"the stream: {self._keeper.waiting_for}")
+        return waiting
 
-    async def metrics(_: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
-
-    routes = [Route("/ping", ping), Route("/readyz", readyz), Route("/metrics", metrics)]
-    return Starlette(routes=routes, middleware=[Middleware(SecurityHeaders)])
+    async def measure(self) -> None:
+        """Do nothing: relays count while they work."""
 
 
 class Container(containers.DeclarativeContainer):
     """What a relay process is made of."""
 
-    services = providers.Dependency(instance_of=tuple)
-    keeps_stream = providers.Dependency(instance_of=bool)
+    services: providers.Provider[tuple[str, ...]] = providers.Dependency(instance_of=tuple)
+    keeps_stream: providers.Provider[bool] = providers.Dependency(instance_of=bool)
+
     settings = providers.Singleton(RelaySettings)
     urls = providers.Singleton(relay_urls, services)
     address = providers.Singleton(nats_address, settings)
@@ -129,7 +120,8 @@ class Container(containers.DeclarativeContainer):
     broker = providers.Singleton(NatsBroker, address, settings.provided.partitions)
     relays = providers.Singleton(make_relays, urls, broker, settings)
     replays = providers.Singleton(make_replays, urls, address, relays, settings)
-    app = providers.Singleton(make_app, relays, keeper)
+    readiness = providers.Singleton(RelayReadiness, relays, keeper)
+    app = providers.Singleton(probes_app, readiness)
 
 
 async def serve(

@@ -5,6 +5,7 @@ It speaks to the services through their HTTP APIs only.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
@@ -226,6 +227,7 @@ class World:
         assert problem["title"], what
         assert problem["status"] == response.status_code, what
         assert problem["message"] == problem["detail"], what
+        assert re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)*", problem["code"]), what
         raise Refused(response.status_code, problem["message"])
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:

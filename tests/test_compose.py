@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from docker.utils.build import PatternMatcher
+from docker.utils.build import exclude_paths
 
 from cdc.nats_users import ALL_RELAYS, OPERATOR, compose_variable, nats_users
 from kernel.topology import SERVICES
@@ -214,37 +214,75 @@ def test_prometheus_asks_everybody() -> None:
     assert all(settings(CONTAINERS[f"{service.name}-relay"])["FTGO_PORT"] == "8090" for service in PUBLISHING)
 
 
-@pytest.fixture(scope="module")
-def in_the_image() -> list[str]:
-    """Which of the project's files Docker copies."""
-    lines = (ROOT / ".dockerignore").read_text().splitlines()
-    ignored = PatternMatcher([line for line in lines if line and not line.startswith("#")])
-    files = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    # The matcher lets itself through, which the builder needs and does not copy.
-    return [file for file in files if file != ".dockerignore" and not ignored.matches(file)]
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """A folder with what the build of the image is given, and nothing else."""
+    folder = tmp_path / "app"
+    for name in exclude_paths(str(ROOT), (ROOT / ".dockerignore").read_text().splitlines()):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return folder
 
 
-def test_the_image_has_programs_only(in_the_image: list[str]) -> None:
-    data = {"kernel/traffic.json", "docker/nats.conf", "docker/nats-users.conf", "requirements-runtime.lock"}
-    assert {file for file in in_the_image if not file.endswith(".py")} == data
-    assert not [file for file in in_the_image if {"tests", "testing", "features"} & set(Path(file).parts)]
-    tools = [file for file in in_the_image if file.startswith("tools/")]
-    assert sorted(tools) == ["tools/__init__.py", "tools/system/__init__.py", "tools/system/provision.py"]
+def test_the_image_gets_no_tests(image: Path) -> None:
+    parts = {part for path in image.rglob("*") for part in path.relative_to(image).parts}
+    assert not parts & {"tests", "testing", "features", ".git", ".ftgo", ".venv", "__pycache__"}
 
 
-def test_every_program_of_compose_finds_its_code_in_the_image(in_the_image: list[str], tmp_path: Path) -> None:
-    for file in in_the_image:
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / file, tmp_path / file)
-    programs = {CONTAINERS[name]["command"][0] for name in OF_OURS}
-    mains = sorted(program if program.startswith("tools.") else f"{program}.main" for program in programs)
+@pytest.mark.parametrize(
+    "program", sorted({CONTAINERS[name]["command"][0] for name in OF_OURS} | {"order_history.rebuild"})
+)
+def test_the_image_gets_every_program(image: Path, program: str) -> None:
+    path = image / program.replace(".", "/")
+    assert (path / "__main__.py").exists() or path.with_suffix(".py").exists()
+
+
+def test_the_health_check_is_in_the_image_and_needs_no_package(image: Path) -> None:
+    *check, module = CONTAINERS["order"]["healthcheck"]["test"][2:]
+    assert check == ["-S", "-m"]
+    checked = subprocess.run(
+        [sys.executable, "-S", "-m", module], cwd=image, env={"FTGO_PORT": "1"}, capture_output=True, text=True
+    )
+    assert checked.returncode == 1
+    assert "ModuleNotFoundError" not in checked.stderr
+
+
+# A program of these runs when it is imported.
+_PROGRAMS = {"__main__", "rebuild", "env"}
+_IMPORT_ALL = """
+import importlib, importlib.metadata, pathlib, sys
+
+locked = set(sys.argv[1].split())
+installed = importlib.metadata.packages_distributions()
+name_of = lambda distribution: distribution.lower().replace("_", "-").replace(".", "-")
+missing = {top for top, names in installed.items() if not locked & set(map(name_of, names))}
+
+class NotInTheImage:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in missing:
+            raise ModuleNotFoundError(f"no module named {name} in the image", name=name)
+
+sys.meta_path.insert(0, NotInTheImage())
+for module in sys.argv[2:]:
+    importlib.import_module(module)
+print(len(missing))
+"""
+
+
+def test_all_that_is_in_the_image_runs_with_what_is_in_the_image(image: Path) -> None:
+    modules = [
+        ".".join(path.relative_to(image).with_suffix("").parts)
+        for path in sorted(image.rglob("*.py"))
+        if path.stem not in _PROGRAMS
+    ]
+    assert {"tools.system.provision", "cdc.main", *(f"{service.name}.main" for service in SERVICES)} <= set(modules)
+    locked = " ".join(name.lower().replace("_", "-") for name in _locked(ROOT / "requirements-runtime.lock"))
     imported = subprocess.run(
-        [sys.executable, "-c", "\n".join(f"import {main}" for main in mains)],
-        cwd=tmp_path, env={}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", _IMPORT_ALL, locked, *modules], cwd=image, capture_output=True, text=True
+    )
     assert imported.returncode == 0, imported.stderr
+    assert int(imported.stdout) > 50, "nothing was kept away"
 
 
 def test_the_runtime_lock_is_the_part_of_the_lock_that_the_project_needs_to_run() -> None:

@@ -133,8 +133,13 @@ def test_every_operation_is_described(document: dict[str, Any]) -> None:
             if status >= "400":
                 ((media_type, content),) = response["content"].items()
                 assert media_type == MEDIA_TYPE, name
-                assert content["schema"] == {"$ref": "#/components/schemas/Problem"}, name
-                assert {found["value"]["status"] for found in content["examples"].values()} == {int(status)}, name
+                problem, own = content["schema"]["allOf"]
+                assert problem == {"$ref": "#/components/schemas/Problem"}, name
+                examples = content["examples"]
+                assert own["properties"]["code"]["enum"] == [*examples], name
+                assert {(found["value"]["status"], code) for code, found in examples.items()} == {
+                    (int(status), found["value"]["code"]) for found in examples.values()
+                }, name
 
 
 def test_what_goes_in_and_out_has_an_example(document: dict[str, Any]) -> None:

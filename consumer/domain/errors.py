@@ -10,14 +10,17 @@ class ConsumerNotFound(NotFound):
 
 
 class ConsumerWithoutName(InvalidArgument):
+    code = "consumer_without_name"
     text = "cannot register a consumer without a name"
 
 
 class AddressNotFound(NotFound):
+    code = "address_not_found"
     text = "address with that identifier does not exist"
 
 
 class AddressAlreadyExists(AlreadyExists):
+    code = "address_already_exists"
     text = "address with that identifier already exists"
 
 

@@ -1,4 +1,4 @@
-"""What the delivery service's handlers work with."""
+"""What the delivery service needs of its database beyond rows: an adapter for each database has it."""
 
 from typing import Protocol
 

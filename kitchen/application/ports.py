@@ -1,4 +1,4 @@
-"""What the kitchen service's handlers work with."""
+"""What the kitchen service needs of its database beyond aggregates and rows: an adapter for each database has it."""
 
 from collections.abc import Sequence
 from typing import Protocol

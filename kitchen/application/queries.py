@@ -1,18 +1,15 @@
 """What clients can learn of tickets."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from kernel.values import OrderId, RestaurantId, TicketId
+from kitchen.application.unit_of_work import KitchenUnitOfWork
 from kitchen.application.views import TicketView
 from kitchen.domain.errors import TicketNotFound
 from kitchen.domain.ticket import TicketStatus
 
-if TYPE_CHECKING:
-    from kitchen.application.unit_of_work import KitchenUnitOfWork
 
-
-async def get_ticket(ticket_id: TicketId, uow: "KitchenUnitOfWork") -> TicketView:
+async def get_ticket(ticket_id: TicketId, uow: KitchenUnitOfWork) -> TicketView:
     """Raises TicketNotFound."""
     view = await uow.ticket_views.find(ticket_id)
     if view is None:
@@ -21,7 +18,7 @@ async def get_ticket(ticket_id: TicketId, uow: "KitchenUnitOfWork") -> TicketVie
 
 
 async def find_tickets(
-    uow: "KitchenUnitOfWork",
+    uow: KitchenUnitOfWork,
     *,
     order_id: OrderId | None,
     restaurant_id: RestaurantId | None,

@@ -1,15 +1,12 @@
-"""A ticket as restaurants see it."""
+"""What restaurants see of tickets."""
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import Self
 
 from kernel.values import LineItem, OrderId, RestaurantId
 from kitchen.domain.ticket import Ticket, TicketStatus
 from shared.eventsourcing.aggregate import Entity
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(kw_only=True)
@@ -24,7 +21,7 @@ class TicketView(Entity):
     ready_by: datetime | None
 
     @classmethod
-    def of(cls, ticket: Ticket) -> "TicketView":
+    def of(cls, ticket: Ticket) -> Self:
         """The view of a ticket as it is now."""
         return cls(
             id=ticket.id,

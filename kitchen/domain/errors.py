@@ -16,4 +16,5 @@ class TicketStateDoesNotAllowAction(FailedPrecondition):
 
 
 class ReadyByIsInThePast(OutOfRange):
+    code = "ready_by_is_in_the_past"
     text = "readyBy is in the past"

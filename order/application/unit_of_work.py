@@ -1,8 +1,7 @@
 """What the order service's handlers work with."""
 
-from typing import Protocol
-
-from kernel.values import ConsumerId, OrderId, RestaurantId
+from kernel.values import OrderId, RestaurantId
+from order.application.ports import Addresses
 from order.domain.erased_consumer import ErasedConsumer
 from order.domain.errors import OrderNotFound, RestaurantNotFound
 from order.domain.order import Order
@@ -11,13 +10,6 @@ from shared.core.clock import Clock
 from shared.core.errors import NotFound
 from shared.core.policy import Policy
 from shared.unit_of_work.unit_of_work import Transaction, UnitOfWork
-
-
-class Addresses(Protocol):
-    """Where orders are to be delivered, for those who have to forget it."""
-
-    async def order_of(self, consumer_id: ConsumerId) -> OrderId | None:
-        """An order of the consumer's whose address is still known, if there is one."""
 
 
 class OrderUnitOfWork(UnitOfWork):

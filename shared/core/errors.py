@@ -4,23 +4,35 @@ A `DomainError` is business as usual: over HTTP it becomes a problem document, t
 `TechnicalFault` and every other exception says nothing about the business: the work is rolled back and tried again.
 """
 
+import re
 from typing import ClassVar
 
 
 class DomainError(Exception):
-    """A request that the domain refuses. Services derive their errors: a class with the `text` that clients read."""
+    """A request that the domain refuses. Services derive their errors: a class with the `text` that people read.
+
+    Programs read its `code`, an identifier that stays the same. By default it is made of the text: `order not found`
+    has the code `order_not_found`. A class sets another one where that would be no good name, or where its text is to
+    change. A class without a text has its kind as its code.
+    """
 
     kind: ClassVar[str] = "domain_error"
+    code: ClassVar[str] = kind
     text: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "code" not in vars(cls) and ("text" in vars(cls) or "kind" in vars(cls)):
+            cls.code = as_code(cls.text or cls.kind)
 
     def __init__(self, message: str = "") -> None:
         self.message = message or self.text
         super().__init__(self.message)
 
-    @property
-    def code(self) -> str:
-        """The message as an identifier: `order_not_found`."""
-        return "_".join(self.message.lower().split())
+
+def as_code(text: str) -> str:
+    """Return a text as an identifier of lower-case letters, digits and underscores: `Not Found` as `not_found`."""
+    return "_".join(re.findall(r"[a-z0-9]+", text.lower()))
 
 
 class NotFound(DomainError):
@@ -71,6 +83,7 @@ class IdempotencyKeyReused(DomainError):
     """A client sent one idempotency key with two different requests."""
 
     kind = "idempotency_key_reused"
+    code = kind
     text = "the idempotency key was used for another request"
 
 

@@ -46,8 +46,11 @@ from shared.web.gate import Gate
 from shared.web.routes import Routes
 from shared.web.server import Server, listening
 
-# On a transaction of the database's kind, which only the adapter knows.
+# Both are given by a service, and speak of its own unit of work and of its database's kind of transaction, which are
+# not known here.
 MakeUnitOfWork = Callable[[Any, Clock, Policy], UnitOfWork]
+MakeRoutes = Callable[[CommandQueue[Any], Units[Any]], Routes]
+CountEvents = Callable[[Sequence[Event]], None]
 
 
 def _policy(settings: ServiceSettings) -> Policy:
@@ -89,7 +92,7 @@ def _units(
     unit_of_work: MakeUnitOfWork,
     clock: Clock,
     policy: Policy,
-    count: Callable[[Sequence[Event]], None],
+    count: CountEvents,
 ) -> Units[UnitOfWork]:
     def on_commit(events: Sequence[Event]) -> None:
         with best_effort("to count events"):
@@ -151,6 +154,10 @@ def _housekeeping(database: PostgresDatabase, settings: ServiceSettings, sagas: 
     )
 
 
+def _router(api: MakeRoutes, commands: CommandQueue[UnitOfWork], units: Units[UnitOfWork]) -> Routes:
+    return api(commands, units)
+
+
 def _count_nothing(_events: Sequence[Event]) -> None:
     """A service without counters of its own."""
 
@@ -167,23 +174,25 @@ class ServiceContainer(containers.DeclarativeContainer):
     description: providers.Provider[str] = providers.Dependency(instance_of=str)
     handlers: providers.Provider[Handlers] = providers.Dependency(instance_of=Handlers)
     unit_of_work: providers.Provider[MakeUnitOfWork] = providers.Dependency()
-    api: providers.Provider[Callable[[CommandQueue[Any], Units[Any]], Routes]] = providers.Dependency()
-    tables: providers.Provider[Mapping[type[Entity], Table]] = providers.Dependency(default={})
-    sagas: providers.Provider[Sequence[type[Saga]]] = providers.Dependency(default=())
-    tags: providers.Provider[Mapping[str, str]] = providers.Dependency(default={})
-    counters: providers.Provider[Callable[[Sequence[Event]], None]] = providers.Dependency(default=_count_nothing)
+    api: providers.Provider[MakeRoutes] = providers.Dependency()
+    tables: providers.Provider[Mapping[type[Entity], Table]] = providers.Dependency(instance_of=dict, default={})
+    sagas: providers.Provider[Sequence[type[Saga]]] = providers.Dependency(instance_of=tuple, default=())
+    tags: providers.Provider[Mapping[str, str]] = providers.Dependency(instance_of=dict, default={})
+    counters: providers.Provider[CountEvents] = providers.Dependency(default=_count_nothing)
 
     settings = providers.Singleton(ServiceSettings)
     clock: providers.Provider[Clock] = providers.Object(utc_now)
     steady: providers.Provider[Clock] = providers.Singleton(SteadyClock)
     policy = providers.Singleton(_policy, settings)
-    database: providers.Provider[Any] = providers.Singleton(_postgres, info, settings, tables)
+    database = providers.Singleton(_postgres, info, settings, tables)
     nats_address = providers.Singleton(_nats_address, settings)
     broker: providers.Provider[Broker] = providers.Singleton(NatsBroker, nats_address, settings.provided.partitions)
     units = providers.Singleton(_units, database, unit_of_work, clock, policy, counters)
-    commands = providers.Singleton(CommandQueue, handlers, units, clock, settings.provided.batch_size)
+    commands: providers.Provider[CommandQueue[UnitOfWork]] = providers.Singleton(
+        CommandQueue, handlers, units, clock, settings.provided.batch_size
+    )
     dispatcher: providers.Provider[Dispatcher[UnitOfWork]] = providers.Singleton(Dispatcher, handlers, policy, clock)
-    repairs = providers.Singleton(Repairs, units, dispatcher, clock)
+    repairs: providers.Provider[Repairs[UnitOfWork]] = providers.Singleton(Repairs, units, dispatcher, clock)
     routes = providers.Singleton(_routes, info, handlers, sagas)
     subscriptions = providers.Singleton(
         _subscriptions, info, settings, routes, database, broker, units, dispatcher, clock, steady, sagas
@@ -198,7 +207,7 @@ class ServiceContainer(containers.DeclarativeContainer):
         housekeeping=providers.Singleton(_housekeeping, database, settings, sagas),
         shutdown_seconds=settings.provided.shutdown_seconds,
     )
-    router = providers.Singleton(lambda api, commands, units: api(commands, units), api, commands, units)
+    router = providers.Singleton(_router, api, commands, units)
     gate = providers.Singleton(Gate, settings.provided.max_requests)
     app: providers.Provider[FastAPI] = providers.Singleton(
         create_app,

@@ -34,6 +34,7 @@ MAX_DATA = MAX_PAYLOAD - (64 << 10)
 class MessageTooLarge(InvalidArgument):
     """No broker of ours would take it. Found out while it is written, so that whoever caused it is told."""
 
+    code = "message_too_large"
     text = "too large to be told to others"
 
 

@@ -5,7 +5,6 @@ makes an order cheap; at rest a command waits for nobody.
 """
 
 import asyncio
-import random
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -20,7 +19,8 @@ from shared.core.errors import Conflict, DomainError, IdempotencyKeyReused, Tech
 from shared.core.messages import AnyCommand, Command, Done, Reply
 from shared.core.serialization import Json, from_json, to_json
 from shared.messaging.handlers import Handlers
-from shared.processing.dispatcher import is_own_failure
+from shared.processing.conflicts import despite_conflicts
+from shared.processing.dispatcher import is_own_failure, refusal_behind
 from shared.telemetry import metrics
 from shared.unit_of_work.idempotency import IdempotencyKey, KeptAnswer, current_key
 from shared.unit_of_work.unit_of_work import AlreadyWritten, UnitOfWork, Units
@@ -29,8 +29,6 @@ R = TypeVar("R", bound=Reply)
 U = TypeVar("U", bound=UnitOfWork)
 log = structlog.get_logger(__name__)
 
-TRIES = 5
-"""How often a command that met a Conflict is tried before its client gets a 503."""
 MAX_WAITING = 1000
 """Commands that may wait; with more the service says that it is overloaded."""
 
@@ -137,30 +135,20 @@ class CommandQueue(Generic[U]):
                 await self._carry_out(batch[:half])
                 await self._carry_out(batch[half:])
                 return
-            if len(batch) > 1 and is_own_failure(error):
+            if is_own_failure(error) and (len(batch) > 1 or isinstance(error, Conflict)):
                 for waiting in batch:
                     await self._alone(waiting)
                 return
-            if len(batch) == 1:
-                await self._alone(batch[0], error)
-                return
-            answers = [error] * len(batch)
+            answers = [refusal_behind(error) or error] * len(batch)
         for waiting, answer in zip(batch, answers, strict=True):
             _settle(waiting, answer)
 
-    async def _alone(self, waiting: _Waiting, error: Exception | None = None) -> None:
-        answer: Reply | Exception = error or Conflict("not tried yet")
-        for tried in range(TRIES):
-            if not isinstance(answer, Conflict):
-                break
-            if tried:
-                await asyncio.sleep(random.uniform(0, 0.005 * 2**tried))  # noqa: S311 - spreads contenders
-            try:
-                (answer,) = await self._together([waiting])
-            except Exception as again:
-                answer = again
-        if isinstance(answer, AlreadyWritten) and isinstance(answer.__cause__, DomainError):
-            answer = answer.__cause__
+    async def _alone(self, waiting: _Waiting) -> None:
+        answer: Reply | Exception
+        try:
+            (answer,) = await despite_conflicts(lambda: self._together([waiting]))
+        except Exception as error:
+            answer = refusal_behind(error) or error
         _settle(waiting, answer)
 
     async def _as_new(self, batch: Sequence[_Waiting]) -> list[Reply | Exception]:

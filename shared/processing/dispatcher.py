@@ -56,6 +56,7 @@ class Dropped(FailedPrecondition):
 class StillAwaited(FailedPrecondition):
     """Its command would only be answered with the same reply again."""
 
+    code = "reply_is_still_awaited"
     text = "a saga waits for this reply and would wait for ever: redrive it when what fails is mended"
 
 
@@ -119,7 +120,7 @@ class Dispatcher(Generic[U]):
             self._repeat_reply(uow, claim, received.row_id)
             return
         waiting = self._waiting(arrival, partition)
-        refusal = _refusal_behind(error)
+        refusal = refusal_behind(error)
         reply = None
         if isinstance(refusal, NotYet):
             uow.set_aside(PutAside(self._not_yet(waiting, refusal)))
@@ -142,7 +143,7 @@ class Dispatcher(Generic[U]):
     def settle_retry(self, uow: U, waiting: SetAside, error: BaseException) -> None:
         """Decides what becomes of a set-aside message that has failed once more, its work being rolled back."""
         arrival = _understand(waiting.received)
-        refusal = _refusal_behind(error)
+        refusal = refusal_behind(error)
         if isinstance(refusal, NotYet):
             self._wait_or_refuse(uow, waiting, arrival, refusal)
         elif refusal is not None and isinstance(arrival.message, Command):
@@ -341,7 +342,7 @@ def is_own_failure(error: BaseException) -> bool:
     return failed_by_itself(error) or isinstance(error, Conflict)
 
 
-def _refusal_behind(error: BaseException) -> DomainError | None:
+def refusal_behind(error: BaseException) -> DomainError | None:
     """What a handler refused with, though a part of its work had been written."""
     if isinstance(error, AlreadyWritten) and isinstance(error.__cause__, DomainError):
         return error.__cause__

@@ -5,8 +5,6 @@ apart. Every commit checks that the lease is still ours: that is the fence (Klep
 Applications, page 302).
 """
 
-import asyncio
-import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,22 +14,19 @@ import structlog
 
 from shared.core.clock import Clock
 from shared.core.context import Cause
-from shared.core.errors import Conflict, TookTooLong, TooMuchAtOnce
+from shared.core.errors import TookTooLong, TooMuchAtOnce
 from shared.core.ids import new_id
 from shared.messaging.broker import Mark
 from shared.messaging.chain import Chains, Missing
 from shared.messaging.envelope import Received
 from shared.messaging.inbox import Claim
 from shared.messaging.set_aside import SetAside
+from shared.processing.conflicts import despite_conflicts
 from shared.processing.dispatcher import Dispatcher, is_own_failure
 from shared.unit_of_work.unit_of_work import UnitOfWork, Units
 
 U = TypeVar("U", bound=UnitOfWork)
-T = TypeVar("T")
 log = structlog.get_logger(__name__)
-
-CONFLICT_TRIES = 4
-"""How often work that met a Conflict is tried again before its messages are handled one by one, or set aside."""
 
 _CHECKPOINT_EVERY = timedelta(seconds=1)
 _DUE_BATCH = 100
@@ -119,7 +114,7 @@ class HeldPartition(Generic[U]):
         """
         if len(batch) > 1:
             try:
-                await self._patiently(lambda: self._together(batch))
+                await despite_conflicts(lambda: self._together(batch), self._expect_repeats)
             except TooMuchAtOnce as error:
                 log.info("batch is too much at once: it is divided", size=len(batch), reason=str(error))
                 half = len(batch) // 2
@@ -170,7 +165,7 @@ class HeldPartition(Generic[U]):
 
     async def handle_again(self, batch: Sequence[Received]) -> None:
         """Handles what came straight from a sender, some of which may have been handled before. The position stays."""
-        self._assume_new = False
+        self._expect_repeats()
         await self.handle(batch)
 
     async def follow(self, sender: str, row: int, missing: Sequence[Missing]) -> None:
@@ -242,7 +237,7 @@ class HeldPartition(Generic[U]):
         if (overtime := self._overtime.of(id_)) is not None:
             return overtime
         try:
-            await self._patiently(work)
+            await despite_conflicts(work, self._expect_repeats)
         except TookTooLong as error:
             self._overtime.note(id_, error)
             raise
@@ -252,16 +247,9 @@ class HeldPartition(Generic[U]):
             return error
         return None
 
-    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Tries again at once, a few times, what another transaction got in the way of."""
-        for tried in range(CONFLICT_TRIES):
-            try:
-                return await work()
-            except Conflict as error:
-                log.debug("conflict: tried again", error=str(error))
-                self._assume_new = False
-                await asyncio.sleep(random.uniform(0, 0.002 * 2**tried))  # noqa: S311 - spreads contenders
-        return await work()
+    def _expect_repeats(self) -> None:
+        """The conflict may be with the record of a message that has been handled: so from now on they are looked up."""
+        self._assume_new = False
 
     async def _fence(self, uow: U, mark: Mark | None, heads: Mapping[str, int] | None = None) -> None:
         now = self._steady()

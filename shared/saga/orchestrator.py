@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 class SagaNotFound(NotYet):
-    """A reply came before its saga could be seen."""
+    """There is no such saga: it ended long ago, or a reply came before its saga could be seen."""
 
     text = "saga not found"
 

@@ -13,7 +13,8 @@ from shared.core.errors import Conflict, IdempotencyKeyReused, TechnicalFault
 from shared.core.messages import Command, Done
 from shared.eventsourcing import store
 from shared.processing import command_queue
-from shared.processing.command_queue import MAX_WAITING, TRIES, CommandQueue, Overloaded, Stopped
+from shared.processing.command_queue import MAX_WAITING, CommandQueue, Overloaded, Stopped
+from shared.processing.conflicts import TRIES
 from shared.tests.contracts import Balance, Deposit, Nudge, WalletId, Withdraw
 from shared.tests.wallets import (
     Behaviour,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.core.errors import Conflict, DomainError, FailedPrecondition, TechnicalFault
+from shared.core.errors import Conflict, FailedPrecondition, TechnicalFault
 from shared.core.messages import Done, Refused
 from shared.core.policy import Policy
 from shared.core.serialization import decode_message
@@ -582,6 +582,6 @@ async def test_a_handler_for_a_command_may_be_an_upsert_for_an_event() -> None:
     assert (await service.wallet("w")).notes == ["opened by Ada", "deposited 3"]
 
 
-def test_refusals_have_stable_codes() -> None:
+def test_a_refusal_has_the_code_of_its_error_whatever_it_says() -> None:
     assert (WalletNotFound().code, WalletNotFound().kind) == ("wallet_not_found", "not_found")
-    assert DomainError("Anything Else").code == "anything_else"
+    assert WalletNotFound("wallet 7 not found").code == "wallet_not_found"

@@ -19,11 +19,13 @@ from shared.core.errors import (
     InvalidArgument,
     NotFound,
     NotYet,
+    OutOfRange,
 )
-from shared.processing.command_queue import Overloaded
+from shared.processing.command_queue import Overloaded, Stopped
 from shared.unit_of_work.idempotency import IdempotencyKey, current_key
 from shared.web.app import MAX_BODY, create_app
 from shared.web.parameters import Body, IdInPath
+from shared.web.problems import BODY_NOT_JSON, also, documented, kind_of, problems
 from shared.web.routes import Routes
 
 ID = "0197f2b0-0000-7000-8000-000000000001"
@@ -83,54 +85,83 @@ async def _nothing(_app: FastAPI) -> AsyncIterator[None]:
     yield
 
 
-def check_problem(answer: httpx.Response, status: int, detail: str | None = None) -> None:
+def check_problem(answer: httpx.Response, status: int, code: str, detail: str | None = None) -> None:
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()
-    assert set(problem) == {"type", "title", "status", "detail", "message"}
-    assert (problem["status"], problem["type"]) == (status, "about:blank")
+    assert set(problem) == {"type", "title", "status", "code", "detail", "message"}
+    assert (problem["status"], problem["type"], problem["code"]) == (status, "about:blank", code)
     assert problem["message"] == problem["detail"] != ""
     assert problem["title"] not in ("", "Error")
     if detail is not None:
         assert problem["detail"] == detail
 
 
+class ThingNotFound(NotFound):
+    text = "thing not found"
+
+
+class ThingNotYet(NotYet):
+    text = "thing not found"
+
+
+class ThingExists(AlreadyExists):
+    text = "thing already exists"
+
+
+class ThingIsOdd(InvalidArgument):
+    code = "odd_thing"
+    text = "thing is odd, or: it isn't"
+
+
+class ThingIsLate(OutOfRange):
+    text = "thing is late"
+
+
+class ThingIsBusy(FailedPrecondition):
+    text = "thing is busy"
+
+
 @pytest.mark.parametrize(
-    ("error", "status", "detail"),
+    ("error", "status", "code", "detail"),
     [
-        (NotFound("thing not found"), 404, "thing not found"),
-        (NotYet("thing not found"), 404, "thing not found"),
-        (AlreadyExists("thing already exists"), 409, "thing already exists"),
-        (InvalidArgument("thing is odd"), 400, "thing is odd"),
-        (FailedPrecondition("thing is busy"), 409, "thing is busy"),
-        (IdempotencyKeyReused(), 422, "the idempotency key was used for another request"),
-        (Conflict("version 3 of secret-table"), 503, None),
-        (DatabaseUnavailable("PostgreSQL: secret-host"), 503, None),
-        (Overloaded("1000 commands wait already"), 503, None),
-        (ValueError("secret"), 500, None),
+        (ThingNotFound(), 404, "thing_not_found", "thing not found"),
+        (ThingNotFound("thing 7 not found"), 404, "thing_not_found", "thing 7 not found"),
+        (ThingNotYet(), 404, "thing_not_found", "thing not found"),
+        (NotYet("not there yet"), 404, "not_found", "not there yet"),
+        (ThingExists(), 409, "thing_already_exists", "thing already exists"),
+        (ThingIsOdd(), 400, "odd_thing", "thing is odd, or: it isn't"),
+        (ThingIsLate(), 422, "thing_is_late", "thing is late"),
+        (ThingIsBusy(), 409, "thing_is_busy", "thing is busy"),
+        (IdempotencyKeyReused(), 422, "idempotency_key_reused", "the idempotency key was used for another request"),
+        (Conflict("version 3 of secret-table"), 503, "unavailable", None),
+        (DatabaseUnavailable("PostgreSQL: secret-host"), 503, "unavailable", None),
+        (Overloaded("1000 commands wait already"), 503, "overloaded", "the service is overloaded: try again"),
+        (Stopped("the service has stopped"), 503, "stopping", "the service is stopping: try again"),
+        (ValueError("secret"), 500, "internal", None),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-async def test_every_error_is_a_problem_document(error: Exception, status: int, detail: str | None) -> None:
+async def test_every_error_is_a_problem_document(error: Exception, status: int, code: str, detail: str | None) -> None:
     api = Api()
     api.error = error
     answer = await api.post()
-    check_problem(answer, status, detail)
+    check_problem(answer, status, code, detail)
     assert ("retry-after" in answer.headers) is (status == 503)
     assert "secret" not in answer.text
 
 
 async def test_what_the_framework_refuses_is_a_problem_document_too() -> None:
     api = Api()
-    check_problem(await api.http.get("/nowhere"), 404)
-    check_problem(await api.http.put(f"/things/{ID}"), 405)
+    check_problem(await api.http.get("/nowhere"), 404, "not_found")
+    check_problem(await api.http.put(f"/things/{ID}"), 405, "method_not_allowed")
 
 
 @pytest.mark.parametrize(
     "content", [b"{", b"not json", b'{"name": "x"', b'{"name": "\xff"}', b'{"name":' + b"[" * 9999]
 )
 async def test_what_is_no_json_is_400(content: bytes) -> None:
-    check_problem(await Api().post(content=content, headers=JSON), 400)
+    check_problem(await Api().post(content=content, headers=JSON), 400, "body_not_json")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +182,7 @@ async def test_what_is_no_json_is_400(content: bytes) -> None:
 )
 async def test_what_is_against_the_schema_is_422(arguments: dict[str, Any]) -> None:
     api = Api()
-    check_problem(await api.post(**arguments), 422)
+    check_problem(await api.post(**arguments), 422, "invalid_request")
     assert api.cause is None, "nothing was done"
 
 
@@ -168,7 +199,7 @@ async def test_a_body_has_a_limit() -> None:
     api = Api()
     assert (await api.post(content=body_of(MAX_BODY), headers=JSON)).status_code == 200
     api.cause = None
-    check_problem(await api.post(content=body_of(MAX_BODY + 1), headers=JSON), 413)
+    check_problem(await api.post(content=body_of(MAX_BODY + 1), headers=JSON), 413, "body_too_large")
     assert api.cause is None
 
 
@@ -181,7 +212,7 @@ async def test_a_body_of_undeclared_length_has_a_limit_too() -> None:
     answer = await api.post(content=in_parts(body_of(MAX_BODY)), headers=JSON)
     assert "content-length" not in answer.request.headers
     assert answer.status_code == 200
-    check_problem(await api.post(content=in_parts(body_of(MAX_BODY + 1)), headers=JSON), 413)
+    check_problem(await api.post(content=in_parts(body_of(MAX_BODY + 1)), headers=JSON), 413, "body_too_large")
 
 
 async def test_a_request_has_its_ids_and_says_them() -> None:
@@ -274,5 +305,25 @@ async def test_whether_the_process_lives_and_the_service_can_work() -> None:
     assert (await api.http.get("/ping")).status_code == 200
     assert (await api.http.get("/readyz")).json() == {"status": "ready"}
     api.problems = ["PostgreSQL: away", "NATS: away"]
-    check_problem(await api.http.get("/readyz"), 503, "PostgreSQL: away; NATS: away")
+    check_problem(await api.http.get("/readyz"), 503, "not_ready", "PostgreSQL: away; NATS: away")
     assert (await api.http.get("/ping")).status_code == 200
+
+
+async def test_an_operation_documents_the_codes_of_its_problems() -> None:
+    document = (await Api().http.get("/openapi.json")).json()
+    responses = document["paths"]["/labels/{label}"]["put"]["responses"]
+    assert "code" in document["components"]["schemas"]["Problem"]["required"]
+    assert codes(responses["422"]) == ["idempotency_key_reused"]
+    assert codes(documented(kind_of(ThingIsOdd), BODY_NOT_JSON)[400]) == ["odd_thing", "body_not_json"]
+    more = also(documented(kind_of(ThingIsLate)), IdempotencyKeyReused)
+    assert codes(more[422]) == ["thing_is_late", "idempotency_key_reused"]
+    assert [*problems(ThingIsBusy, body=True)] == [400, 408, 409, 413, 422, 503]
+
+
+def codes(response: dict[str, Any]) -> list[str]:
+    """The codes that a response is documented with; the examples have the same."""
+    content = response["content"]["application/problem+json"]
+    _, own = content["schema"]["allOf"]
+    found: list[str] = own["properties"]["code"]["enum"]
+    assert [example["value"]["code"] for example in content["examples"].values()] == found
+    return found

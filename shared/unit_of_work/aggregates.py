@@ -1,4 +1,6 @@
-"""Repositories: where handlers get aggregates and rows from. What changed is found out by the unit of work.
+"""`Aggregates`, and with `Rows` the repositories: where handlers get what they work with.
+
+What changed is found out by the unit of work.
 
 Both kinds hand out one object for an id while a handler runs, journal what has happened to the objects when it is
 through or something has to be written (`seal`), take the same objects back to that point when it fails (`reset`), and
@@ -32,7 +34,7 @@ _RECALLED = History(None, ())
 """Of an aggregate that came from the cache, and was not read."""
 
 
-class Repository(Generic[A]):
+class Aggregates(Generic[A]):
     """Event-sourced aggregates of one class."""
 
     def __init__(

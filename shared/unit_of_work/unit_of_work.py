@@ -25,7 +25,7 @@ from shared.messaging.set_aside import PutAside, PutBack, SetAsideChange, TakenU
 from shared.saga.instance import SagaInstance, SagaTimers
 from shared.saga.orchestrator import SagaNotFound, Sagas
 from shared.saga.saga import Saga
-from shared.unit_of_work.aggregates import Repository
+from shared.unit_of_work.aggregates import Aggregates
 from shared.unit_of_work.cache import StateCache
 from shared.unit_of_work.idempotency import KeptAnswer
 from shared.unit_of_work.journal import Entry, EventRecorded, Journal, RowChanged
@@ -88,8 +88,8 @@ class UnitOfWork:
         self._attempts = 0
         self._written_before = 0
         self._wrote_directly = 0
-        self._repositories: list[Repository[Any] | Rows[Any]] = []
-        self._by_id_type: dict[Any, Repository[Any] | Rows[Any]] = {}
+        self._repositories: list[Aggregates[Any] | Rows[Any]] = []
+        self._by_id_type: dict[Any, Aggregates[Any] | Rows[Any]] = {}
         self._tables: dict[type[Entity], Rows[Any]] = {}
         self.saga_instances = self.entities(SagaInstance, None, SagaNotFound)
         self.sagas = Sagas(self)
@@ -102,9 +102,9 @@ class UnitOfWork:
         unknown: type[NotFound],
         *,
         on_change: Callable[[A, int], None] | None = None,
-    ) -> Repository[A]:
+    ) -> Aggregates[A]:
         """A repository of event-sourced aggregates. `on_change` gets what has changed and the version before."""
-        repository = Repository(
+        repository = Aggregates(
             cls,
             self.transaction.events,
             self._journal,

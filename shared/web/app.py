@@ -5,12 +5,11 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
-from typing import Any, Protocol
+from typing import Any
 
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI
 from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRoute
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,10 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shared.core.context import Cause, handling
 from shared.core.ids import new_id
 from shared.telemetry import metrics, traces
-from shared.web import problems
+from shared.web import error_handlers, problems
 from shared.web.documents import Api
 from shared.web.gate import Gate, Visit
 from shared.web.hardening import SecurityHeaders
+from shared.web.probes import Readiness, probes
 
 MAX_BODY = 1 << 20
 BODY_SECONDS = 60.0
@@ -29,18 +29,6 @@ BODY_SECONDS = 60.0
 _MAX_DRAINED_BYTES = 16 << 20
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _OPERATIONAL = ("/ping", "/readyz", "/metrics", "/docs", "/openapi.json")
-
-
-class Readiness(Protocol):
-    """Says whether a service can work, and what waits for an operator."""
-
-    async def reasons(self) -> list[str]:
-        """Why it can't; empty when it can."""
-        ...
-
-    async def measure(self) -> None:
-        """Sets the metrics of what waits in its database, as far as that can be read now."""
-        ...
 
 
 def create_app(
@@ -64,7 +52,7 @@ def create_app(
         separate_input_output_schemas=False,
         telemetry={"tracing": traces.exporting(), "metrics": False, "logs": False},
     )
-    problems.install(app)
+    error_handlers.install(app)
     app.include_router(router)
     app.include_router(_operations(readiness))
     app.add_middleware(RequestMiddleware, gate=gate or Gate())
@@ -78,33 +66,26 @@ class HealthAnswer(BaseModel):
     status: str = Field(examples=["ready"])
 
 
+_DOCUMENTED: dict[str, dict[str, Any]] = {
+    "/ping": {"response_model": HealthAnswer},
+    "/readyz": {"response_model": HealthAnswer, "responses": problems.documented(problems.NOT_READY)},
+    "/metrics": {
+        "response_class": PlainTextResponse,
+        "responses": {200: {"content": {"text/plain": {"example": "placed_orders_total 3.0\n"}}}},
+    },
+}
+
+
 def _operations(readiness: Readiness) -> APIRouter:
     router = APIRouter(tags=["operations"])
-    not_ready = problems.documented(503, "PostgreSQL: the migrations have not been applied yet")
-
-    @router.get("/ping", summary="Is the process alive?")
-    async def ping() -> HealthAnswer:
-        """For liveness probes: looks at nothing but the process itself."""
-        return HealthAnswer(status="alive")
-
-    @router.get("/readyz", summary="Can the service work?", response_model=HealthAnswer, responses={503: not_ready})
-    async def readyz() -> Any:
-        """For readiness probes: whether database and broker can be reached, and the migrations are applied."""
-        reasons = await readiness.reasons()
-        return problems.problem(503, "; ".join(reasons)) if reasons else HealthAnswer(status="ready")
-
-    metrics_example: dict[int | str, dict[str, Any]] = {
-        200: {"content": {"text/plain": {"example": "placed_orders_total 3.0\n"}}}
-    }
-
-    @router.get(
-        "/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse, responses=metrics_example
-    )
-    async def prometheus() -> Response:
-        """In the text format of Prometheus."""
-        await readiness.measure()
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
-
+    for probe in probes(readiness):
+        router.add_api_route(
+            probe.path,
+            probe.endpoint,
+            summary=probe.summary,
+            description=probe.description,
+            **_DOCUMENTED[probe.path],
+        )
     return router
 
 
@@ -144,11 +125,11 @@ class RequestMiddleware:
         traceparent = traces.current_traceparent() or _plain(headers.get("traceparent"))
         with handling(Cause(correlation_id, id_, _plain(headers.get("x-request-id")) or id_, traceparent)):
             if refusal := self._gate.refusal():
-                await problems.unavailable(refusal)(scope, receive, answer)
+                await problems.problem(refusal)(scope, receive, answer)
             elif int(headers.get("content-length") or 0) > MAX_BODY:
                 if "expect" not in headers:  # who waits for our leave has not sent anything
                     await drain_body(receive)
-                await problems.problem(413, problems.TOO_LARGE)(scope, receive, answer)
+                await problems.problem(problems.BODY_TOO_LARGE)(scope, receive, answer)
             else:
                 with self._gate.passing() as visit:
                     await self._answered(scope, _bounded(receive, visit), answer)
@@ -199,15 +180,15 @@ def _bounded(receive: Receive, visit: Visit) -> Receive:
             async with asyncio.timeout_at(None if complete else until):
                 message = await receive()
         except TimeoutError:
-            raise problems.BodyTooSlow from None
+            raise problems.RequestRefused(problems.BODY_TOO_SLOW, {"Connection": "close"}) from None
         complete = not message.get("more_body", False)
         size += len(message.get("body", b""))
         if not visit.has_room_for(size):
-            raise problems.NoRoomForBody
+            raise problems.RequestRefused(problems.OVERLOADED, {"Retry-After": "1"})
         if size > MAX_BODY:
             if not complete:
                 await drain_body(receive)
-            raise problems.BodyTooLarge
+            raise problems.RequestRefused(problems.BODY_TOO_LARGE)
         return message
 
     return bounded

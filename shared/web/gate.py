@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-OVERLOADED = "the service is overloaded: try again"
+from shared.web.problems import OVERLOADED, STOPPING, Kind
 
 SMALL_BODY = 4 << 10
 """Bytes of a body that always find room: large ones can't keep small ones out."""
@@ -44,10 +44,10 @@ class Gate:
         self.leaving = False
         """Clients are told to open another connection next time, which may lead to another replica."""
 
-    def refusal(self) -> str | None:
+    def refusal(self) -> Kind | None:
         """Why a request is not let in now; None when it is."""
         if self._closed:
-            return "the service is stopping: try again"
+            return STOPPING
         if self._under_way >= self._max_requests:
             return OVERLOADED
         return None

@@ -1,15 +1,17 @@
-"""Errors over HTTP: problem documents (RFC 9457), and how they are documented in OpenAPI."""
+"""Errors over HTTP: problem documents (RFC 9457), and how they are documented in OpenAPI.
+
+Plain Starlette: `error_handlers` installs them in a FastAPI application.
+"""
 
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.responses import JSONResponse
 
 from shared.core.errors import (
     AlreadyExists,
@@ -20,13 +22,10 @@ from shared.core.errors import (
     LimitReached,
     NotFound,
     OutOfRange,
-    TechnicalFault,
+    as_code,
 )
-from shared.telemetry.logs import Sparingly
-from shared.web.gate import OVERLOADED
 
 log = structlog.get_logger(__name__)
-_unserved = Sparingly()
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -34,51 +33,61 @@ _STATUSES: dict[str, int] = {
     NotFound.kind: 404,
     AlreadyExists.kind: 409,
     InvalidArgument.kind: 400,
-    OutOfRange.kind: 422,
     FailedPrecondition.kind: 409,
+    OutOfRange.kind: 422,
     IdempotencyKeyReused.kind: 422,
     LimitReached.kind: 422,
 }
 _TITLES = {
     400: "Bad Request",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
-    409: "Conflict",
     408: "Request Timeout",
+    409: "Conflict",
     413: "Content Too Large",
-    431: "Request Header Fields Too Large",
+    415: "Unsupported Media Type",
     422: "Unprocessable Content",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
-_EXAMPLES = {
-    400: "the body is not JSON",
-    413: "the body is larger than 1 MiB",
-    422: "path.id: is not a UUID",
-    503: "the service can't reach what it needs: try again",
-}
 
 
-class BodyTooLarge(HTTPException):
-    """A body over the limit."""
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What problems of one kind have in common. `detail` is what people read; where each says its own, an example."""
 
-    def __init__(self) -> None:
-        super().__init__(413, _EXAMPLES[413])
-
-
-class BodyTooSlow(HTTPException):
-    """A body that did not come to an end in time."""
-
-    def __init__(self) -> None:
-        super().__init__(408, "the body took too long", {"Connection": "close"})
+    status: int
+    code: str
+    detail: str
 
 
-class NoRoomForBody(HTTPException):
-    """A body while other large ones take all the room that there is for them."""
+BODY_NOT_JSON = Kind(400, "body_not_json", "the body is not JSON")
+NOT_HTTP = Kind(400, "not_http", "the request is not HTTP")
+NOT_FOUND = Kind(404, "not_found", "Not Found")
+METHOD_NOT_ALLOWED = Kind(405, "method_not_allowed", "Method Not Allowed")
+BODY_TOO_SLOW = Kind(408, "body_too_slow", "the body took too long")
+BODY_TOO_LARGE = Kind(413, "body_too_large", "the body is larger than 1 MiB")
+INVALID_REQUEST = Kind(422, "invalid_request", "path.id: is not a UUID")
+HEAD_TOO_LARGE = Kind(431, "head_too_large", "the request line and the headers are larger than 32 KiB")
+INTERNAL = Kind(500, "internal", "the service failed to handle the request")
+UNAVAILABLE = Kind(503, "unavailable", "the service can't reach what it needs: try again")
+OVERLOADED = Kind(503, "overloaded", "the service is overloaded: try again")
+STOPPING = Kind(503, "stopping", "the service is stopping: try again")
+TOO_MANY_CONNECTIONS = Kind(503, "too_many_connections", "the service has too many connections: try again")
+NOT_READY = Kind(503, "not_ready", "PostgreSQL: the migrations have not been applied yet")
 
-    def __init__(self) -> None:
-        super().__init__(503, OVERLOADED, {"Retry-After": "1"})
+KINDS = (
+    *(BODY_NOT_JSON, NOT_HTTP, NOT_FOUND, METHOD_NOT_ALLOWED, BODY_TOO_SLOW, BODY_TOO_LARGE, INVALID_REQUEST),
+    *(HEAD_TOO_LARGE, INTERNAL, UNAVAILABLE, OVERLOADED, STOPPING, TOO_MANY_CONNECTIONS, NOT_READY),
+)
+"""What any service may answer, whatever its domain."""
+
+_RETRY = {"Retry-After": "1"}
+_OF_EVERY_OPERATION = (BODY_TOO_LARGE, UNAVAILABLE, OVERLOADED, STOPPING)
 
 
 class Problem(BaseModel):
@@ -87,124 +96,103 @@ class Problem(BaseModel):
     type: str = Field("about:blank", description="Kind of problem; `about:blank`: the status says it.")
     title: str = Field(description="The status in words.")
     status: int = Field(description="The HTTP status.")
-    detail: str = Field(description="What is wrong with this request.")
+    code: str = Field(
+        pattern="^[a-z0-9]+(_[a-z0-9]+)*$",
+        description="What is wrong, for programs: unlike the texts, it stays the same.",
+        examples=["order_not_found"],
+    )
+    detail: str = Field(description="What is wrong with this request, for people.")
     message: str = Field(description="The same text as `detail`.")
 
 
-TOO_LARGE = _EXAMPLES[413]
-HEAD_TOO_LARGE = "the request line and the headers are larger than 32 KiB"
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-_MAX_NAMED = 10
+class RequestRefused(HTTPException):
+    """Raised where a request is answered with a problem of a certain kind."""
+
+    def __init__(self, kind: Kind, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(kind.status, kind.detail, headers)
+        self.kind = kind
 
 
-def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """The response for an error."""
-    content = Problem(title=_TITLES.get(status, "Error"), status=status, detail=detail, message=detail)
-    return JSONResponse(content.model_dump(), status, headers, MEDIA_TYPE)
+def kind_of(error: type[DomainError] | DomainError | HTTPException) -> Kind:
+    """Return what kind of problem an error is: one of the domain, or one that a framework raises."""
+    if isinstance(error, RequestRefused):
+        return error.kind
+    if isinstance(error, HTTPException):
+        status = error.status_code
+        # FastAPI says so of bodies that are no UTF-8, are nested too deep or hold numbers of thousands of digits.
+        return BODY_NOT_JSON if status == 400 else Kind(status, as_code(_title(status)), error.detail)
+    return Kind(_STATUSES[error.kind], error.code, error.text)
 
 
-def unavailable(detail: str) -> JSONResponse:
-    """The response while something is lacking that may soon be there."""
-    return problem(503, detail, {"Retry-After": "1"})
-
-
-def problems(
-    *errors: type[DomainError], body: bool = False, invalid: str = _EXAMPLES[422]
-) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI `responses` of an operation that may refuse with those errors.
-
-    `body` says that it takes one, and `invalid` what a client is told whose request is against the schema.
-    """
-    texts: dict[int, list[str]] = defaultdict(list)
-    for error in errors:
-        texts[_STATUSES[error.kind]].append(error.text)
-    texts[422].append(invalid)
-    for status in (400, 413, 503) if body else (413, 503):
-        texts[status].append(_EXAMPLES[status])
-    return {status: documented(status, *messages) for status, messages in sorted(texts.items())}
-
-
-def also(responses: dict[int | str, dict[str, Any]], error: type[DomainError]) -> dict[int | str, dict[str, Any]]:
-    """The same `responses`, of an operation that may refuse with one more error."""
-    status = _STATUSES[error.kind]
-    known = responses[status]["content"][MEDIA_TYPE]["examples"] if status in responses else {}
-    return {**responses, status: documented(status, *known, error.text)}
+def problem(kind: Kind, detail: str = "", headers: Mapping[str, str] | None = None, **members: Any) -> JSONResponse:
+    """Return the response for a problem, with a detail of its own if there is one. `members` are further members of
+    the document. A client that gets a 503 is told to come again."""
+    headers = {**(_RETRY if kind.status == 503 else {}), **(headers or {})}
+    return JSONResponse(_content(kind, detail) | members, kind.status, headers, MEDIA_TYPE)
 
 
 def unforeseen(error: Exception) -> JSONResponse:
-    """The response for a bug: what it was is logged, and no client's business."""
+    """Return the response for a bug: what it was is logged, and no client's business."""
     log.error("request failed", exc_info=error)
-    return problem(500, "the service failed to handle the request")
+    return problem(INTERNAL)
 
 
-def install(app: FastAPI) -> None:
-    """Makes every error that the app foresees a problem document."""
+def problems(
+    *errors: type[DomainError], body: bool = False, invalid: str = INVALID_REQUEST.detail
+) -> dict[int | str, dict[str, Any]]:
+    """Return OpenAPI's `responses` of an operation that may refuse with those errors.
 
-    @app.exception_handler(DomainError)
-    async def refused(_request: Request, error: DomainError) -> JSONResponse:
-        return problem(_STATUSES[error.kind], error.message)
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        errors = error.errors()
-        _let_go_of_body(error)
-        if any(found["type"] == "json_invalid" for found in errors):
-            return problem(400, _EXAMPLES[400])
-        named = [f"{_place(found['loc'])}: {found['msg'].removeprefix('Value error, ')}" for found in errors]
-        if len(named) > _MAX_NAMED:  # an answer is for reading: a list of a thousand items can have thousands
-            named[_MAX_NAMED:] = [f"and {len(named) - _MAX_NAMED} more"]
-        return problem(422, "; ".join(named))
-
-    @app.exception_handler(TechnicalFault)
-    async def failed(_request: Request, error: TechnicalFault) -> JSONResponse:
-        if times := _unserved.now():
-            log.warning("requests could not be served", times=times, error=repr(error))
-        return unavailable(_EXAMPLES[503])
-
-    @app.exception_handler(HTTPException)
-    async def of_the_framework(request: Request, error: HTTPException) -> JSONResponse:
-        _let_go_of_body(error)
-        # FastAPI says so of bodies that are no UTF-8, are nested too deep or hold numbers of thousands of digits.
-        detail = _EXAMPLES[400] if error.status_code == 400 else error.detail
-        headers = dict(error.headers or {})
-        if error.status_code == 405:
-            headers["Allow"] = ", ".join(_allowed(request))  # the framework names the methods of one route only
-        return problem(error.status_code, detail, headers)
+    `body` says that it takes one, and `invalid` what a client is told whose request is against the schema.
+    """
+    kinds = [kind_of(error) for error in errors]
+    kinds.append(Kind(INVALID_REQUEST.status, INVALID_REQUEST.code, invalid))
+    if body:
+        kinds += [BODY_NOT_JSON, BODY_TOO_SLOW]
+    return documented(*kinds, *_OF_EVERY_OPERATION)
 
 
-def _let_go_of_body(error: Exception) -> None:
-    """The frames that an error was raised in have the whole body, and hold the error in turn: such a circle would wait
-    for the garbage collector, which counts objects and not their bytes."""
-    error.__traceback__ = error.__cause__ = error.__context__ = None
-    if isinstance(error, RequestValidationError):
-        error.body = None
+def also(responses: Mapping[int | str, dict[str, Any]], error: type[DomainError]) -> dict[int | str, dict[str, Any]]:
+    """Return the same `responses`, of an operation that may refuse with one more error."""
+    kind = kind_of(error)
+    known = responses[kind.status]["content"][MEDIA_TYPE]["examples"] if kind.status in responses else {}
+    kinds = [Kind(kind.status, code, example["value"]["detail"]) for code, example in known.items()]
+    return {**responses, **documented(*kinds, kind)}
 
 
-def _allowed(request: Request) -> list[str]:
-    def found(method: str) -> bool:
-        scope = {**request.scope, "method": method}
-        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+def documented(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
+    """Return OpenAPI's `responses` for kinds of problems, by their status: each names its codes, with an example.
 
-    return [method for method in _METHODS if found(method)]
+    `documents.Api` has the schema of the document itself.
+    """
+    by_status: dict[int, list[Kind]] = defaultdict(list)
+    for kind in kinds:
+        by_status[kind.status].append(kind)
+    return {status: _response(by_status[status]) for status in sorted(by_status)}
 
 
-def _place(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part)[:100] for part in location)
-
-
-def documented(status: int, *messages: str) -> dict[str, Any]:
-    """OpenAPI's description of one such response. `documents.Api` has its schema."""
-
-    def example(message: str) -> dict[str, Any]:
-        content = Problem(title=_TITLES[status], status=status, detail=message, message=message)
-        return {"value": content.model_dump()}
-
+def _response(kinds: Iterable[Kind]) -> dict[str, Any]:
+    kinds = list({kind.code: kind for kind in kinds}.values())
     return {
-        "description": "; ".join(f"`{message}`" for message in messages),
+        "description": "; ".join(f"`{kind.code}`: {kind.detail}" for kind in kinds),
         "content": {
             MEDIA_TYPE: {
-                "schema": {"$ref": "#/components/schemas/Problem"},
-                "examples": {message: example(message) for message in messages},
+                "schema": {
+                    "allOf": [
+                        {"$ref": "#/components/schemas/Problem"},
+                        {"properties": {"code": {"enum": [kind.code for kind in kinds]}}},
+                    ]
+                },
+                "examples": {kind.code: {"value": _content(kind)} for kind in kinds},
             }
         },
     }
+
+
+def _content(kind: Kind, detail: str = "") -> dict[str, Any]:
+    text = detail or kind.detail
+    content = Problem(title=_title(kind.status), status=kind.status, code=kind.code, detail=text, message=text)
+    return content.model_dump()
+
+
+def _title(status: int) -> str:
+    return _TITLES.get(status, "Error")

@@ -52,7 +52,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
         if len(self.connections) > MAX_CONNECTIONS:
-            self._end_with(503, "the service has too many connections: try again", "retry-after: 1\r\n")
+            self._end_with(problems.TOO_MANY_CONNECTIONS)
         else:
             self._wait_for_head()
 
@@ -87,7 +87,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._patience is not None:
             self._head_size += len(data)
             if self._head_size > MAX_HEAD:
-                self._end_with(431, problems.HEAD_TOO_LARGE)
+                self._end_with(problems.HEAD_TOO_LARGE)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """See `asyncio.Protocol`. A client that sends no more still gets the answers to what it has sent in full."""
@@ -128,7 +128,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """See `HttpToolsProtocol`."""
-        self._end_with(400, "the request is not HTTP")
+        self._end_with(problems.NOT_HTTP)
 
     def _wait_for_head(self) -> None:
         self._head_is_complete()
@@ -140,15 +140,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self._patience.cancel()
             self._patience = None
 
-    def _end_with(self, status: int, detail: str, headers: str = "") -> None:
+    def _end_with(self, kind: problems.Kind) -> None:
         """Answers though there is no request that could be answered, and closes the connection."""
         self._head_is_complete()
-        body = bytes(problems.problem(status, detail).body)
-        head = (
-            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: {problems.MEDIA_TYPE}\r\n"
-            f"content-length: {len(body)}\r\n{headers}connection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
+        answer = problems.problem(kind, headers={"Connection": "close"})
+        head = f"HTTP/1.1 {kind.status} {HTTPStatus(kind.status).phrase}\r\n".encode()
+        fields = b"".join(name + b": " + value + b"\r\n" for name, value in answer.raw_headers)
+        self.transport.write(head + fields + b"\r\n" + bytes(answer.body))
         self.transport.close()
 
 
@@ -163,7 +161,7 @@ def _cut_off_the_slowest(connections: Iterable[BoundedProtocol]) -> None:
         transport.abort()
 
 
-_HEAD_TOO_LARGE: Any = problems.problem(431, problems.HEAD_TOO_LARGE, {"Connection": "close"})
+_HEAD_TOO_LARGE: Any = problems.problem(problems.HEAD_TOO_LARGE, headers={"Connection": "close"})
 
 
 class Server(uvicorn.Server):

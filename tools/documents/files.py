@@ -11,6 +11,7 @@ from tools.documents.asyncapi import asyncapi
 from tools.documents.catalogue import aggregates, sagas
 from tools.documents.compatibility import History, Incompatible, compare, describe, described_messages
 from tools.documents.messages_page import messages_page
+from tools.documents.problems_page import problems_page
 from tools.documents.saga_diagram import saga_diagram
 from tools.documents.services import pages_with_services
 from tools.documents.state_diagram import state_diagram
@@ -28,6 +29,7 @@ def documents() -> dict[Path, str]:
     return {
         ROOT / "docs" / "asyncapi.yaml": asyncapi(),
         ROOT / "docs" / "messages.md": messages_page(),
+        ROOT / "docs" / "problems.md": problems_page(),
         TRAFFIC: traffic(),
         ROOT / "docker" / "nats-users.conf": compose_users(),
         **dict(pages_with_services()),

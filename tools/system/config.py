@@ -25,7 +25,7 @@ def config() -> None:
         ("up, status, logs, reset, demo", SystemSettings),
         ("every service", ServiceSettings),
         ("relay", RelaySettings),
-        ("python -m shared.host.provision", ProvisionSettings),
+        ("python -m tools.system.provision", ProvisionSettings),
     ):
         table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim")
         table.add_column("variable", no_wrap=True)

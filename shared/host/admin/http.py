@@ -5,18 +5,19 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 
 import msgspec
-from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, Field, JsonValue, model_validator
 
 from shared.core.errors import NotFound
-from shared.host.admin.repairs import By, MessageNotParked, Repairs, SagaNotFound, saga_data, step_name
+from shared.host.admin.repairs import By, MessageNotParked, Repairs, saga_data, step_name
 from shared.messaging.repair_log import Action, Repair
 from shared.messaging.set_aside import ParkedFilter, SetAside
 from shared.processing.dispatcher import StillAwaited
 from shared.saga.instance import SagaFilter, SagaInstance
+from shared.saga.orchestrator import SagaNotFound
 from shared.web.documents import AN_ID
 from shared.web.parameters import Body, Name, Text
-from shared.web.problems import documented, problems
+from shared.web.problems import Kind, RequestRefused, documented, problems
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _A_TIME = "2026-03-01T12:00:00Z"
@@ -33,6 +34,7 @@ Error = Annotated[Text | None, Query(description="Those with this in their error
 class NoSuchSaga(NotFound):
     """None is stuck that could be resumed, or on its way that could be retried."""
 
+    code = "no_such_saga"
     text = "no such saga is there to go on"
 
 
@@ -236,10 +238,10 @@ def routes(repairs: Repairs[Any], host: str) -> APIRouter:
 
     def from_here(request: Request) -> None:
         if host in LOOPBACK and request.url.hostname not in LOOPBACK:
-            raise HTTPException(403, _ELSEWHERE)
+            raise RequestRefused(FROM_ELSEWHERE)
 
     router = APIRouter(prefix="/admin", tags=["repair"], dependencies=[Depends(from_here)])
-    forbidden: dict[int | str, dict[str, Any]] = {403: documented(403, _ELSEWHERE)}
+    forbidden = documented(FROM_ELSEWHERE)
 
     @router.get("/parked", summary="List parked messages", responses=problems() | forbidden)
     async def list_parked(
@@ -312,7 +314,9 @@ def routes(repairs: Repairs[Any], host: str) -> APIRouter:
     return router
 
 
-_ELSEWHERE = "this is for programs on this machine: address it as 127.0.0.1 or localhost"
+FROM_ELSEWHERE = Kind(
+    403, "not_from_this_machine", "this is for programs on this machine: address it as 127.0.0.1 or localhost"
+)
 
 
 def _counted(count: int, none: type[NotFound]) -> CountAnswer:

@@ -4,7 +4,7 @@ The service need not run: it notices what was made due when it looks for it agai
 What is done and its record are one transaction.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -13,19 +13,19 @@ import msgspec
 
 from shared.core.clock import Clock
 from shared.core.context import Cause
-from shared.core.errors import Conflict, NotFound
+from shared.core.errors import NotFound
 from shared.core.ids import new_id
 from shared.core.serialization import Json, to_json
 from shared.messaging.repair_log import ON_MESSAGES, ON_SAGAS, Action, Repair
 from shared.messaging.set_aside import Parked, ParkedFilter, SetAside
+from shared.processing.conflicts import despite_conflicts
 from shared.processing.dispatcher import Dispatcher
-from shared.processing.partition import CONFLICT_TRIES
 from shared.saga.instance import SagaFilter, SagaInstance
 from shared.saga.machine import Phase
+from shared.saga.orchestrator import SagaNotFound
 from shared.saga.saga import Step, saga_type
 from shared.unit_of_work.unit_of_work import UnitOfWork, Units
 
-T = TypeVar("T")
 U = TypeVar("U", bound=UnitOfWork)
 
 MAX_SELECTED = 10_000
@@ -37,13 +37,8 @@ _BATCH_MESSAGES = 100
 class MessageNotParked(NotFound):
     """There is none, or it was redriven or dropped meanwhile."""
 
+    code = "message_not_parked"
     text = "no such message is parked"
-
-
-class SagaNotFound(NotFound):
-    """There is none, or it has ended long ago."""
-
-    text = "saga not found"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,7 +105,7 @@ class Repairs(Generic[U]):
         count = 0
         for start in range(0, len(ids), _BATCH_MESSAGES):
             some = ids[start : start + _BATCH_MESSAGES]
-            count += await self._patiently(partial(self._redrive_some, some, by))
+            count += await despite_conflicts(partial(self._redrive_some, some, by))
         return count
 
     async def drop(self, wanted: ParkedFilter, by: By) -> int:
@@ -121,7 +116,7 @@ class Repairs(Generic[U]):
         """
         count = 0
         for parked in await self.parked(wanted, MAX_SELECTED):
-            count += await self._patiently(partial(self._drop_one, parked.message.message_id, by))
+            count += await despite_conflicts(partial(self._drop_one, parked.message.message_id, by))
         return count
 
     async def sagas(self, wanted: SagaFilter, limit: int) -> Sequence[SagaInstance]:
@@ -177,7 +172,7 @@ class Repairs(Generic[U]):
     async def _move(self, wanted: SagaFilter, action: Action, by: By) -> int:
         count = 0
         for instance in await self.sagas(wanted, MAX_SELECTED):
-            count += await self._patiently(partial(self._move_one, instance.id, action, by))
+            count += await despite_conflicts(partial(self._move_one, instance.id, action, by))
         return count
 
     async def _move_one(self, saga_id: str, action: Action, by: By) -> bool:
@@ -193,15 +188,6 @@ class Repairs(Generic[U]):
             if moved:
                 await uow.transaction.repairs.add([done])
             return moved
-
-    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Tries again what the running service, or another operator, got in the way of."""
-        for _ in range(CONFLICT_TRIES):
-            try:
-                return await work()
-            except Conflict:
-                pass
-        return await work()
 
     def _of_message(self, action: Action, message: SetAside, by: By) -> Repair:
         received = message.received

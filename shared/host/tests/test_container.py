@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+import pytest
 from dependency_injector import providers
+from dependency_injector.errors import Error
 
 from shared.adapters.memory.database import MemoryDatabase
 from shared.core.messages import Event
@@ -28,3 +30,10 @@ async def test_a_counter_that_fails_is_no_failure_of_what_was_committed() -> Non
     async with units.begin():
         pass
     assert asked == [[]]
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("info", "loans"), ("sagas", []), ("tables", None), ("tags", "orders")])
+def test_what_a_service_gives_has_to_be_of_its_type(name: str, wrong: object) -> None:
+    container = ServiceContainer(**{name: providers.Object(wrong)})
+    with pytest.raises(Error, match="is not an instance of"):
+        container.providers[name]()

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from shared.adapters.nats.reader import WINDOW
 from shared.host.settings import ServiceSettings, what_is_wrong
+from shared.processing.command_queue import MAX_WAITING
+from shared.telemetry.metrics import BATCH_SIZE, BATCH_SIZES, COMMAND_BATCH_SIZE
 
 GIVEN: dict[str, Any] = {"port": 1, "database_url": "postgresql://db/a", "migrations_url": "postgresql://db/a"}
 
@@ -16,6 +19,14 @@ GIVEN: dict[str, Any] = {"port": 1, "database_url": "postgresql://db/a", "migrat
 def test_the_defaults_go_together() -> None:
     settings = ServiceSettings(**GIVEN)
     assert settings.inbox_retention_seconds >= settings.outbox_retention_seconds + settings.stream_max_age_seconds
+
+
+def test_the_histograms_tell_all_sizes_of_batches_apart() -> None:
+    assert ServiceSettings(**GIVEN).batch_size in BATCH_SIZES
+    assert max(BATCH_SIZES) >= max(WINDOW, MAX_WAITING)
+    for histogram in (BATCH_SIZE, COMMAND_BATCH_SIZE):
+        bounds = {sample.labels["le"] for metric in histogram.collect() for sample in metric.samples if sample.labels}
+        assert bounds == {*(f"{size}.0" for size in BATCH_SIZES), "+Inf"}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 
-from shared.web import problems
+from shared.web import error_handlers
 from shared.web.paging import (
     DEFAULT_LIMIT,
     ID_PATTERN,
@@ -68,7 +68,7 @@ def test_what_was_never_given_out_is_refused(text: str) -> None:
 
 async def answer_to(asked: dict[str, str]) -> tuple[int, dict[str, object]]:
     app = FastAPI()
-    problems.install(app)
+    error_handlers.install(app)
 
     @app.get("/list")
     async def a_page(after: Annotated[str | None, ids.parameter], limit: Limit = DEFAULT_LIMIT) -> dict[str, object]:

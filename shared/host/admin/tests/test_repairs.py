@@ -9,11 +9,12 @@ import pytest
 from shared.core.messages import Done, Refused
 from shared.core.policy import Policy
 from shared.core.serialization import decode_message, from_json
-from shared.host.admin.repairs import By, MessageNotParked, Repairs, SagaNotFound
+from shared.host.admin.repairs import By, MessageNotParked, Repairs
 from shared.messaging.repair_log import Action
 from shared.messaging.set_aside import ParkedFilter
 from shared.processing.dispatcher import StillAwaited
 from shared.saga.instance import SagaFilter
+from shared.saga.orchestrator import SagaNotFound
 from shared.tests.contracts import Heard, Nudge, WalletId
 from shared.tests.sagas import TransferSaga
 from shared.tests.wallets import WalletService, WalletUnitOfWork, received
