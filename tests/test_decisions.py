@@ -35,7 +35,7 @@ def test_a_decision_has_the_form_of_all_decisions(page: Path) -> None:
     head = _head(page)
     assert page.name.startswith(f"{head['number']}-")
     assert _kind(head["status"])
-    assert date.fromisoformat(head["date"])
+    assert date.fromisoformat(head["date"]).isoformat() == head["date"]
     sections = re.split(r"^## (.+)$", page.read_text(), flags=re.MULTILINE)[1:]
     assert sections[::2] == SECTIONS
     assert all(text.strip() for text in sections[1::2])
