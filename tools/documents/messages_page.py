@@ -14,10 +14,10 @@ _INTRODUCTION = """\
 # The messages
 
 `./ftgo docs` makes this page from the code; `asyncapi.yaml` has the same for programs. A message is called
-`<service>.<Name>`, after the service whose contract it is: the service in which an event happens, or that carries out a
-command. The subject of an event or a command is `ftgo.<partition>.<event|command>.<service>.<Name>`, the subject of a reply
-is `ftgo.<partition>.reply.<service>`. Messages with the same key are handled in the order in which their sender committed
-them.
+`<service>.<Name>`, after the service whose contract it is: the service in which an event happens, or that carries out
+a command. The subject of an event or a command is `ftgo.<partition>.<event|command>.<service>.<Name>`, the subject of
+a reply is `ftgo.<partition>.reply.<service>`. Messages with the same key are handled in the order in which their
+sender committed them.
 
 A message may change only in ways that leave stored messages, and messages on their way, readable:
 [ADR 0011](adr/0011-a-message-can-change-its-schema.md). When a person is to be forgotten, the personal fields in stored
