@@ -13,14 +13,15 @@ from tools.documents.schemas import fields_of, values_in, words_of
 _INTRODUCTION = """\
 # The messages
 
-Made from the code by `./ftgo docs`; `asyncapi.yaml` has the same for programs. A message is called `<service>.<Name>`,
-after the service whose contract it is: the one that an event happens in, or that carries out a command. It travels as
-`ftgo.<partition>.<event|command>.<service>.<Name>`, a reply as `ftgo.<partition>.reply.<service>`. Messages with the
-same key are handled in the order in which their sender committed them.
+`./ftgo docs` makes this page from the code; `asyncapi.yaml` has the same for programs. A message is called
+`<service>.<Name>`, after the service whose contract it is: the service in which an event happens, or that carries out
+a command. The subject of an event or a command is `ftgo.<partition>.<event|command>.<service>.<Name>`, the subject of
+a reply is `ftgo.<partition>.reply.<service>`. Messages with the same key are handled in the order in which their
+sender committed them.
 
-What changes in a message must leave those readable that are stored or on their way:
-[ADR 0011](adr/0011-a-message-can-change-its-schema.md). What is personal in an event is overwritten where it is stored
-once somebody is to be forgotten: [ADR 0028](adr/0028-people-are-overwritten.md).
+A message may change only in ways that leave stored messages, and messages on their way, readable:
+[ADR 0011](adr/0011-a-message-can-change-its-schema.md). When a person is to be forgotten, the personal fields in stored
+events are overwritten: [ADR 0028](adr/0028-people-are-overwritten.md).
 """
 
 _PLURALS = {"event": "events", "command": "commands", "reply": "replies"}
@@ -35,7 +36,7 @@ def messages_page() -> str:
         if mine:
             parts += _section(service.name, mine)
     parts += ["## Answers to every command\n", *_table([e for e in catalogue if e.service == "shared"])]
-    parts += ["\n## Events that stay in their service\n", "They are stored, and never sent.\n", *_private()]
+    parts += ["\n## Events that stay in their service\n", "They are stored, but not published.\n", *_private()]
     parts += ["\n## Values\n", *_values(catalogue)]
     parts += ["\n## Headers\n", *_headers()]
     return "\n".join(parts) + "\n"
