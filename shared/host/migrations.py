@@ -31,5 +31,5 @@ def alembic_config(service: ServiceInfo, url: str) -> Config:
     config.set_main_option("path_separator", "os")
     config.attributes["url"] = engine_url(url, "psycopg2")
     config.attributes["may_migrate"] = partial(may_migrate, service)
-    config.attributes["migrated"] = record_release
+    config.attributes["migrated"] = partial(record_release, service.application.releases.current)
     return config

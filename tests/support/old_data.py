@@ -6,7 +6,7 @@ from typing import Any
 import psycopg2
 from alembic import command
 
-from shared.core.releases import CURRENT
+from kernel.topology import FTGO
 from shared.host.migrations import alembic_config
 from shared.host.provision import Database
 
@@ -23,7 +23,7 @@ def migrated_to(database: Database, migration: str) -> None:
 
 def touched_by_the_next_release(url: str, beside: int) -> None:
     """Let a newer release have worked on a database, which may run beside `beside` and later ones."""
-    number = CURRENT.number + 1
+    number = FTGO.releases.current.number + 1
     run_sql(url, "insert into releases (number, version, beside) values (%s, 'next', %s)", number, beside)
 
 
