@@ -15,7 +15,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 def migrate(service: ServiceInfo, url: str) -> None:
-    """Runs what has not been run yet, as the role that owns the tables. Several at once wait for each other.
+    """Run the migrations that have not run yet, as the role that owns the tables. Several at once wait for each other.
 
     Data of a newer release is left as it is. Blocks; raises sqlalchemy.exc.OperationalError when the database can't be
     reached, and WrongRelease when this code must not work on it, or not yet.
@@ -24,7 +24,7 @@ def migrate(service: ServiceInfo, url: str) -> None:
 
 
 def alembic_config(service: ServiceInfo, url: str) -> Config:
-    """What alembic has to know; its environment is `adapters/postgres/alembic/env.py`."""
+    """Return alembic's configuration; its environment is `adapters/postgres/alembic/env.py`."""
     config = Config()
     config.set_main_option("script_location", str(_ROOT / "shared/adapters/postgres/alembic"))
     config.set_main_option("version_locations", str(_ROOT / service.name / "migrations"))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from shared.core.service_info import ServiceInfo
 
 PUBLICATION = "ftgo_outbox"
+"""Each database has its own publication. Databases that exist have it under this name."""
 
 
 def upgrade_1(service: "ServiceInfo") -> None:
