@@ -11,9 +11,8 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from kernel.topology import BY_NAME, SERVICES
+from kernel.topology import BY_NAME, FTGO, SERVICES
 from shared.core.printable import printable
-from shared.core.releases import CURRENT
 from shared.host.settings import what_is_wrong
 from tools.bench.command import bench
 from tools.chaos.command import chaos
@@ -85,7 +84,7 @@ PortOffset = Annotated[
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        console.print(CURRENT.version)
+        console.print(FTGO.releases.current.version)
         raise typer.Exit
 
 
@@ -348,7 +347,7 @@ def main() -> None:
     except LaunchError as error:
         sys.exit(f"ftgo: {printable(str(error))}")
     except ValidationError as error:
-        sys.exit(f"ftgo: {next(what_is_wrong(error))}")
+        sys.exit(f"ftgo: {next(what_is_wrong(FTGO, error))}")
     except OSError as error:
         if error.errno not in _ADVICE or (error.filename is None and error.errno != errno.ENOSPC):
             raise

@@ -15,13 +15,13 @@ _TRIM_THRESHOLD = 256 << 10
 
 
 def tune_gc() -> None:
-    """Have the collector pass over what is there now, which lives as long as the process, and come more seldom.
+    """Exclude the objects that exist now, which live as long as the process, and collect less often.
 
-    Little of what a message or a request leaves behind is in cycles, and under load thousands of them are in hand.
+    Messages and requests leave few cycles behind, and under load thousands of them are in memory at once.
 
-    And have the C library give memory back. Left to itself, glibc raises the size from which a buffer is a mapping of
-    its own to that of the largest it has seen: then buffers of some hundred kilobytes lie between small objects, and
-    after large messages a process keeps twice what it needs. Saying where to trim ends that.
+    The C library is told when to give memory back. By default, glibc raises the size from which a buffer is a mapping
+    of its own to that of the largest it has seen. Then buffers of some hundred kilobytes lie between small objects, and
+    after large messages a process keeps twice what it needs.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""What a relay has sent, for readers that find a gap in the stream: see `shared.messaging.chain`."""
+"""What a relay has sent, for readers that find a gap in the stream: it is looked up in the outbox."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from shared.core.service_info import ServiceInfo
 from shared.messaging.broker import BrokerUnavailable, Publication, subject_of
 from shared.messaging.chain import (
     BEGINNING,
@@ -22,10 +23,10 @@ from shared.relay.database import RelayDatabase, open_database
 from shared.relay.pgoutput import OutboxRow
 
 PAGE = 500
-"""Rows that one answer names."""
+"""Maximum of rows in one answer."""
 LOOK_SECONDS = 0.2
 PATIENCE_SECONDS = 5.0
-"""A row that has just been published is known as such with the next checkpoint."""
+"""Seconds to wait for the next checkpoint, with which a row that has just been published is recorded."""
 
 _decode_headers = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -39,28 +40,29 @@ class _Found:
 class SentFromOutbox:
     """Answers for one service, from its outbox. `readers` names those that read a route.
 
-    `active` says whether its relay is the one that publishes: a second one keeps quiet.
+    Only the relay that publishes answers: `active` says whether this one does.
     """
 
     def __init__(
         self,
-        service: str,
+        service: ServiceInfo,
         database_url: str,
         partitions: int,
         readers: Mapping[str, Sequence[str]],
         active: Callable[[], bool],
     ) -> None:
-        self._service = service
+        self._service = service.name
+        self._application = service.application
         self._url = database_url
         self._partitions = partitions
         self._readers = readers
         self._active = active
 
     async def before(self, request: SentRequest) -> SentBefore | None:
-        """See `shared.adapters.nats.sent.SentRows`."""
+        """Return what was published for a reader, None if another relay answers. Raises TechnicalFault."""
         if not self._active():
             return None
-        async with open_database(self._url) as database:
+        async with open_database(self._url, self._application) as database:
             if request.row is not None:
                 return await self._before(database, request, request.row)
             head = (await database.chain_heads()).get(chain_name(request.partition, request.reader), BEGINNING)
@@ -70,10 +72,13 @@ class SentFromOutbox:
             return SentBefore(rows=(SentRow(row=last[0], message_id=last[1]),), more=True)
 
     async def again(self, request: RowsRequest) -> list[Publication | None] | None:
-        """See `shared.adapters.nats.sent.SentRows`."""
+        """Return these messages, None for one that is not kept or not for this reader; None if another relay answers.
+
+        Raises TechnicalFault.
+        """
         if not self._active():
             return None
-        async with open_database(self._url) as database:
+        async with open_database(self._url, self._application) as database:
             kept = {row.id: row for row in await database.rows_with(request.rows)}
         return [self._publication(kept.get(row), request.reader) for row in request.rows]
 
@@ -88,7 +93,7 @@ class SentFromOutbox:
         return SentBefore(rows=tuple(found.rows[:PAGE]), more=len(found.rows) > PAGE, kept=found.kept)
 
     async def _knows(self, database: RelayDatabase, row: int) -> bool:
-        """Whether the row is known to have been published, and is still kept."""
+        """Return whether the row is still kept; wait until it is recorded as published. Raises BrokerUnavailable."""
         until = asyncio.get_running_loop().time() + PATIENCE_SECONDS
         while await database.rows_with([row]):
             if await database.was_published(row):
@@ -99,7 +104,7 @@ class SentFromOutbox:
         return False
 
     async def _take(self, database: RelayDatabase, request: SentRequest, rows: Sequence[int], found: _Found) -> None:
-        """Take those of some rows, the newest first, that are of the chain, up to one that is no longer kept."""
+        """Take those of these rows that belong to the chain, the newest first, up to one that is no longer kept."""
         kept = {row.id: row for row in await database.rows_with(rows)}
         for id_ in rows:
             row = kept.get(id_)

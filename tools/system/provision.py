@@ -6,8 +6,8 @@ For the compose file. Doing it again changes nothing but passwords.
 import sys
 
 import kernel.environment  # noqa: F401 - before psycopg2 connects
-from kernel.topology import SERVICES
+from kernel.topology import FTGO, SERVICES
 from shared.host.provision import main
 
 if __name__ == "__main__":
-    sys.exit(main(SERVICES))
+    sys.exit(main(FTGO, SERVICES))

@@ -1,4 +1,4 @@
-"""One connection to NATS, for as long as it lasts."""
+"""One connection to NATS. When it is lost it is not opened again: its user makes a new one."""
 
 import asyncio
 import ssl
@@ -14,6 +14,8 @@ from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError, Error
 from nats.js.manager import JetStreamManager
 
+from shared.adapters.nats.names import NatsNames
+from shared.core.application import Application
 from shared.messaging.broker import BrokerUnavailable
 
 log = structlog.get_logger(__name__)
@@ -23,22 +25,26 @@ REQUEST_SECONDS = 5.0
 CLOSE_SECONDS = 2.0
 
 ANYBODY = "anybody"
-"""Who we are where NATS asks for no user."""
+"""The user's name where NATS asks for none."""
 UNLIMITED = -1
-"""For subscriptions whose senders are bounded by our own requests: nats-py drops what is beyond its limits."""
+"""No limit on pending messages: nats-py drops what is beyond a limit, and here our own requests limit what comes."""
 
 
 @dataclass(frozen=True, slots=True)
 class NatsAddress:
-    """Where NATS is and who we are. With the file of an authority, NATS is spoken to over TLS only."""
+    """Where NATS is and who we are: one user of one application, of several that may share the server.
+
+    With `ca_file`, the file of a certificate authority, NATS is spoken to over TLS only.
+    """
 
     url: str
+    application: Application
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     ca_file: Path | None = None
 
     def tls(self) -> dict[str, Any]:
-        """The client's options for it."""
+        """Return the client's options for TLS; none where it is not used. Raises BrokerUnavailable."""
         if self.ca_file is None:
             return {}
         try:
@@ -46,23 +52,24 @@ class NatsAddress:
         except (OSError, ssl.SSLError) as error:
             raise BrokerUnavailable(f"the authority in {self.ca_file} can't be read: {error}") from None
         context.minimum_version = ssl.TLSVersion.TLSv1_3
-        # Before anything else: or whoever is in between could say that this server has no TLS.
+        # TLS comes first. Otherwise somebody in between could claim that this server has none.
         return {"tls": context, "tls_handshake_first": True}
 
 
 class PlainClient(Client):
-    """nats-py's client without its care for headers, which takes longer than all else that is done for a message.
+    """nats-py's client with a plain parser of headers: nats-py's own takes longer than all else done per message.
 
-    Ours have some fourteen of them, with names that are known, and are written and read by ourselves. It also gives
-    requests up when the connection is lost: nats-py lets them wait for their time-out.
+    Our messages have some fourteen headers, with names that are known, and we write and read them ourselves. Requests
+    end as soon as the connection is lost: nats-py lets them wait for their time-out.
     """
 
-    def __init__(self, lost: asyncio.Future[str]) -> None:
+    def __init__(self, lost: asyncio.Future[str], names: NatsNames) -> None:
         super().__init__()
         self._lost = lost
+        self._names = names
 
     async def request(self, *arguments: Any, **options: Any) -> Msg:
-        """See `Client`. Raises ConnectionClosedError as soon as no answer can come any more."""
+        """Send a request and return its answer. Raises ConnectionClosedError as soon as no answer can come any more."""
         asking = asyncio.ensure_future(super().request(*arguments, **options))
         try:
             await asyncio.wait((asking, self._lost), return_when=asyncio.FIRST_COMPLETED)
@@ -71,7 +78,7 @@ class PlainClient(Client):
             return asking.result()
         finally:
             asking.cancel()
-            # Cancelled while its answer came, nobody asks for what became of it, which asyncio would complain of.
+            # If it was cancelled while its answer came, nobody reads its result, and asyncio would log a complaint.
             asking.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def send(self, frames: bytes) -> None:
@@ -81,19 +88,20 @@ class PlainClient(Client):
         await self._send_command(frames)
         await self._flush_pending()
 
-    @staticmethod
-    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+    def _parse_header_lines(self, raw: bytes) -> dict[str, str]:  # type: ignore[override]  # a static one there
+        raw = self._names.headers_from_wire(raw)
         try:
             return dict(line.split(": ", 1) for line in raw.decode().removesuffix("\r\n\r\n").split("\r\n"))
-        except ValueError:  # somebody else's: spaced otherwise, or not in UTF-8
+        except ValueError:  # written by others: with other spaces, or not in UTF-8
             return Client._parse_header_lines(raw)
 
 
 @dataclass(frozen=True, slots=True)
 class NatsConnection:
-    """A connected client. `lost` is done, with the reason, as soon as the connection is closed, by whomever."""
+    """A connected client. `lost` is done, with the reason, as soon as either side has closed the connection."""
 
     user: str
+    names: NatsNames
     client: PlainClient
     jetstream: JetStreamManager
     lost: asyncio.Future[str]
@@ -105,19 +113,20 @@ async def connect(address: NatsAddress) -> AsyncIterator[NatsConnection]:
     tls = address.tls()
     user = address.user or ANYBODY
     lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    client = PlainClient(lost)
+    names = NatsNames(address.application)
+    client = PlainClient(lost, names)
 
     async def closed() -> None:
         if not lost.done():
             lost.set_result(str(client.last_error or "the connection was closed"))
 
     async def told(error: Exception) -> None:
-        """What NATS says is also seen by whoever asked, or by a time-out, which would not tell the reason. What one of
-        our own callbacks has raised nobody else sees: the message was not handled, so all is to begin anew."""
+        """Log why NATS refuses something: who asked sees a time-out only. Give up the connection when one of our own
+        callbacks has raised: the message was not handled, and nobody else would notice."""
         if "permissions violation" in str(error).lower():
-            log.error("NATS refuses", user=user, reason=str(error))
+            log.error("NATS has refused a subject: the user has no permission", user=user, reason=str(error))
         elif not isinstance(error, Error | OSError):
-            log.error("a message of NATS was not handled: the connection is given up", user=user, exc_info=error)
+            log.error("handling a message from NATS has failed: the connection is closed", user=user, exc_info=error)
             if not lost.done():
                 lost.set_result(f"a message was not handled: {error!r}")
 
@@ -128,7 +137,7 @@ async def connect(address: NatsAddress) -> AsyncIterator[NatsConnection]:
                     address.url,
                     user=address.user,
                     password=address.password,
-                    # What is sent to us, nobody else may subscribe to.
+                    # Permissions keep other users from subscribing to what is sent to this one.
                     inbox_prefix=f"_INBOX.{user}",
                     **tls,
                     allow_reconnect=False,
@@ -139,9 +148,9 @@ async def connect(address: NatsAddress) -> AsyncIterator[NatsConnection]:
                     closed_cb=closed,
                     error_cb=told,
                 )
-        yield NatsConnection(user, client, client.jsm(timeout=REQUEST_SECONDS), lost)
+        yield NatsConnection(user, names, client, client.jsm(timeout=REQUEST_SECONDS), lost)
     finally:
-        # Closing flushes what is pending first, which a server that no longer reads could hold up for ever.
+        # Closing flushes what is pending, which never ends when the server no longer reads.
         with broker_faults_ignored(), unswallowed_cancellation():
             async with asyncio.timeout(CLOSE_SECONDS):
                 await client.close()
@@ -149,7 +158,7 @@ async def connect(address: NatsAddress) -> AsyncIterator[NatsConnection]:
 
 @contextmanager
 def broker_faults() -> Iterator[None]:
-    """Raise what nats-py raises as BrokerUnavailable."""
+    """Raise BrokerUnavailable instead of what nats-py raises."""
     try:
         yield
     except (Error, OSError, TimeoutError) as fault:
@@ -158,7 +167,7 @@ def broker_faults() -> Iterator[None]:
 
 @contextmanager
 def broker_faults_ignored() -> Iterator[None]:
-    """For cleaning up behind a connection that may be gone."""
+    """Ignore faults of the connection: for cleaning up when it may be gone already."""
     try:
         yield
     except (Error, OSError, TimeoutError):
@@ -167,10 +176,10 @@ def broker_faults_ignored() -> Iterator[None]:
 
 @contextmanager
 def unswallowed_cancellation() -> Iterator[None]:
-    """Raise a cancellation at the end that came meanwhile and was swallowed.
+    """Raise CancelledError at the end of the block if the task was cancelled meanwhile and nats-py has swallowed that.
 
-    asyncio.wait_for, which nats-py uses, does so before Python 3.12 when what it waits for is done at the same moment,
-    and nats-py itself does when it flushes.
+    Before Python 3.12 asyncio.wait_for, which nats-py uses, does so when what it waits for is done at the same moment.
+    nats-py does so itself when it flushes.
     """
     task = asyncio.current_task()
     assert task is not None, "only a task can wait"

@@ -1,9 +1,10 @@
-"""The stream's keeper: it makes the stream, and opens readers for those who may not open their own.
+"""The keeper of the stream: it makes the stream, and opens readers for services and relays.
 
-JetStream can't say what a consumer with several filters may read (nats-server's issue 6180), and whoever may ask for a
-stored message by its position may ask for any. So services and relays may do neither. They ask the keeper, on a subject
-with their name that nobody else may publish to. It makes them consumers for what is theirs to read, with names that
-nobody can guess, and of a stored message it tells only what identifies it.
+NATS's permissions are too coarse for that. They can't limit what a consumer with several filters reads (nats-server's
+issue 6180), and a user who may fetch one stored message by its position may fetch any. So services and relays have
+neither right. They ask the keeper, on a subject with their name that no other user may publish to. The keeper makes
+consumers only for what the user may read, with names that nobody can guess. Of a stored message it tells only the
+outbox row's id and the time.
 """
 
 import asyncio
@@ -24,20 +25,19 @@ from shared.adapters.nats.connection import (
     broker_faults_ignored,
     connect,
 )
-from shared.adapters.nats.keeper_client import Answer, Question, keeper_subject
+from shared.adapters.nats.keeper_client import Answer, Question
 from shared.adapters.nats.reader import make_consumer
-from shared.adapters.nats.stream import STREAM, StreamLimits, check_stream, make_stream, stored_message
+from shared.adapters.nats.stream import StreamLimits, check_stream, make_stream, stored_message
 from shared.core.backoff import Backoff
 from shared.core.serialization import Undecodable, from_json, to_json
 from shared.messaging.broker import BrokerUnavailable
-from shared.messaging.replay import replay_stream, replay_subjects
 
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 2.0
-"""How often it looks whether the stream is still there."""
+"""Seconds between two looks whether the stream is still there."""
 REPLAYS_KEPT_SECONDS = 86400.0
-"""What a reader that was killed has left is gone by then; its next run removes it at once."""
+"""Seconds after which JetStream removes what a killed rebuild has left; the next rebuild removes it at once."""
 
 _QUEUE = "keepers"
 
@@ -54,12 +54,12 @@ class Keeper:
         self._reads = reads
         self._connection: NatsConnection
         self.tried = asyncio.Event()
-        """Set as soon as it keeps the stream, or could not at first."""
+        """Set after the first attempt to keep the stream, whether it succeeded or not."""
         self.waiting_for: str | None = "NATS: has not connected yet"
         """Why it does not keep the stream at the moment; None when all is well."""
 
     async def run(self) -> None:
-        """Keep it until cancelled; what passes by waiting is waited for. Raises PartitionsDiffer."""
+        """Keep the stream until cancelled. Try again after every BrokerUnavailable. Raises PartitionsDiffer."""
         backoff = Backoff(first=0.1, longest=2.0)
         while True:
             try:
@@ -71,14 +71,14 @@ class Keeper:
                             await self._make_stream()
             except BrokerUnavailable as fault:
                 if self.waiting_for is None or backoff.tries == 0:
-                    log.warning("the stream is not kept", reason=str(fault))
+                    log.warning("the keeper cannot keep the stream now", reason=str(fault))
                 self.waiting_for = f"NATS: {fault}"
             self.tried.set()
             await asyncio.sleep(backoff.pause())
 
     @asynccontextmanager
     async def keeping(self) -> AsyncIterator[None]:
-        """Keep it as long as the block, or the connection, lasts."""
+        """Keep the stream while the block runs, as long as the connection lasts."""
         async with connect(self._address) as self._connection:
             await self._make_stream()
             subscriptions = []
@@ -86,7 +86,7 @@ class Keeper:
                 with broker_faults():
                     subscriptions.append(
                         await self._connection.client.subscribe(
-                            keeper_subject("*", what), queue=_QUEUE, cb=self._answering(answer)
+                            self._connection.names.keeper_subject("*", what), queue=_QUEUE, cb=self._answering(answer)
                         )
                     )
             self.waiting_for = None
@@ -99,8 +99,8 @@ class Keeper:
                         await subscription.unsubscribe()
 
     async def _make_stream(self) -> None:
-        await make_stream(self._connection.jetstream, self._partitions, self._limits)
-        await check_stream(self._connection.jetstream, self._partitions)
+        await make_stream(self._connection, self._partitions, self._limits)
+        await check_stream(self._connection, self._partitions)
 
     def _answers(self) -> dict[str, Callable[[str, Question], Awaitable[Answer]]]:
         return {
@@ -113,7 +113,7 @@ class Keeper:
     def _answering(self, answer: Callable[[str, Question], Awaitable[Answer]]) -> Callable[[Msg], Awaitable[None]]:
         async def on_request(message: Msg) -> None:
             user = message.subject.split(".")[1]
-            # What we publish, we publish in our own name: an answer goes to its asker, and nowhere else.
+            # The answer is sent with the keeper's rights, so it goes to the inbox of the user who asked, nowhere else.
             if not message.reply.startswith(f"_INBOX.{user}."):
                 return
             try:
@@ -121,7 +121,7 @@ class Keeper:
             except (Undecodable, BrokerUnavailable) as error:
                 answered = Answer(error=str(error))
             except Exception as error:
-                log.exception("a question to the keeper was not answered", user=user)
+                log.exception("the keeper could not answer a question", user=user)
                 answered = Answer(error=f"the keeper of the stream failed: {error!r}")
             with broker_faults_ignored():
                 await message.respond(to_json(answered).encode())
@@ -131,27 +131,28 @@ class Keeper:
     async def _open_reader(self, user: str, question: Question) -> Answer:
         if not question.filters or not all(self._may_read(user, each) for each in question.filters):
             return Answer(error=f"{user} may not read {', '.join(question.filters) or 'everything'}")
-        made = await make_consumer(
-            self._connection, STREAM, question.position, question.filters, name=f"{user}-{secrets.token_urlsafe(24)}"
-        )
+        stream, name = self._connection.names.log.stream, f"{user}-{secrets.token_urlsafe(24)}"
+        made = await make_consumer(self._connection, stream, question.position, question.filters, name=name)
         return Answer(consumer=made.name, pending=made.pending)
 
     def _may_read(self, user: str, subject: str) -> bool:
-        # Where there are no users, everybody may do everything; where there are, nobody may ask as ANYBODY.
-        ours, _, route = (*subject.split(".", 2), "", "")[:3]
-        return user == ANYBODY or (ours == "ftgo" and route in self._reads.get(user, ()))
+        # Where NATS has no users everybody may do everything. Where it has, nobody may ask as ANYBODY.
+        names = self._connection.names.log
+        _, _, route = names.from_wire(subject).partition(".")
+        return user == ANYBODY or (subject.startswith(names.prefix) and route in self._reads.get(user, ()))
 
     async def _tell_mark(self, _user: str, question: Question) -> Answer:
-        mark = await stored_message(self._connection.jetstream, question.position)
+        mark = await stored_message(self._connection, question.position)
         return Answer() if mark is None else Answer(row_id=mark.row_id, at=mark.at)
 
     async def _begin_replays(self, user: str, question: Question) -> Answer:
         await self._end_replays(user, question)
+        names = self._connection.names.replays(user)
         with broker_faults():
             await self._connection.jetstream.add_stream(
                 StreamConfig(
-                    name=replay_stream(user),
-                    subjects=[replay_subjects(user)],
+                    name=names.stream,
+                    subjects=[names.subjects],
                     retention=RetentionPolicy.LIMITS,
                     discard=DiscardPolicy.NEW,
                     storage=StorageType.FILE,
@@ -162,5 +163,5 @@ class Keeper:
 
     async def _end_replays(self, user: str, _question: Question) -> Answer:
         with broker_faults(), suppress(NotFoundError):
-            await self._connection.jetstream.delete_stream(replay_stream(user))
+            await self._connection.jetstream.delete_stream(self._connection.names.replays(user).stream)
         return Answer()

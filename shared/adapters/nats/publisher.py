@@ -1,4 +1,4 @@
-"""Publishing to the stream: pipelined, with all acknowledgements awaited together."""
+"""Publishes to a stream: messages are pipelined, and all their acknowledgements are awaited together."""
 
 import asyncio
 import re
@@ -10,19 +10,20 @@ import msgspec
 from nats.aio.msg import Msg
 
 from shared.adapters.nats.connection import UNLIMITED, NatsConnection, broker_faults, broker_faults_ignored
+from shared.adapters.nats.names import NatsNames, StreamNames
 from shared.messaging.broker import BrokerUnavailable, Publication
 from shared.messaging.envelope import ROW_ID_HEADER
 
 WINDOW = 1000
-"""Messages on their way at most: far below what the server buffers for a stream (10,000)."""
+"""Maximum of unacknowledged messages: far below what the server buffers per stream (10,000)."""
 BATCH_MESSAGES = 50
-"""Messages written together."""
+"""Messages per write to the socket."""
 ACK_SECONDS = 10.0
-"""Silence that is too long. How long many messages take together depends on the network, and has no limit."""
+"""Seconds without any acknowledgement after which the connection is given up. The total time has no limit."""
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LINE_BREAKS = str.maketrans("\r\n", "  ")
-"""What can't travel in a header's value."""
+"""Line breaks, which a header's value can't contain, become spaces."""
 
 _NEVER_ACCEPTED = frozenset({10054, 10097})  # the message, or its header, is larger than the stream allows
 
@@ -43,10 +44,11 @@ _decode_ack = msgspec.json.Decoder(_Ack).decode
 
 
 class NatsPublisher:
-    """Messages ask for their acknowledgements in an inbox of our own, whose last token names the message."""
+    """Publishes to one stream. It is acknowledged in an inbox of its own, whose last token names the message."""
 
-    def __init__(self, connection: NatsConnection, inbox: str) -> None:
+    def __init__(self, connection: NatsConnection, names: StreamNames, inbox: str) -> None:
         self._connection = connection
+        self._names = names
         self._inbox = inbox
         self._sent = 0
         self._last_position = 0
@@ -59,7 +61,10 @@ class NatsPublisher:
         connection.lost.add_done_callback(self._lost)
 
     async def publish(self, messages: Sequence[Publication]) -> list[int | None]:
-        """See `broker.Publisher`. One call at a time."""
+        """Store messages in this order; return the position of each, None for what is never accepted.
+
+        One call at a time. Raises BrokerUnavailable when an acknowledgement is missing.
+        """
         self._check()
         positions: list[int | None] = []
         for start in range(0, len(messages), WINDOW):
@@ -67,20 +72,20 @@ class NatsPublisher:
         return positions
 
     async def on_ack(self, message: Msg) -> None:
-        """What the server answers to one message."""
+        """Take the server's answer to one message."""
         self._heard_at = self._loop.time()
         token = message.subject.rpartition(".")[2]
         index = self._awaited.pop(token, None)
         if index is None:
-            return  # of a window that has been given up
+            return  # it belongs to a window that was given up
         if message.headers and message.headers.get("Status") == "503":
-            self._fail("no stream takes our subjects")
+            self._fail("there is no stream for these subjects")
             return
         ack = _decode_ack(message.data)
         if ack.error is None:
             if not ack.duplicate:
                 if ack.seq <= self._last_position:
-                    self._fail(f"the stream has gone back from {self._last_position} to {ack.seq}")
+                    self._fail(f"the stream went back from {self._last_position} to {ack.seq}")
                 self._last_position = ack.seq
             self._positions[index] = ack.seq
         elif ack.error.err_code not in _NEVER_ACCEPTED:
@@ -99,7 +104,7 @@ class NatsPublisher:
                         for index, message in enumerate(messages[start : start + BATCH_MESSAGES], start)
                     )
                     await self._connection.client.send(b"".join(frames))
-                    await asyncio.sleep(0)  # it goes out, and the server works on it, while we go on
+                    await asyncio.sleep(0)  # lets it go out, so that the server works on it meanwhile
         self._heard_at = self._loop.time()
         while self._awaited and self._fault is None:
             await self._acknowledged()
@@ -107,25 +112,26 @@ class NatsPublisher:
         return self._positions
 
     async def _acknowledged(self) -> None:
-        """Wait for all, as long as some still come."""
+        """Wait until all are acknowledged; give up after `ACK_SECONDS` without any."""
         try:
             async with asyncio.timeout_at(self._heard_at + ACK_SECONDS):
                 await self._changed.wait()
             self._changed.clear()
         except TimeoutError:
             if self._loop.time() >= self._heard_at + ACK_SECONDS:
-                self._fail(f"{len(self._awaited)} acknowledgements are missing after {ACK_SECONDS:g} s without any")
+                self._fail(f"{len(self._awaited)} acknowledgements are missing, and none came for {ACK_SECONDS:g} s")
 
     def _frame(self, index: int, message: Publication) -> bytes:
-        """The message as it is sent; empty if the server can't take it: it would close the connection."""
-        payload, headers = message.data.encode(), header_block(message.row_id, message.headers)
+        """Return the message as it is sent; empty if the server would close the connection because of it."""
+        payload = message.data.encode()
+        headers = header_block(self._connection.names, message.row_id, message.headers)
         size = len(headers) + len(payload)
         if size > self._connection.client.max_payload or not headers or not _is_subject(message.subject):
             return b""
         self._sent += 1
         token = str(self._sent)
         self._awaited[token] = index
-        command = f"HPUB {message.subject} {self._inbox}.{token} {len(headers)} {size}\r\n"
+        command = f"HPUB {self._names.to_wire(message.subject)} {self._inbox}.{token} {len(headers)} {size}\r\n"
         return b"".join((command.encode(), headers, payload, b"\r\n"))
 
     def _check(self) -> None:
@@ -138,7 +144,7 @@ class NatsPublisher:
         self._fail(f"connection lost: {reason.result()}")
 
     def _fail(self, fault: str) -> None:
-        """For good: what was sent after the fault is of no use."""
+        """Make this and every later call fail: the order of what follows is not certain any more."""
         self._fault = self._fault or fault
         self._changed.set()
 
@@ -148,15 +154,16 @@ def _is_subject(subject: str) -> bool:
     return re.fullmatch(r"[^\s.*>]+(\.[^\s.*>]+)*", subject) is not None
 
 
-def header_block(row_id: str, headers: Mapping[str, str]) -> bytes:
-    """The headers as they are sent, the row's id first; empty where one has a name that is none."""
+def header_block(names: NatsNames, row_id: str, headers: Mapping[str, str]) -> bytes:
+    """Return the headers as they are sent, the row's id first; empty where one of them has no valid name."""
     if not _are_names(tuple(headers)):
         return b""
     values = {ROW_ID_HEADER: row_id, **headers}
     text = "".join(values.values())
     if "\r" in text or "\n" in text:
         values = {name: value.translate(_LINE_BREAKS) for name, value in values.items()}
-    return "".join(("NATS/1.0\r\n", *(f"{name}: {value}\r\n" for name, value in values.items()), "\r\n")).encode()
+    text = "".join(("NATS/1.0\r\n", *(f"{name}: {value}\r\n" for name, value in values.items()), "\r\n"))
+    return names.headers_to_wire(text.encode())
 
 
 @lru_cache(maxsize=1024)
@@ -165,10 +172,10 @@ def _are_names(names: tuple[str, ...]) -> bool:
 
 
 @asynccontextmanager
-async def open_publisher(connection: NatsConnection) -> AsyncIterator[NatsPublisher]:
-    """A publisher with an inbox of its own."""
+async def open_publisher(connection: NatsConnection, names: StreamNames) -> AsyncIterator[NatsPublisher]:
+    """Open a publisher to a stream, with an inbox of its own."""
     inbox = connection.client.new_inbox()
-    publisher = NatsPublisher(connection, inbox)
+    publisher = NatsPublisher(connection, names, inbox)
     with broker_faults():
         subscription = await connection.client.subscribe(
             f"{inbox}.*", cb=publisher.on_ack, pending_msgs_limit=UNLIMITED, pending_bytes_limit=UNLIMITED

@@ -1,7 +1,9 @@
-"""Asks the admin port of the service that runs here, for a container, which has no curl and no `./ftgo`:
+"""Asks the admin port of the service that runs here, for a container, which has no curl.
 
-docker-compose exec order python -m shared.host.admin.ask /admin/sagas
-docker-compose exec order python -m shared.host.admin.ask /admin/sagas/retry '{"operator": "ada", "all": true}'
+The first argument names the environment variable that has the port, the second is the path, the third a body if any:
+
+docker-compose exec order python -m shared.host.admin.ask LOANS_ADMIN_PORT /admin/sagas
+docker-compose exec order python -m shared.host.admin.ask LOANS_ADMIN_PORT /admin/sagas/retry '{"operator": "ada"}'
 """
 
 import json
@@ -14,7 +16,7 @@ from shared.core.printable import printable
 
 
 def ask(port: int, path: str, body: str | None = None) -> tuple[bool, str]:
-    """Whether it was done, and the answer's JSON for people. With a body it is a POST."""
+    """Send a request, a POST if it has a body. Return whether it succeeded, and the answer as JSON or the reason."""
     data = None if body is None else body.encode()
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, headers)
@@ -28,6 +30,6 @@ def ask(port: int, path: str, body: str | None = None) -> tuple[bool, str]:
 
 
 if __name__ == "__main__":
-    done, text = ask(int(os.environ["FTGO_ADMIN_PORT"]), *sys.argv[1:3])
+    done, text = ask(int(os.environ[sys.argv[1]]), *sys.argv[2:4])
     print(*map(printable, text.split("\n")), sep="\n", file=sys.stdout if done else sys.stderr)
     sys.exit(not done)
