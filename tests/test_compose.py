@@ -219,9 +219,9 @@ def in_the_image() -> list[str]:
     """Which of the project's files Docker copies."""
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     ignored = PatternMatcher([line for line in lines if line and not line.startswith("#")])
-    files = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
+    # Also what is still to be committed.
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    files = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     # The matcher lets itself through, which the builder needs and does not copy.
     return [file for file in files if file != ".dockerignore" and not ignored.matches(file)]
 
