@@ -77,7 +77,7 @@ def test_a_service_answers_as_documented_whatever_it_is_sent(
             *("run", f"{system.urls[service]}/openapi.json", "--no-color", "--warnings", "off"),
         ],
         cwd=ROOT,
-        env={**os.environ, "FTGO_TEST_KNOWN": json.dumps(known[service])},
+        env={**os.environ, "FTGO_TEST_KNOWN": json.dumps(known.get(service, {}))},
         capture_output=True,
         text=True,
         check=False,

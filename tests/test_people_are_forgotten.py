@@ -66,7 +66,7 @@ def said(events: Sequence[StoredEvent]) -> list[tuple[str, Any]]:
 
 
 def test_some_services_know_people() -> None:
-    assert PERSONAL == ["accounting", "consumer", "order"]
+    assert set(PERSONAL) >= {"accounting", "consumer", "order"}
 
 
 @pytest.mark.parametrize("service", PERSONAL)

@@ -21,8 +21,8 @@ KEPT_AS_ROWS = [cls for _, cls in aggregates() if issubclass(cls, RecordingEntit
 
 
 def test_there_are_some() -> None:
-    assert {cls.__name__ for cls in EVENT_SOURCED} == {"Account", "Consumer", "Order", "Ticket"}
-    assert {cls.__name__ for cls in KEPT_AS_ROWS} == {"Delivery", "Restaurant"}
+    assert {cls.__name__ for cls in EVENT_SOURCED} >= {"Account", "Consumer", "Order", "Ticket"}
+    assert {cls.__name__ for cls in KEPT_AS_ROWS} >= {"Delivery", "Restaurant"}
 
 
 def fields_of(aggregate: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from kernel.topology import BY_NAME, FTGO, SERVICES
+from kernel.traffic import reads
 from shared.adapters.nats.connection import NatsAddress, NatsConnection, connect
 from tools.chaos import crash_points
 from tools.chaos.load import Load
@@ -26,7 +27,7 @@ from tools.system.system import System, program_of
 from tools.verify.facts import Finding
 
 PUBLISHING = tuple(service.name for service in SERVICES if service.publishes)
-READING = tuple(service.name for service in SERVICES if service.name != "restaurant")
+READING = tuple(service.name for service in SERVICES if reads(service.name))
 """Services that handle messages."""
 PATIENCE = 60.0
 """Seconds that anything may take before it counts as not happening."""

@@ -16,12 +16,14 @@ from tools.system.connections import FOR_PEOPLE, Connections, needed, shortage
 from tools.system.process import LaunchError
 from tools.system.system import Arrangement, System, SystemSettings
 
+PUBLISHING = sum(service.publishes for service in SERVICES)
+
 
 def test_every_replica_counts() -> None:
     pools = PoolSettings(application=FTGO, pool_size=4, partitions=2)
     one = needed({}, 1, pools)
-    assert one == Connections(sessions=len(SERVICES) * 7 + 6 * 2, senders=6 * 2)
-    assert needed({"order": 3}, 2, pools) == Connections(one.sessions + 2 * 7 + 6 * 2, senders=6 * 3)
+    assert one == Connections(sessions=len(SERVICES) * 7 + PUBLISHING * 2, senders=PUBLISHING * 2)
+    assert needed({"order": 3}, 2, pools) == Connections(one.sessions + 2 * 7 + PUBLISHING * 2, senders=PUBLISHING * 3)
     assert needed({"order": 0}, 0, pools) == Connections((len(SERVICES) - 1) * 7, senders=0)
 
 
@@ -35,7 +37,8 @@ async def test_a_system_that_postgresql_could_not_serve_is_not_started(tmp_path:
     crowd = Arrangement(replicas={service.name: 4 for service in SERVICES})
     async with httpx.AsyncClient() as client:
         system = System(SystemSettings(data_dir=tmp_path, partitions=8), crowd)
-        with pytest.raises(LaunchError, match=r"take up to 376 connections.*max_connections is 200"):
+        most = needed(dict.fromkeys(crowd.replicas, 4), 1, PoolSettings(partitions=8)).sessions
+        with pytest.raises(LaunchError, match=rf"take up to {most} connections.*max_connections is 200"):
             system.groups(client)
 
 
