@@ -82,6 +82,7 @@ class MemoryService:
                 raise
         settings = ServiceSettings.model_validate(
             {
+                "application": self.container.info().application,
                 "port": self.container.info().port,
                 "database_url": "postgresql://memory/memory",
                 "migrations_url": "postgresql://memory/memory",

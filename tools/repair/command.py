@@ -18,7 +18,7 @@ from dependency_injector import providers
 from rich.console import Console
 from rich.table import Table
 
-from kernel.topology import BY_NAME, SERVICES
+from kernel.topology import BY_NAME, FTGO, SERVICES
 from kernel.traffic import reads
 from shared.core.errors import DomainError, TechnicalFault
 from shared.core.printable import printable
@@ -454,7 +454,12 @@ async def _repairs(service: str) -> "AsyncIterator[Repairs[Any]]":
 def _container(database: Database) -> "ServiceContainer":
     container: ServiceContainer = importlib.import_module(f"{database.service.name}.main").container()
     settings = ServiceSettings.model_validate(
-        {"port": database.service.port, "database_url": database.url, "migrations_url": database.migrations_url}
+        {
+            "application": FTGO,
+            "port": database.service.port,
+            "database_url": database.url,
+            "migrations_url": database.migrations_url,
+        }
     )
     container.settings.override(providers.Object(settings))
     return container
