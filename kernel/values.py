@@ -49,12 +49,12 @@ class LineItem:
 
 
 def total_of(line_items: tuple[LineItem, ...]) -> Money:
-    """What the line items cost together."""
+    """Return what the line items cost together."""
     return Money(sum(item.price * item.quantity for item in line_items))
 
 
 def with_quantities(line_items: tuple[LineItem, ...], quantities: dict[MenuItemId, int]) -> tuple[LineItem, ...]:
-    """The line items with other quantities; 0 removes a line, lines that are not named stay."""
+    """Return the line items with other quantities; 0 removes a line, lines that are not named stay."""
     revised = (
         LineItem(
             menu_item_id=item.menu_item_id,

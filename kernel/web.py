@@ -32,5 +32,5 @@ class AddressBody(Body):
     zip: Name = Field(examples=["94611"])
 
     def to_value(self) -> Address:
-        """The domain's value."""
+        """Return the domain's value."""
         return Address(street1=self.street1, street2=self.street2, city=self.city, state=self.state, zip=self.zip)

@@ -1,8 +1,8 @@
 """The releases of this code, and which of them may work on the same data at the same time.
 
-A release has a number. Each service's database keeps the numbers of the releases that have worked on it, and programs
-have their number in the name of their sessions. So code that is older than the data, and code that must not run beside
-what runs already, is told so when it starts: docs/upgrading.md.
+A release has a number. Each service's database stores the numbers of the releases that have worked on it, and programs
+have their number in the names of their sessions. So code that is older than the data, or that must not run beside a
+running release, learns this at its start and stops: docs/upgrading.md.
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from shared.core.errors import TechnicalFault
 
 @dataclass(frozen=True)
 class Release:
-    """A state of the code that others run.
+    """A published state of the code.
 
-    `beside` is the number of the oldest release that may run beside this one, and go on with what this one has
-    written. `commit` is where it is in this project's history: known from the next release on.
+    `beside` is the number of the oldest release that may run beside this one, and read what this one has written.
+    `commit` is the release's commit in this repository: it is filled in with the next release.
     """
 
     number: int
@@ -34,22 +34,22 @@ CURRENT = RELEASES[-1]
 PREVIOUS = RELEASES[-2]
 
 BEFORE_THE_FIRST = 0
-"""The number of everything older than the first release."""
+"""The number of all code older than the first release."""
 
 _WHAT_TO_DO = "run the newer version, or bring back a backup from before the upgrade: see docs/upgrading.md"
 
 
 class WrongRelease(TechnicalFault):
-    """This code must not work on that data now. Its text is one line that says why, and what to do about it."""
+    """This code must not work on that data now. Its text is one line: the reason, and what to do."""
 
 
 def session_name(program: str) -> str:
-    """What this release's sessions in PostgreSQL are called."""
+    """Return the name of this release's sessions in PostgreSQL."""
     return f"{program}/{CURRENT.number}"
 
 
 def require_not_older(service: str, newest: Release | None) -> None:
-    """Raise WrongRelease when code as old as this must not touch what the newest release has left in a database."""
+    """Raise WrongRelease when this code is too old for data that the newest release has left in a database."""
     if newest is not None and newest.beside > CURRENT.number:
         raise WrongRelease(
             f"the data of {service} is from a newer version ({newest.version}) than this code ({CURRENT.version}), and"

@@ -62,7 +62,7 @@ class Feed(Protocol):
         ...
 
     async def take(self, limit: int, wait: float) -> list[Received]:
-        """What is there, up to `limit`; waits up to `wait` seconds for the first, then `[]`.
+        """Return what is there, up to `limit`; waits up to `wait` seconds for the first, then `[]`.
 
         Raises BrokerUnavailable as soon as it can't vouch for the order or completeness of what follows.
         """
@@ -73,24 +73,24 @@ class LogReader(Protocol):
     """The stream as a subscription sees it. All methods raise BrokerUnavailable."""
 
     async def bounds(self) -> Bounds:
-        """The ends of the stream; positions are common to all partitions."""
+        """Return the ends of the stream; positions are common to all partitions."""
         ...
 
     async def message_at(self, position: int) -> Mark | None:
-        """The message stored at exactly that position; None if there is none."""
+        """Return the message stored at exactly that position; None if there is none."""
         ...
 
     def read(
         self, partition: int, *, after: int, filters: Sequence[str], to_end: bool = False
     ) -> AbstractAsyncContextManager[Feed]:
-        """The messages of a partition behind `after` whose route is one of `filters` (`event.order.OrderCreated`).
+        """Return the messages of a partition behind `after` whose route is one of `filters` (`event.order.OrderCreated`).
 
         With `to_end` the feed ends with what was there when it was opened: nothing more comes when `take` returns `[]`.
         """
         ...
 
     async def sent_before(self, sender: str, reader: str, partition: int, row: int | None) -> SentBefore:
-        """What a sender's relay has published for a reader up to a row of its outbox, that row included.
+        """Return what a sender's relay has published for a reader up to a row of its outbox, that row included.
 
         Without a row: only which row was the last.
         """
@@ -123,10 +123,10 @@ class Broker(Protocol):
     """Where connections come from."""
 
     def connect(self) -> AbstractAsyncContextManager[BrokerConnection]:
-        """A new connection each time. Raises BrokerUnavailable (also while there is no stream) or PartitionsDiffer."""
+        """Return a new connection each time. Raises BrokerUnavailable (also while there is no stream) or PartitionsDiffer."""
         ...
 
 
 def subject_of(partition: int, route: str) -> str:
-    """The full subject: `ftgo.0.event.order.OrderCreated`."""
+    """Return the full subject: `ftgo.0.event.order.OrderCreated`."""
     return f"ftgo.{partition}.{route}"

@@ -76,22 +76,22 @@ class Gap:
 
 
 def link_header(reader: str) -> str:
-    """The header of a message that names the row before it in the chain to a reader."""
+    """Return the header of a message that names the row before it in the chain to a reader."""
     return f"ftgo-previous-{reader}"
 
 
 def sent_subject(service: str) -> str:
-    """Where the relay of a service is asked what it has sent. Below no stream, like all that is asked of a relay."""
+    """Return where the relay of a service is asked what it has sent. Below no stream, like all that is asked of a relay."""
     return f"ftgo-control.sent.{service}"
 
 
 def rows_subject(service: str) -> str:
-    """Where the relay of a service is asked to send rows again."""
+    """Return where the relay of a service is asked to send rows again."""
     return f"ftgo-control.rows.{service}"
 
 
 def row_id_of(sender: str, row: int) -> str:
-    """A row's id in the stream."""
+    """Return a row's id in the stream."""
     return f"{sender}-{row}"
 
 
@@ -106,7 +106,7 @@ class Links:
         self._sent: list[int] = []
 
     def next(self, row: int, message_id: str, partition: int, route: str) -> dict[str, str]:
-        """The links of the row that is published next."""
+        """Return the links of the row that is published next."""
         links = {}
         chains = self._chains.get((partition, route))
         if chains is None:
@@ -121,25 +121,25 @@ class Links:
         return links
 
     def take_sent(self) -> list[int]:
-        """The rows that were published since this was asked last, in their order."""
+        """Return the rows that were published since this was asked last, in their order."""
         sent, self._sent = self._sent, []
         return sent
 
 
 def parse_link(link: str) -> tuple[int, str] | None:
-    """The row that a link names, and the id of its message; None for what is no link."""
+    """Return the row that a link names, and the id of its message; None for what is no link."""
     row, _, message_id = link.partition(" ")
     return (int(row), message_id) if row.isdecimal() else None
 
 
 def sender_and_row(row_id: str) -> tuple[str, int]:
-    """The inverse of `row_id_of`, of a message that has a link: it's a relay that links."""
+    """Return the inverse of `row_id_of`, of a message that has a link: it's a relay that links."""
     sender, _, row = row_id.rpartition("-")
     return sender, int(row) if row.isdecimal() else 0
 
 
 def chain_name(partition: int, reader: str) -> str:
-    """What a relay calls one of its chains."""
+    """Return what a relay calls one of its chains."""
     return f"{partition}/{reader}"
 
 
@@ -151,7 +151,7 @@ class Chains:
         self.heads = dict(heads)
 
     def gap(self, batch: Sequence[Received]) -> Gap | None:
-        """The first message that does not follow what came before."""
+        """Return the first message that does not follow what came before."""
         heads = dict(self.heads)
         for index, received in enumerate(batch):
             link = received.headers.get(self._header)
@@ -169,7 +169,7 @@ class Chains:
         return None
 
     def behind(self, batch: Sequence[Received]) -> dict[str, int]:
-        """The ends when these have been handled. What comes straight from a sender says nothing of them."""
+        """Return the ends when these have been handled. What comes straight from a sender says nothing of them."""
         if not batch[-1].position:
             return self.heads
         linked = (received.row_id for received in batch if self._header in received.headers)

@@ -71,7 +71,7 @@ class Envelope:
         return len(self.data) > MAX_DATA // 4 and len(self.data.encode()) > MAX_DATA
 
     def to_headers(self) -> dict[str, str]:
-        """The CloudEvents attributes and `traceparent`; those that are not set are left out."""
+        """Return the CloudEvents attributes and `traceparent`; those that are not set are left out."""
         headers = {
             "ce-specversion": "1.0",
             "ce-id": self.id,
@@ -100,7 +100,7 @@ class Envelope:
 
     @classmethod
     def of(cls, received: "Received") -> "Envelope":
-        """What was received. Raises ValueError for what is no message, or another one than its subject says.
+        """Return what was received. Raises ValueError for what is no message, or another one than its subject says.
 
         The broker lets nobody publish to another's subjects. That is worth as much as what it says of the content.
         """
@@ -111,7 +111,7 @@ class Envelope:
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str], data: str) -> "Envelope":
-        """The inverse of `to_headers`; raises ValueError for what is not such a message."""
+        """Return the inverse of `to_headers`; raises ValueError for what is not such a message."""
         try:
             kind, outcome = _KINDS[headers["ce-kind"]], _OUTCOMES[headers.get("ce-outcome")]
             sequence = headers.get("ce-sequence")
@@ -162,5 +162,5 @@ def _schema_of(uri: str | None) -> int:
 
 
 def partition_of(key: str, partitions: int) -> int:
-    """The partition of a key: the same in every process, unlike `hash()`."""
+    """Return the partition of a key: the same in every process, unlike `hash()`."""
     return zlib.crc32(key.encode()) % partitions

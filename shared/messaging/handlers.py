@@ -14,7 +14,7 @@ _MARK = "__handles_messages__"
 
 
 def handles(function: F) -> F:
-    """Marks an `async def (message, unit_of_work)` as the handler of its first parameter's type."""
+    """Mark an `async def (message, unit_of_work)` as the handler of its first parameter's type."""
     setattr(function, _MARK, True)
     return function
 
@@ -27,7 +27,7 @@ class Handlers(Mapping[type[Message], Handler]):
 
     @classmethod
     def of(cls, *sources: ModuleType | Handler) -> "Handlers":
-        """Those that the modules declare, and the functions that are given themselves.
+        """Return those that the modules declare, and the functions that are given themselves.
 
         Raises TypeError for two handlers of one message, and for one that does not answer what its command says.
         """
@@ -52,7 +52,7 @@ class Handlers(Mapping[type[Message], Handler]):
         return len(self._handlers)
 
     def routes(self) -> list[str]:
-        """What a subscription must read to feed them: `event.order.OrderCreated`, `command.kitchen.CreateTicket`."""
+        """Return what a subscription must read to feed them: `event.order.OrderCreated`, `command.kitchen.CreateTicket`."""
         return sorted(
             f"{'event' if issubclass(message, Event) else 'command'}.{message.type_name}"
             for message in self

@@ -28,10 +28,10 @@ class Inbox(Protocol):
     """The inbox of one database, in one transaction."""
 
     async def find(self, message_ids: Sequence[str]) -> Mapping[str, Claim]:
-        """The claims of those that were handled before."""
+        """Return the claims of those that were handled before."""
 
     async def add(self, claims: Sequence[Claim]) -> None:
-        """Claims messages; raises Conflict when one is claimed already."""
+        """Claim messages; raises Conflict when one is claimed already."""
 
     async def keep_replies(self, replies: Sequence[KeptReply]) -> None:
-        """Adds answers to claims that have none."""
+        """Add answers to claims that have none."""

@@ -12,11 +12,11 @@ class Outbox(Protocol):
     """The outbox of one database, in one transaction. A relay publishes its rows in the order of their commits."""
 
     async def add(self, messages: Sequence[Envelope]) -> None:
-        """Writes them in this order."""
+        """Write them in this order."""
 
 
 def event_envelope(stored: StoredEvent, event: Event, traceparent: str | None) -> Envelope:
-    """A public event as it is sent."""
+    """Return a public event as it is sent."""
     return Envelope(
         id=stored.metadata.id,
         type=stored.type,

@@ -12,42 +12,42 @@ class Positions(Protocol):
     """How far a service has come in each partition, and who may go on; in one transaction."""
 
     async def take(self, partition: int, holder: int, lease: timedelta, *, patient: bool = False) -> bool:
-        """Makes `holder` the holder, if it is, if nobody else is, or if the one there is has stopped or died.
+        """Make `holder` the holder, if it is, if nobody else is, or if the one there is has stopped or died.
 
         One that is patient leaves it to others until the lease has ended, even though nobody holds it any more.
         """
 
     async def is_free(self, partition: int) -> bool:
-        """Whether nobody holds it, or somebody who has died."""
+        """Return whether nobody holds it, or somebody who has died."""
 
     async def present(self, silence: timedelta) -> Mapping[int, int | None]:
-        """The sessions that have been heard of within that time, by their holders' numbers, and what each holds."""
+        """Return the sessions that have been heard of within that time, by their holders' numbers, and what each holds."""
 
     async def release(self, partition: int, holder: int) -> None:
-        """Lets go, for another to take at once."""
+        """Let go, for another to take at once."""
 
     async def get(self, partition: int) -> Mark | None:
-        """The last message handled; None before the first."""
+        """Return the last message handled; None before the first."""
 
     async def heads(self, partition: int) -> Mapping[str, int]:
-        """The row that came last from each sender, by the chains of links; see `chain.Chains`."""
+        """Return the row that came last from each sender, by the chains of links; see `chain.Chains`."""
 
     async def advance(
         self, partition: int, holder: int, mark: Mark | None, lease: timedelta, heads: Mapping[str, int] | None = None
     ) -> None:
-        """Moves to `mark`, or stays (None), and renews the lease; raises LeaseLost when another holds it.
+        """Move to `mark`, or stays (None), and renews the lease; raises LeaseLost when another holds it.
 
         `heads` are the ends of the chains there, where they have changed.
         """
 
     async def add_checkpoint(self, partition: int, mark: Mark) -> None:
-        """Remembers a position to go back to."""
+        """Remember a position to go back to."""
 
     async def checkpoints(self, partition: int) -> Sequence[Mark]:
-        """The positions remembered, the furthest first: each that the stream still confirms is one to go back to."""
+        """Return the positions remembered, the furthest first: each that the stream still confirms is one to go back to."""
 
     async def note_missing(self, missing: Sequence[Missing]) -> None:
-        """Writes down what can't be got again, once, for a person to see."""
+        """Write down what can't be got again, once, for a person to see."""
 
     async def missing(self) -> Sequence[Missing]:
-        """What was written down so, of all partitions."""
+        """Return what was written down so, of all partitions."""

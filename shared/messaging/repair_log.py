@@ -40,7 +40,7 @@ class RepairLog(Protocol):
     """The repairs in one database, in one transaction. None is ever changed or deleted."""
 
     async def add(self, repairs: Sequence[Repair]) -> None:
-        """Writes them down."""
+        """Write them down."""
 
     async def latest(self, actions: Collection[Action], subject: str | None, limit: int) -> Sequence[Repair]:
-        """The newest of these actions, the newest first; of one message or saga, if it is named."""
+        """Return the newest of these actions, the newest first; of one message or saga, if it is named."""

@@ -39,32 +39,32 @@ class ReplayAnswer:
 
 
 def control_subject(service: str) -> str:
-    """Where the relay of a service is asked. Below no stream: a question that nobody hears is to be known at once."""
+    """Return where the relay of a service is asked. Below no stream: a question that nobody hears is to be known at once."""
     return f"ftgo-control.replay.{service}"
 
 
 def replay_subjects(reader: str, run: str = "*") -> str:
-    """Where the events of a run are published, or of all of the reader's."""
+    """Return where the events of a run are published, or of all of the reader's."""
     return f"ftgo-replay.{reader}.{run}.>"
 
 
 def replay_subject(reader: str, run: str, route: str) -> str:
-    """Where an event of a run is published."""
+    """Return where an event of a run is published."""
     return f"ftgo-replay.{reader}.{run}.{route}"
 
 
 def replay_end(reader: str, run: str) -> str:
-    """Where the end mark of a run is published."""
+    """Return where the end mark of a run is published."""
     return f"ftgo-replay.{reader}.{run}.end"
 
 
 def replay_stream(reader: str) -> str:
-    """The stream that keeps them."""
+    """Return the stream that keeps them."""
     return f"FTGO_REPLAY_{reader}"
 
 
 def message_id(run: str, number: int) -> str:
-    """The id, for the broker, of a run's message: the reader sees by it that none is missing."""
+    """Return the id, for the broker, of a run's message: the reader sees by it that none is missing."""
     return f"{run}-{number}"
 
 
@@ -86,7 +86,7 @@ def publications(request: ReplayRequest, stored: Sequence[StoredEvent], before: 
 
 
 def end_mark(request: ReplayRequest, count: int) -> Publication:
-    """What follows the last of `count` events."""
+    """Return what follows the last of `count` events."""
     return Publication(
         row_id=message_id(request.run, count + 1),
         subject=replay_end(request.reader, request.run),

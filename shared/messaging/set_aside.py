@@ -84,34 +84,34 @@ class WaitingRoom(Protocol):
     """The set-aside messages of one database, in one transaction."""
 
     async def blocked(self, lines: Sequence[Line]) -> set[Line]:
-        """Those of the lines that have a message waiting."""
+        """Return those of the lines that have a message waiting."""
 
     async def heads(self, partition: int, due: Due, limit: int) -> Sequence[SetAside]:
-        """The first message of each line, where it is due and not parked; the longest due first.
+        """Return the first message of each line, where it is due and not parked; the longest due first.
 
         Not more of them than fit into memory.
         """
 
     async def next_due(self, partition: int, due: Due) -> datetime | None:
-        """When the next head is due: now at the earliest."""
+        """Return when the next head is due: now at the earliest."""
 
     async def write(self, changes: Sequence[SetAsideChange]) -> None:
-        """Carries the changes out in order."""
+        """Carry the changes out in order."""
 
     async def is_empty(self) -> bool:
-        """Whether no message waits."""
+        """Return whether no message waits."""
 
     async def is_crowded(self, number: int) -> bool:
-        """Whether so many messages are parked, or wait behind those."""
+        """Return whether so many messages are parked, or wait behind those."""
 
     async def parked(self, wanted: ParkedFilter, limit: int) -> Sequence[Parked]:
-        """The first messages that wait for an operator, in order."""
+        """Return the first messages that wait for an operator, in order."""
 
     async def hold_parked(self, message_id: str) -> SetAside | None:
-        """The parked message of that id: nobody else redrives or drops it until the transaction ends."""
+        """Return the parked message of that id: nobody else redrives or drops it until the transaction ends."""
 
     async def line(self, line: Line, limit: int) -> Sequence[SetAside]:
-        """The first messages of a line, in order."""
+        """Return the first messages of a line, in order."""
 
     async def redrive(self, line: Line, now: datetime) -> int:
-        """Makes a parked line due again from its first message; answers how many messages of it wait."""
+        """Make a parked line due again from its first message; answers how many messages of it wait."""

@@ -80,7 +80,7 @@ class CommandQueue(Generic[U]):
         return self._fault if recent else None
 
     async def execute(self, command: Command[R]) -> R:
-        """Carries a request's command out and answers when it is committed.
+        """Carry a request's command out and answers when it is committed.
 
         If the request has an idempotency key that has been used before: the first answer, or IdempotencyKeyReused if
         that was for another body. Raises DomainError when it is refused, and TechnicalFault when it can't be done now;
@@ -96,7 +96,7 @@ class CommandQueue(Generic[U]):
         return cast(R, await waiting.answer)
 
     async def run(self) -> None:
-        """Carries out what arrives, until it is cancelled. Who waits then is told so, and nobody for ever."""
+        """Carry out what arrives, until it is cancelled. Who waits then is told so, and nobody for ever."""
         self._stopped = False
         try:
             while True:
@@ -107,7 +107,7 @@ class CommandQueue(Generic[U]):
             self.end()
 
     def end(self) -> None:
-        """Tells who waits, and who comes from now on, that nothing more is carried out.
+        """Tell who waits, and who comes from now on, that nothing more is carried out.
 
         A `run` that is cancelled before it has begun can't do so.
         """
@@ -117,7 +117,7 @@ class CommandQueue(Generic[U]):
         self._waiting.clear()
 
     async def carry_out_waiting(self) -> None:
-        """Carries out all that waits."""
+        """Carry out all that waits."""
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch_size))]
             self._in_hand = [waiting for waiting in batch if not waiting.answer.cancelled()]
@@ -164,7 +164,7 @@ class CommandQueue(Generic[U]):
         _settle(waiting, answer)
 
     async def _as_new(self, batch: Sequence[_Waiting]) -> list[Reply | Exception]:
-        """Carries a batch out without looking its keys up, as few come twice; and with that if it fails."""
+        """Carry a batch out without looking its keys up, as few come twice; and with that if it fails."""
         try:
             return await self._together(batch, keys_are_new=True)
         except Exception as error:
@@ -174,7 +174,7 @@ class CommandQueue(Generic[U]):
         return await self._together(batch)
 
     async def _together(self, batch: Sequence[_Waiting], *, keys_are_new: bool = False) -> list[Reply | Exception]:
-        """Carries a batch out in one unit of work. Where a key is not new after all, its answer can't be kept a second
+        """Carry a batch out in one unit of work. Where a key is not new after all, its answer can't be kept a second
         time: that is a Conflict, and nothing has happened."""
         async with self._units.begin(recalling=True) as uow:
             await uow.prefetch(waiting.command for waiting in batch)

@@ -87,7 +87,7 @@ class Dispatcher(Generic[U]):
         self._clock = clock
 
     async def handle(self, uow: U, batch: Sequence[Received], partition: int, *, assume_new: bool = False) -> None:
-        """Handles messages in their order, in one unit of work. Any failure is the whole unit's.
+        """Handle messages in their order, in one unit of work. Any failure is the whole unit's.
 
         With `assume_new` it does not look for what has been handled before, which is rare: then it ends as a Conflict,
         since nothing can be claimed twice. Nor does it look for what is set aside: use it only where nothing is.
@@ -109,7 +109,7 @@ class Dispatcher(Generic[U]):
             claims[arrival.id] = await self._handle_or_set_aside(uow, arrival, partition, blocked)
 
     async def settle_failure(self, uow: U, received: Received, error: BaseException, partition: int) -> None:
-        """Decides what becomes of a message that failed when it was handled alone, its work being rolled back.
+        """Decide what becomes of a message that failed when it was handled alone, its work being rolled back.
 
         What was refused, or is not yet known, after a part of its work had been written is treated like any other
         refusal; all else is set aside.
@@ -130,7 +130,7 @@ class Dispatcher(Generic[U]):
         uow.claim(Claim(message_id=arrival.id, row_id=arrival.received.row_id, reply=reply))
 
     async def retry(self, uow: U, waiting: SetAside) -> None:
-        """Handles a set-aside message straight from its row. Raises what its handler raises, but for refusals."""
+        """Handle a set-aside message straight from its row. Raises what its handler raises, but for refusals."""
         arrival = _understand(waiting.received)
         try:
             reply = await self._answer(uow, arrival)
@@ -140,7 +140,7 @@ class Dispatcher(Generic[U]):
             self._take_up(uow, waiting, reply)
 
     def settle_retry(self, uow: U, waiting: SetAside, error: BaseException) -> None:
-        """Decides what becomes of a set-aside message that has failed once more, its work being rolled back."""
+        """Decide what becomes of a set-aside message that has failed once more, its work being rolled back."""
         arrival = _understand(waiting.received)
         refusal = _refusal_behind(error)
         if isinstance(refusal, NotYet):
@@ -151,7 +151,7 @@ class Dispatcher(Generic[U]):
             uow.set_aside(PutBack(self._failed(waiting, refusal or error)))
 
     async def drop(self, uow: U, waiting: SetAside, reason: str) -> None:
-        """Gives a set-aside message up, for an operator; what waits behind it goes on. Its inbox row stays, so that it
+        """Give a set-aside message up, for an operator; what waits behind it goes on. Its inbox row stays, so that it
         does not come back when it is published again.
 
         Nobody is left waiting: a command is refused, and once more if its sender sends it again. Raises StillAwaited
@@ -210,7 +210,7 @@ class Dispatcher(Generic[U]):
         return claim
 
     async def _answer(self, uow: U, arrival: _Arrival) -> Envelope | None:
-        """Runs the handler; answers the reply that was sent, if any. Raises NotYet, Unhandleable and faults."""
+        """Run the handler; answers the reply that was sent, if any. Raises NotYet, Unhandleable and faults."""
         envelope, message = arrival.envelope, arrival.message
         if envelope is None or message is None:
             raise Unhandleable(arrival.error)
@@ -243,7 +243,7 @@ class Dispatcher(Generic[U]):
     def _refuse_or_raise(
         self, uow: U, arrival: _Arrival, error: DomainError, traceparent: str | None = None
     ) -> Envelope | None:
-        """A command is refused. An event has already happened, and a saga's reply too: refusing them is a fault."""
+        """Return a command is refused. An event has already happened, and a saga's reply too: refusing them is a fault."""
         envelope = arrival.envelope
         if envelope is None or not isinstance(arrival.message, Command):
             raise error
@@ -272,7 +272,7 @@ class Dispatcher(Generic[U]):
         )
 
     def _repeat_reply(self, uow: U, claim: Claim, row_id: str) -> None:
-        """A resend is answered again. The relay's own repeat of a row is not, or a lost store would breed replies."""
+        """Return a resend is answered again. The relay's own repeat of a row is not, or a lost store would breed replies."""
         metrics.DUPLICATES.inc()
         if claim.reply is not None and claim.row_id != row_id:
             uow.send(claim.reply)
@@ -315,7 +315,7 @@ class Dispatcher(Generic[U]):
         )
 
     def _waited(self, waiting: SetAside) -> timedelta:
-        """How long it has waited: its pauses, and how much later than planned it is tried.
+        """Return how long it has waited: its pauses, and how much later than planned it is tried.
 
         If that is more than _LATEST, or less than nothing, the clock was set or nobody was there to try it: then only
         the pauses count. So nothing is given up because a clock jumps, and nothing waits for longer.
@@ -331,18 +331,18 @@ class Dispatcher(Generic[U]):
 
 
 def failed_by_itself(error: BaseException) -> bool:
-    """Whether trying the message again among others could never help: it is not the surroundings that failed."""
+    """Return whether trying the message again among others could never help: it is not the surroundings that failed."""
     return not isinstance(error, TechnicalFault) or isinstance(error, AlreadyWritten)
 
 
 def is_own_failure(error: BaseException) -> bool:
-    """Whether something of the work is why it has failed, or what another transaction got in its way with, and not its
+    """Return whether something of the work is why it has failed, or what another transaction got in its way with, and not its
     surroundings."""
     return failed_by_itself(error) or isinstance(error, Conflict)
 
 
 def _refusal_behind(error: BaseException) -> DomainError | None:
-    """What a handler refused with, though a part of its work had been written."""
+    """Return what a handler refused with, though a part of its work had been written."""
     if isinstance(error, AlreadyWritten) and isinstance(error.__cause__, DomainError):
         return error.__cause__
     return None
@@ -377,7 +377,7 @@ def _made_storable(received: Received) -> Received:
 
 
 def _storable(text: str) -> str:
-    """The text without what PostgreSQL's `text` can't hold: or what is to be parked could never be stored."""
+    """Return the text without what PostgreSQL's `text` can't hold: or what is to be parked could never be stored."""
     return text.replace("\x00", "\ufffd").encode(errors="replace").decode()
 
 

@@ -63,7 +63,7 @@ class _End:
 async def find_lost(
     stream: LogReader, sender: str, recipient: Recipient, row: int, last: int | None, had: RowsHad
 ) -> Lost:
-    """What was sent up to a row and not had: back to `last`, the row that came last, or to one that is in the inbox as
+    """Return what was sent up to a row and not had: back to `last`, the row that came last, or to one that is in the inbox as
     that very row. A message that came in another row, as a resend, does not count: what was sent before it may be
     missing."""
     lost: list[int] = []
@@ -94,7 +94,7 @@ class Gaps:
         self._look_at = clock()
 
     async def fill(self, gap: Gap) -> None:
-        """Handles what is missing before a message, as far as it is to be had."""
+        """Handle what is missing before a message, as far as it is to be had."""
         await self._get_again(gap.sender, up_to=gap.previous, before=gap.row)
 
     async def look_for_more(self) -> None:
@@ -123,7 +123,7 @@ class Gaps:
             self._ends[sender] = _End(last, had)
 
     async def _get_again(self, sender: str, up_to: SentRow, before: int) -> None:
-        """Handles what a sender has sent up to a row and we have not had; `before` is the row that comes next."""
+        """Handle what a sender has sent up to a row and we have not had; `before` is the row that comes next."""
         if _is_claimed(sender, up_to, await self._held.claims([up_to.message_id])):
             await self._held.follow(sender, up_to.row, [])  # a relay repeats itself, or we read again
             return
@@ -147,7 +147,7 @@ class Gaps:
         self._tell(sender, up_to.row, count, missing)
 
     def _is_ours(self, received: Received) -> bool:
-        """Whether we read such messages: a relay of another version may think so though we don't."""
+        """Return whether we read such messages: a relay of another version may think so though we don't."""
         try:
             return Envelope.of(received).route in self._recipient.routes
         except ValueError:
@@ -174,7 +174,7 @@ class _Holes:
         self._found: list[tuple[int, int]] = []
 
     def note(self, row: int, is_kept: bool) -> None:
-        """The next row."""
+        """Return the next row."""
         if not is_kept:
             self._open = True
             return
@@ -182,7 +182,7 @@ class _Holes:
         self._after = row
 
     def up_to(self, row: int) -> list[tuple[int, int]]:
-        """All of them, when there is nothing more before that row."""
+        """Return all of them, when there is nothing more before that row."""
         self._close(row)
         return self._found
 
@@ -198,5 +198,5 @@ def _is_claimed(sender: str, sent: SentRow, claims: Mapping[str, Claim]) -> bool
 
 
 def _in_order(newest_first: Sequence[int], *, complete: bool) -> Lost:
-    """Each once, where it was sent first: a relay repeats rows when it can't be sure that they have arrived."""
+    """Return each once, where it was sent first: a relay repeats rows when it can't be sure that they have arrived."""
     return Lost(tuple(dict.fromkeys(reversed(newest_first))), complete)

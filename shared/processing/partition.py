@@ -65,7 +65,7 @@ class Overtime:
         self._error = error
 
     def of(self, id_: str) -> TookTooLong | None:
-        """Returns, once, why it is not to be tried again now, if it has taken too long twice."""
+        """Return, once, why it is not to be tried again now, if it has taken too long twice."""
         if id_ != self._id or self._times < _OVERTIMES:
             return None
         self._times = 0
@@ -106,7 +106,7 @@ class HeldPartition(Generic[U]):
         twice: so neither is looked for."""
 
     async def handle(self, batch: Sequence[Received]) -> None:
-        """Handles a batch and moves the position behind it, in one transaction, or else in several or one by one.
+        """Handle a batch and moves the position behind it, in one transaction, or else in several or one by one.
 
         Raises TechnicalFault when the surroundings fail: nothing was done then.
         """
@@ -129,7 +129,7 @@ class HeldPartition(Generic[U]):
             await self._alone(received)
 
     async def work_due(self) -> None:
-        """Retries set-aside messages and wakes sagas that are due; renews the lease when it has not been for long."""
+        """Retry set-aside messages and wakes sagas that are due; renews the lease when it has not been for long."""
         now = self._steady()
         if now - self._looked_at >= self._lease.duration / 3:
             await self.look_for_due()
@@ -147,7 +147,7 @@ class HeldPartition(Generic[U]):
             await self.renew()
 
     async def renew(self) -> None:
-        """Holds on to the partition; raises LeaseLost."""
+        """Hold on to the partition; raises LeaseLost."""
         async with self._units.begin() as uow:
             await self._fence(uow, None)
 
@@ -157,17 +157,17 @@ class HeldPartition(Generic[U]):
             await self._fence(uow, mark)
 
     async def claims(self, message_ids: Sequence[str]) -> Mapping[str, Claim]:
-        """Those of the messages that have been handled."""
+        """Return those of the messages that have been handled."""
         async with self._units.begin() as uow:
             return await uow.transaction.inbox.find(message_ids)
 
     async def handle_again(self, batch: Sequence[Received]) -> None:
-        """Handles what came straight from a sender, some of which may have been handled before. The position stays."""
+        """Handle what came straight from a sender, some of which may have been handled before. The position stays."""
         self._assume_new = False
         await self.handle(batch)
 
     async def follow(self, sender: str, row: int, missing: Sequence[Missing]) -> None:
-        """What the sender has sent up to a row has been handled, but for what can't be got again."""
+        """Return what the sender has sent up to a row has been handled, but for what can't be got again."""
         heads = {**self.chains.heads, sender: row}
         async with self._units.begin() as uow:
             await uow.transaction.positions.note_missing(missing)
@@ -175,7 +175,7 @@ class HeldPartition(Generic[U]):
         self.chains.heads = heads
 
     async def look_for_due(self) -> None:
-        """Finds out what is due next. Others make something due too: an API that starts sagas, an operator."""
+        """Find out what is due next. Others make something due too: an API that starts sagas, an operator."""
         now = self._clock()
         async with self._units.begin() as uow:
             messages, sagas = uow.policy.messages_due(now), uow.policy.sagas_due(now)
@@ -232,7 +232,7 @@ class HeldPartition(Generic[U]):
                 await self._fence(uow, None)
 
     async def _failure_of(self, id_: str, work: Callable[[], Awaitable[None]]) -> Exception | None:
-        """Does what one message or saga is about, and returns its own failure. Raises faults of the surroundings."""
+        """Do what one message or saga is about, and returns its own failure. Raises faults of the surroundings."""
         if (overtime := self._overtime.of(id_)) is not None:
             return overtime
         try:
@@ -247,7 +247,7 @@ class HeldPartition(Generic[U]):
         return None
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Tries again at once, a few times, what another transaction got in the way of."""
+        """Try again at once, a few times, what another transaction got in the way of."""
         for tried in range(CONFLICT_TRIES):
             try:
                 return await work()
@@ -287,5 +287,5 @@ class HeldPartition(Generic[U]):
 
 
 def _mark_of(received: Received) -> Mark | None:
-    """Where the position is when it has been handled; None for what has no place in the stream."""
+    """Return where the position is when it has been handled; None for what has no place in the stream."""
     return Mark(received.position, received.row_id, received.received_at) if received.position else None

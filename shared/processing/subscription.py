@@ -41,7 +41,7 @@ class Sessions(Protocol):
     """Where a subscription gets its own connection to the database from."""
 
     def session(self, holder: int) -> AbstractAsyncContextManager[Database]:
-        """A database on one connection. While it lives, others can see that `holder` is alive."""
+        """Return a database on one connection. While it lives, others can see that `holder` is alive."""
         ...
 
 
@@ -97,7 +97,7 @@ class Subscription(Generic[U]):
         """Why nothing is read at the moment; None when all is well."""
 
     async def run(self) -> None:
-        """Reads until `stop`. Whatever is lost on the way is opened anew; one log line tells of each change."""
+        """Read until `stop`. Whatever is lost on the way is opened anew; one log line tells of each change."""
         while not self._stop.is_set():
             try:
                 await self._hold()
@@ -111,7 +111,7 @@ class Subscription(Generic[U]):
                 await self._unless_stopped(self._backoff.pause())
 
     async def stop(self, task: asyncio.Task[None]) -> None:
-        """Lets the work in hand finish, then ends `run`, which is `task`."""
+        """Let the work in hand finish, then ends `run`, which is `task`."""
         self._stop.set()
         if self._interruptible is not None:
             self._interruptible.cancel()
@@ -154,14 +154,14 @@ class Subscription(Generic[U]):
             await self._unless_stopped(min(self._lease.total_seconds() / 5, _LONGEST_STAND_BY))
 
     async def _should_leave_it(self, positions: Positions) -> bool:
-        """Whether the partition is free, and this process holds as many as are for it."""
+        """Return whether the partition is free, and this process holds as many as are for it."""
         if not await positions.is_free(self._partition):
             return False
         present = await positions.present(self._lease)
         return len(held_by(self._replica, present)) >= share_of(self._replica, self._partitions, present)
 
     async def _compare_shares(self, units: Units[U]) -> None:
-        """Decides to give the partition back when it's one of those that are beyond the share of this process."""
+        """Decide to give the partition back when it's one of those that are beyond the share of this process."""
         if self._partitions == 1:
             return
         async with units.begin() as uow:
@@ -172,7 +172,7 @@ class Subscription(Generic[U]):
             self._gives_back = True
 
     async def _read(self, connection: LogReader, units: Units[U], held: HeldPartition[U]) -> None:
-        """Reads on from the position until there has been nothing to read for long."""
+        """Read on from the position until there has been nothing to read for long."""
         position = await self._verified_position(connection, units, held)
         end = await connection.bounds()
         async with connection.read(self._partition, after=position, filters=self._routes) as feed:
@@ -238,7 +238,7 @@ class Subscription(Generic[U]):
         await self._interrupted_by_stop(asyncio.sleep(pause))
 
     async def _interrupted_by_stop(self, waiting: Coroutine[Any, Any, None]) -> None:
-        """Waits, but not longer than until `stop`: what is interrupted is only ever a wait, never work."""
+        """Wait, but not longer than until `stop`: what is interrupted is only ever a wait, never work."""
         task = asyncio.current_task()
         if self._stop.is_set() or (task is not None and task.cancelling()):
             waiting.close()
@@ -255,7 +255,7 @@ class Subscription(Generic[U]):
             self._interruptible = None
 
     async def _verified_position(self, connection: LogReader, units: Units[U], held: HeldPartition[U]) -> int:
-        """The position to read on from: where we were, or, if the broker has lost what we had read, further back."""
+        """Return the position to read on from: where we were, or, if the broker has lost what we had read, further back."""
         async with units.begin() as uow:
             mark = await uow.transaction.positions.get(self._partition)
             checkpoints = await uow.transaction.positions.checkpoints(self._partition)

@@ -68,7 +68,7 @@ class SagaTimers(Protocol):
         """Id and correlation id of those that are due, the longest due first."""
 
     async def next_due(self, due: Due) -> datetime | None:
-        """When the next one is due: now at the earliest."""
+        """Return when the next one is due: now at the earliest."""
 
     async def unfinished(self, wanted: SagaFilter, limit: int) -> Sequence[SagaInstance]:
-        """The first of those that have not ended, the oldest first."""
+        """Return the first of those that have not ended, the oldest first."""

@@ -61,11 +61,11 @@ class Machine:
         return next((index for index, step in enumerate(self.steps) if step.is_pivot), len(self.steps))
 
     def start(self) -> Position:
-        """The first step that acts."""
+        """Return the first step that acts."""
         return self._forward(0)
 
     def advance(self, position: Position, outcome: Outcome) -> Position:
-        """Where the saga is after that outcome. The same position again means that the step must be tried again."""
+        """Return where the saga is after that outcome. The same position again means that the step must be tried again."""
         if position.finished:
             return position
         match position.phase, outcome:

@@ -80,7 +80,7 @@ class Sagas:
         self._uow = unit_of_work
 
     async def start(self, saga: Saga) -> None:
-        """Starts a saga, once for the message or request that is being handled and the saga's key.
+        """Start a saga, once for the message or request that is being handled and the saga's key.
 
         Raises the DomainError of a first step that is local: then nothing has begun. A second start of the same is a
         Conflict when it is written: the inbox keeps such messages out, so looking first would only cost.
@@ -106,7 +106,7 @@ class Sagas:
         await self._run(instance, saga)
 
     async def prefetch(self, replies: Iterable[tuple[str, Reply]]) -> None:
-        """Loads the sagas (by id) that the replies are for, and what those name that will act at once."""
+        """Load the sagas (by id) that the replies are for, and what those name that will act at once."""
         outcomes = dict(replies)
         await self._uow.saga_instances.load(outcomes, max_bytes_for(len(outcomes)))
         acting: list[Saga] = []
@@ -117,7 +117,7 @@ class Sagas:
         await self._uow.prefetch(acting)
 
     async def take_reply(self, envelope: Envelope, reply: Reply) -> None:
-        """Goes on with the reply's saga. A reply to another command than the one it waits for changes nothing."""
+        """Go on with the reply's saga. A reply to another command than the one it waits for changes nothing."""
         instance = await self._uow.saga_instances.get(envelope.saga_id or "")
         if instance.awaiting != envelope.causation_id:
             log.info("stale reply dropped", saga=instance.id, reply=envelope.type, to=envelope.causation_id)
@@ -133,7 +133,7 @@ class Sagas:
         await self._run(instance, saga)
 
     async def wake(self, id_: str) -> None:
-        """Does what is due: sends the command again that got no reply, or tries the refused step again."""
+        """Do what is due: sends the command again that got no reply, or tries the refused step again."""
         instance = await self._uow.saga_instances.find(id_)
         due = self._uow.policy.sagas_due(self._uow.clock())
         if instance is None or instance.due_at is None or not due.has_come(instance.due_at):
@@ -146,7 +146,7 @@ class Sagas:
         await self._go_on(instance)
 
     async def retry(self, id_: str) -> bool:
-        """Does at once what a saga on its way would do when it is due, its waits being short again; answers whether
+        """Do at once what a saga on its way would do when it is due, its waits being short again; answers whether
         there was one."""
         instance = await self._uow.saga_instances.find(id_)
         if instance is None or instance.due_at is None:
@@ -156,7 +156,7 @@ class Sagas:
         return True
 
     async def resume(self, id_: str) -> bool:
-        """Tries the step of a stuck saga again, its tries being counted anew; answers whether there was one."""
+        """Try the step of a stuck saga again, its tries being counted anew; answers whether there was one."""
         instance = await self._uow.saga_instances.find(id_)
         if instance is None or not instance.stuck:
             return False
@@ -175,13 +175,13 @@ class Sagas:
         self._pause_or_give_up(instance)
 
     def _acts_next(self, instance: SagaInstance, reply: Reply) -> bool:
-        """Whether the reply leads to a local step."""
+        """Return whether the reply leads to a local step."""
         saga = saga_type(instance.type)
         next_ = saga.machine.advance(instance.position, _outcome(reply))
         return not next_.finished and saga.table[next_.step].is_local
 
     async def _go_on(self, instance: SagaInstance) -> None:
-        """Sends the command again that it waits for, with the same id; or else tries its step."""
+        """Send the command again that it waits for, with the same id; or else tries its step."""
         saga = self._load(instance)
         if instance.awaiting is None:
             await self._run(instance, saga)
@@ -193,7 +193,7 @@ class Sagas:
         return from_json(saga_type(instance.type), instance.data)
 
     async def _run(self, instance: SagaInstance, saga: Saga) -> None:
-        """Takes local steps until a command has to be sent, the saga must pause, or it ends."""
+        """Take local steps until a command has to be sent, the saga must pause, or it ends."""
         while not instance.position.finished:
             if not saga.table[instance.step].is_local:
                 self._send(instance, saga, new_id())
@@ -220,7 +220,7 @@ class Sagas:
             await action(saga, self._uow)
 
     def _turns_round(self, instance: SagaInstance, saga: Saga, reason: str) -> bool:
-        """A refusal: up to the pivot the saga turns round; after it, or when undoing, it can only try again later."""
+        """Return a refusal: up to the pivot the saga turns round; after it, or when undoing, it can only try again later."""
         instance.error = reason
         position = saga.machine.advance(instance.position, Outcome.REFUSED)
         if position != instance.position:
@@ -279,7 +279,7 @@ class Sagas:
 
 
 def instance_id(saga: Saga, cause_id: str) -> str:
-    """The id of the saga that a message or request starts: the same whenever it is handled."""
+    """Return the id of the saga that a message or request starts: the same whenever it is handled."""
     return derived_id(saga.type_name, cause_id, saga.key)
 
 

@@ -38,22 +38,22 @@ Steps = tuple[Step, ...]
 
 
 def begun(*, undo: LocalAction) -> Step:
-    """What the saga found done when it started, and how to undo it."""
+    """Return what the saga found done when it started, and how to undo it."""
     return Step(undo=undo, is_local=True)
 
 
 def local(action: LocalAction, *, undo: LocalAction | None = None) -> Step:
-    """A step in the saga's own transaction, without a message."""
+    """Return a step in the saga's own transaction, without a message."""
     return Step(action=action, undo=undo, is_local=True)
 
 
 def step(action: Request, *, on_reply: OnReply | None = None, undo: Request | None = None) -> Step:
-    """A step of another service."""
+    """Return a step of another service."""
     return Step(action=action, undo=undo, on_reply=on_reply)
 
 
 def pivot(action: Request, *, on_reply: OnReply | None = None) -> Step:
-    """The step that decides: refused, everything is undone; done, everything after it must succeed."""
+    """Return the step that decides: refused, everything is undone; done, everything after it must succeed."""
     return Step(action=action, on_reply=on_reply, is_pivot=True)
 
 
@@ -90,12 +90,12 @@ class Saga:
 
     @classmethod
     def steps(cls) -> Steps:
-        """The saga's table."""
+        """Return the saga's table."""
         raise TypeError(f"{cls.__name__} has no steps")
 
     @classmethod
     def service(cls) -> str:
-        """The service that it runs in, and that replies go to."""
+        """Return the service that it runs in, and that replies go to."""
         return cls.type_name.partition(".")[0]
 
     @property
@@ -105,5 +105,5 @@ class Saga:
 
 
 def saga_type(type_name: str) -> type[Saga]:
-    """The class that is stored under that name; raises KeyError."""
+    """Return the class that is stored under that name; raises KeyError."""
     return _sagas[type_name]

@@ -68,7 +68,7 @@ class Lines:
         self._lost = 0
 
     def msg(self, line: str) -> None:
-        """Writes a line, or counts it as lost."""
+        """Write a line, or counts it as lost."""
         lost = 0
         with self._lock:
             try:
@@ -83,14 +83,14 @@ class Lines:
     debug = info = warning = error = critical = msg
 
     def isatty(self) -> bool:
-        """Whether a person reads it at a terminal."""
+        """Return whether a person reads it at a terminal."""
         try:
             return bool(self._file.isatty())
         except Exception:
             return False
 
     def _write(self, data: bytes) -> None:
-        """A full disk may take a part of a line: then the next one begins on a line of its own."""
+        """Return a full disk may take a part of a line: then the next one begins on a line of its own."""
         left = memoryview(b"\n" + data if self._torn else data)
         while left:
             written = self._file.write(left)
@@ -108,7 +108,6 @@ class _Handler(logging.Handler):
         self._lines = lines
 
     def emit(self, record: logging.LogRecord) -> None:
-        """See `logging.Handler`."""
         try:
             line = self.format(record)
         except Exception:
@@ -133,7 +132,7 @@ def _bound_logger(level: str) -> type[Any]:
 
 
 def configure_logging(service: str, level: str = "info", format: str = "json") -> None:  # noqa: A002 - what it is
-    """Sends the process's log lines, those of libraries included, to standard output.
+    """Send the process's log lines, those of libraries included, to standard output.
 
     `level` is debug, info, warning or error; `format` is console or json.
     """
@@ -180,7 +179,7 @@ def _ids(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _one_line(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    """What a client sends must not look like a line of its own, nor act on a terminal; JSON escapes it anyway."""
+    """Return what a client sends must not look like a line of its own, nor act on a terminal; JSON escapes it anyway."""
     event["event"] = str(event["event"])
     return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}
 

@@ -34,7 +34,7 @@ HTTP = Histogram("http_request_seconds", "Time to answer a request", ["method", 
 
 @contextmanager
 def time_handling(message_type: str) -> Iterator[None]:
-    """Observes how long the block takes."""
+    """Observe how long the block takes."""
     started = time.perf_counter()
     try:
         yield
@@ -43,6 +43,6 @@ def time_handling(message_type: str) -> Iterator[None]:
 
 
 def count_events(events: Sequence[Event]) -> None:
-    """Counts what has been committed."""
+    """Count what has been committed."""
     for event in events:
         EVENTS.labels(event.type_name).inc()

@@ -26,12 +26,12 @@ _propagator = TraceContextTextMapPropagator()
 
 @cache
 def exporting() -> bool:
-    """Whether somebody wants this process's traces."""
+    """Return whether somebody wants this process's traces."""
     return any(os.environ.get(name) for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
 
 
 def configure_traces(service: str, ratio: float) -> TracerProvider | None:
-    """Sets the export up, if there is to be one; the provider is to be shut down at the end, so that nothing is lost.
+    """Set the export up, if there is to be one; the provider is to be shut down at the end, so that nothing is lost.
 
     `ratio` is the share of traces that begin here and are recorded.
     """
@@ -74,7 +74,7 @@ def message_span(envelope: Envelope) -> Iterator[str | None]:
 
 
 def current_traceparent() -> str | None:
-    """The present span as a W3C `traceparent`; None where none is recorded."""
+    """Return the present span as a W3C `traceparent`; None where none is recorded."""
     carrier: dict[str, str] = {}
     _propagator.inject(carrier)
     return carrier.get("traceparent")

@@ -65,11 +65,11 @@ class Fate:
         self._random = Random(seed)
 
     def crashes(self, likelihood: float = _CRASHES) -> bool:
-        """Whether a process ends here."""
+        """Return whether a process ends here."""
         return self.adversity.crash and self._random.random() < likelihood
 
     def relay_crashes(self) -> bool:
-        """Whether a relay ends here."""
+        """Return whether a relay ends here."""
         return self.crashes(_RELAY_CRASHES)
 
     def even(self) -> bool:
@@ -81,14 +81,14 @@ class Fate:
         return self._random.sample(values, len(values)) if self.adversity.reorder else list(values)
 
     def portion(self, values: Sequence[T]) -> int:
-        """How many of them come now. Without anything that needs it, all of them; in the end, all in any case."""
+        """Return how many of them come now. Without anything that needs it, all of them; in the end, all in any case."""
         adversity = self.adversity
         if not (adversity.reorder or adversity.duplicates or adversity.crash):
             return len(values)
         return self._random.randint(min(1, len(values)), len(values))
 
     def lateness(self, publication: Publication) -> timedelta:
-        """How much later than it could a message is published."""
+        """Return how much later than it could a message is published."""
         is_reply = publication.headers.get("ce-kind") == "reply"
         if not (self.adversity.delay and is_reply and self._random.random() < _DELAYED):
             return timedelta(0)
@@ -105,7 +105,6 @@ class MortalDatabase:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[MemoryTransaction]:
-        """See `unit_of_work.Database`."""
         async with self._database.transaction() as transaction:
             yield transaction
             if self._fate.crashes(_CRASHES / 2):
@@ -143,7 +142,7 @@ class MemoryRelay:
         self._unconfirmed: list[Publication] = []
 
     def unpublished(self) -> list[Publication]:
-        """What is not in the stream yet."""
+        """Return what is not in the stream yet."""
         return [waiting.publication for waiting in self._waiting] + self._database.outbox[self._read :]
 
     @property
@@ -153,7 +152,7 @@ class MemoryRelay:
         return min((waiting.publish_at for waiting in self._waiting if waiting.publish_at > now), default=None)
 
     def publish(self) -> int:
-        """Publishes what can be published; answers how much there was to do."""
+        """Publish what can be published; answers how much there was to do."""
         now = self._clock()
         for publication in self._database.outbox[self._read :]:
             self._waiting.append(_Waiting(publication, now + self._fate.lateness(publication)))
@@ -175,7 +174,7 @@ class MemoryRelay:
         return work
 
     def _ready(self, now: datetime) -> list[_Waiting]:
-        """What may go out, in the order in which it does. What is late holds up what comes behind it in its line."""
+        """Return what may go out, in the order in which it does. What is late holds up what comes behind it in its line."""
         lines: dict[tuple[str | None, str | None], list[_Waiting]] = {}
         for waiting in self._waiting:
             lines.setdefault(waiting.line, []).append(waiting)
@@ -193,7 +192,7 @@ class MemoryRelay:
         return [next(following[waiting.line]) for waiting in self._fate.shuffled(in_order)]
 
     def _publish_again(self) -> None:
-        """What was not confirmed, in order; the broker notices that, unless it has forgotten. And the duplicates."""
+        """Return what was not confirmed, in order; the broker notices that, unless it has forgotten. And the duplicates."""
         forgotten = self._fate.even()
         for publication in self._unconfirmed:
             self._broker.store(publication, again=forgotten)

@@ -15,7 +15,7 @@ CREATED, APPROVED, REPLY = "event.order.OrderCreated", "event.order.OrderApprove
 
 
 def publication(number: int, route: str = CREATED, partition: int = 0, data: str = "{}") -> Publication:
-    """A message of the outbox row `order-<number>`."""
+    """Return a message of the outbox row `order-<number>`."""
     return Publication(
         row_id=f"order-{number}", subject=subject_of(partition, route), headers={"ce-id": f"m{number}"}, data=data
     )
@@ -27,7 +27,7 @@ def publications(numbers: Iterable[int]) -> list[Publication]:
 
 
 async def take_exactly(feed: Feed, count: int) -> list[Received]:
-    """The next `count` messages."""
+    """Return the next `count` messages."""
     taken: list[Received] = []
     while len(taken) < count:
         taken += await feed.take(count - len(taken), 10)
@@ -35,7 +35,7 @@ async def take_exactly(feed: Feed, count: int) -> list[Received]:
 
 
 def rows(messages: Iterable[Received]) -> list[int]:
-    """The numbers of the outbox rows."""
+    """Return the numbers of the outbox rows."""
     return [int(message.row_id.removeprefix("order-")) for message in messages]
 
 

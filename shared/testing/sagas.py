@@ -73,7 +73,7 @@ class SagaTest(Generic[U]):
         return self
 
     def start(self, saga: Saga, *, by: str = "") -> Self:
-        """The saga starts. `by` is the id of the message or request that starts it, to start it twice.
+        """Return the saga starts. `by` is the id of the message or request that starts it, to start it twice.
 
         Raises the DomainError of a local first step.
         """
@@ -101,7 +101,7 @@ class SagaTest(Generic[U]):
         return self
 
     def reply(self, reply: Reply | None = None, *, to: Envelope | None = None) -> Self:
-        """The command that was expected last, or `to`, is carried out."""
+        """Return the command that was expected last, or `to`, is carried out."""
         command = to or self.command
         answer = reply or Done()
         type_ = type(decode_message(command.type, command.data))
@@ -128,7 +128,7 @@ class SagaTest(Generic[U]):
         return self
 
     def refuse(self, message: str = "no", *, to: Envelope | None = None) -> Self:
-        """The command that was expected last, or `to`, is refused."""
+        """Return the command that was expected last, or `to`, is refused."""
         return self.reply(Refused(kind="failed_precondition", code="no", message=message), to=to)
 
     def after(self, time: timedelta) -> Self:
@@ -144,7 +144,7 @@ class SagaTest(Generic[U]):
         return self
 
     def resume(self) -> Self:
-        """An operator has a stuck saga try again."""
+        """Return an operator has a stuck saga try again."""
 
         async def resume(uow: U) -> bool:
             return await uow.sagas.resume(self._saga_id)
@@ -153,7 +153,7 @@ class SagaTest(Generic[U]):
         return self
 
     def retry(self) -> Self:
-        """An operator has a saga on its way go on at once."""
+        """Return an operator has a saga on its way go on at once."""
 
         async def retry(uow: U) -> bool:
             return await uow.sagas.retry(self._saga_id)
@@ -166,7 +166,7 @@ class SagaTest(Generic[U]):
         return self._expect_end(Phase.COMPLETED)
 
     def expect_undone(self) -> Self:
-        """All that could be undone has been."""
+        """Return all that could be undone has been."""
         return self._expect_end(Phase.UNDONE)
 
     def expect_stuck(self) -> Self:
@@ -188,7 +188,7 @@ class SagaTest(Generic[U]):
         return self.after(due - self.now)
 
     def then(self, check: Callable[[U], Awaitable[None]]) -> Self:
-        """What has come of it: `check` looks at it and asserts."""
+        """Return what has come of it: `check` looks at it and asserts."""
         return self.given(check)
 
     def _expect_end(self, phase: Phase) -> Self:
@@ -211,7 +211,7 @@ class SagaTest(Generic[U]):
 
 
 def _at_once(work: Coroutine[Any, Any, T]) -> T:
-    """Runs what never waits, without an event loop."""
+    """Run what never waits, without an event loop."""
     try:
         work.send(None)
     except StopIteration as end:

@@ -96,7 +96,7 @@ class MemoryService:
 
     @cached_property
     def client(self) -> httpx.AsyncClient:
-        """A client of its API. That is what takes longest to make, so it is made only where it is used."""
+        """Return a client of its API. That is what takes longest to make, so it is made only where it is used."""
         transport = httpx.ASGITransport(self.container.app(), raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url=f"http://{self.name}")
 
@@ -115,17 +115,17 @@ class MemoryService:
         return CommandQueue(self.container.handlers(), units, self._clock, batch_size)
 
     def start(self) -> None:
-        """Carries out commands from now on."""
+        """Carry out commands from now on."""
         self._tasks.add(asyncio.create_task(self.commands.run()))
 
     async def stop(self) -> None:
-        """Carries out nothing any more."""
+        """Carry out nothing any more."""
         ended, self._tasks = self._tasks, set()
         await _end(ended)
         self.commands.end()
 
     async def crash(self) -> None:
-        """The process ends with all that it knows. Another one goes on where the database says."""
+        """Return the process ends with all that it knows. Another one goes on where the database says."""
         ended, self._tasks = self._tasks, set()
         before = self.commands
         self.partition = self._held_partition()
@@ -137,7 +137,7 @@ class MemoryService:
         before.end()
 
     async def start_over(self) -> None:
-        """Begins with an empty database, as the holder of the partition."""
+        """Begin with an empty database, as the holder of the partition."""
         self.database.clear()
         self.relay.start_over()
         self._position = 0
@@ -146,18 +146,18 @@ class MemoryService:
             await transaction.positions.take(0, _HOLDER, _LEASE)
 
     async def handle_arrived(self) -> int:
-        """Handles what has come in, or a part of it; answers how much."""
+        """Handle what has come in, or a part of it; answers how much."""
         batch = self.arrived()
         if batch:
             await self._mortally(self.partition.handle(batch))
         return len(batch)
 
     async def work_due(self) -> None:
-        """Does what is due by the clock."""
+        """Do what is due by the clock."""
         await self._mortally(self.partition.work_due())
 
     async def look_for_due(self) -> None:
-        """Finds out what will be due."""
+        """Find out what will be due."""
         await self._mortally(self.partition.look_for_due())
 
     async def _mortally(self, work: Awaitable[None]) -> None:
@@ -167,7 +167,7 @@ class MemoryService:
             await self.crash()
 
     def arrived(self) -> list[Received]:
-        """The messages behind its position that it subscribes to, or the first of them."""
+        """Return the messages behind its position that it subscribes to, or the first of them."""
         found: list[Received] = []
         position = self._position
         while stored := self._broker.stored_at(position + 1):
@@ -210,7 +210,7 @@ class MemorySystem:
             await service.stop()
 
     async def start_over(self) -> None:
-        """Forgets everything, the time included. Cheaper than another system: the APIs take long to make."""
+        """Forget everything, the time included. Cheaper than another system: the APIs take long to make."""
         self.clock.now = self._start or datetime.now(UTC)
         self.fate.begin(self.fate.adversity.seed)
         self.broker.lose(after=0)
@@ -219,7 +219,7 @@ class MemorySystem:
             await service.start_over()
 
     def client(self, service: str) -> httpx.AsyncClient:
-        """A client of the service's HTTP API."""
+        """Return a client of the service's HTTP API."""
         return self.services[service].client
 
     async def tell(self, *messages: Message, reply_to: str | None = None) -> None:
@@ -243,7 +243,7 @@ class MemorySystem:
         await self.settle()
 
     async def settle(self, patience: timedelta = timedelta(0)) -> None:
-        """Lets messages travel until there are none. Timers that are due within `patience` go off: time is moved to
+        """Let messages travel until there are none. Timers that are due within `patience` go off: time is moved to
         each. What is late is waited for, and `patience` begins anew with it."""
         deadline = self.clock.now + patience
         while True:
@@ -291,7 +291,6 @@ class _PatientCommandQueue:
         self._fate = fate
 
     async def execute(self, command: Command[Any]) -> Reply:
-        """See `CommandQueue`."""
         while True:
             process = self._service.commands
             try:

@@ -60,14 +60,14 @@ class Repository(Generic[A]):
         self.recall = Recall(cls)
 
     async def get(self, id_: str) -> A:
-        """The aggregate; raises the repository's `unknown`."""
+        """Return the aggregate; raises the repository's `unknown`."""
         aggregate = await self.find(id_)
         if aggregate is None:
             raise self._unknown
         return aggregate
 
     async def find(self, id_: str) -> A | None:
-        """The aggregate, or None."""
+        """Return the aggregate, or None."""
         await self.load([id_])
         aggregate = self._live.get(id_)
         if aggregate is not None:
@@ -75,13 +75,13 @@ class Repository(Generic[A]):
         return aggregate
 
     async def add(self, aggregate: A) -> A:
-        """A new aggregate, under an id that nothing else has: two transactions that add the same are a Conflict."""
+        """Return a new aggregate, under an id that nothing else has: two transactions that add the same are a Conflict."""
         self._histories.setdefault(aggregate.id, _NOTHING)
         self._live[aggregate.id] = self._touched[aggregate.id] = aggregate
         return aggregate
 
     async def load(self, ids: Iterable[str], most: int | None = None) -> None:
-        """Reads, in one query, those that have not been read yet. Raises TooMuchAtOnce; see the store."""
+        """Read, in one query, those that have not been read yet. Raises TooMuchAtOnce; see the store."""
         missing = [id_ for id_ in dict.fromkeys(ids) if id_ not in self._histories]
         recalled = self.recall.take(missing)
         for id_, aggregate in recalled.items():
@@ -96,7 +96,7 @@ class Repository(Generic[A]):
             self._fold(id_)
 
     def seal(self) -> None:
-        """Journals what the handed-out aggregates have recorded, under the cause that is being handled."""
+        """Journal what the handed-out aggregates have recorded, under the cause that is being handled."""
         for id_, aggregate in self._touched.items():
             events = aggregate.take_recorded()
             if not events:
@@ -108,32 +108,32 @@ class Repository(Generic[A]):
                 self._on_change(aggregate, aggregate.version - len(events))
 
     def reset(self) -> None:
-        """Takes the handed-out aggregates back to where they were sealed."""
+        """Take the handed-out aggregates back to where they were sealed."""
         for id_, aggregate in self._touched.items():
             if aggregate.recorded:
                 self._fold(id_)
 
     def in_hand(self) -> int:
-        """How many are handed out."""
+        """Return how many are handed out."""
         return len(self._touched)
 
     def release(self, before: int) -> None:
-        """What was handed out since there were `before` of them is in nobody's hands any more."""
+        """Return what was handed out since there were `before` of them is in nobody's hands any more."""
         for id_ in list(self._touched)[before:]:
             del self._touched[id_]
 
     def close(self) -> None:
-        """Forgets everything."""
+        """Forget everything."""
         for kept in (self._histories, self._sealed, self._live, self._touched):
             kept.clear()
 
     async def confirm(self) -> None:
-        """Has the database confirm what came from the cache: Conflict, at the latest when all is committed."""
+        """Have the database confirm what came from the cache: Conflict, at the latest when all is committed."""
         if versions := self.recall.unconfirmed():
             await self._store.confirm(self._cls.aggregate_name, versions)
 
     def remember(self) -> None:
-        """What is here has been committed: it goes to the cache."""
+        """Return what is here has been committed: it goes to the cache."""
         self.recall.keep(aggregate for aggregate in self._live.values() if aggregate.version)
 
     def _journal_event(self, aggregate: A, version: int, event: Event) -> None:
@@ -177,7 +177,7 @@ def record(
     snapshot: Callable[[], Snapshot] | None = None,
     undo: Callable[[], None] = lambda: None,
 ) -> None:
-    """Journals an event, with the ids of what is being handled."""
+    """Journal an event, with the ids of what is being handled."""
     cause = current_cause()
     stored = StoredEvent(
         aggregate=aggregate,

@@ -30,7 +30,7 @@ class StateCache:
         self._states: OrderedDict[tuple[type, str], tuple[Any, int]] = OrderedDict()
 
     def take(self, cls: type[S], ids: Iterable[str]) -> dict[str, S]:
-        """Those of them that are there."""
+        """Return those of them that are there."""
         return {id_: state for id_ in ids if (state := self._pop((cls, id_))) is not None}
 
     def keep(self, cls: type[S], states: Iterable[S]) -> None:
@@ -63,7 +63,7 @@ class Recall(Generic[S]):
         self._cache = cache
 
     def take(self, ids: Iterable[str]) -> Mapping[str, S]:
-        """Those of them that the cache has."""
+        """Return those of them that the cache has."""
         if self._cache is None:
             return {}
         states = self._cache.take(self._cls, ids)
@@ -71,7 +71,7 @@ class Recall(Generic[S]):
         return states
 
     def unconfirmed(self) -> Mapping[str, int]:
-        """The versions, by id, that the database has to confirm; once."""
+        """Return the versions, by id, that the database has to confirm; once."""
         versions, self._unconfirmed = self._unconfirmed, {}
         return versions
 

@@ -46,13 +46,13 @@ _current: ContextVar[IdempotencyKey | None] = ContextVar("idempotency_key", defa
 
 
 def current_key() -> IdempotencyKey | None:
-    """The key of the request that is being handled; None if it has none."""
+    """Return the key of the request that is being handled; None if it has none."""
     return _current.get()
 
 
 @contextmanager
 def under(key: IdempotencyKey | None) -> Iterator[None]:
-    """Makes `key` the current one inside the block."""
+    """Make `key` the current one inside the block."""
     token = _current.set(key)
     try:
         yield

@@ -47,31 +47,31 @@ class Journal:
         return len(self._entries)
 
     def append(self, entry: Entry) -> None:
-        """Adds an entry."""
+        """Add an entry."""
         self._entries.append(entry)
 
     def back_to(self, mark: int) -> None:
-        """Drops the entries since the journal was `mark` long, the newest first."""
+        """Drop the entries since the journal was `mark` long, the newest first."""
         while len(self._entries) > mark:
             entry = self._entries.pop()
             if isinstance(entry, EventRecorded | RowChanged):
                 entry.undo()
 
     def close(self) -> None:
-        """Forgets everything."""
+        """Forget everything."""
         self._entries.clear()
 
     def messages_since(self, mark: int) -> Iterator[Envelope]:
-        """Those that are to be sent of what came after the journal was `mark` long."""
+        """Return those that are to be sent of what came after the journal was `mark` long."""
         for entry in self._entries[mark:]:
             envelope = entry.envelope if isinstance(entry, EventRecorded) else entry
             if isinstance(envelope, Envelope):
                 yield envelope
 
     def unwritten(self) -> Sequence[Entry]:
-        """What has not been written yet."""
+        """Return what has not been written yet."""
         return self._entries[self.written :]
 
     def entries(self) -> Sequence[Entry]:
-        """All of it."""
+        """Return all of it."""
         return self._entries

@@ -60,17 +60,17 @@ class Transaction(Protocol):
     @property
     def saga_timers(self) -> SagaTimers: ...
     def rows(self, cls: type[R]) -> RowStore[R]:
-        """The table of that class."""
+        """Return the table of that class."""
 
     async def flush(self) -> None:
-        """Sends what the stores were given. They may keep it back, and its errors, until they are asked something."""
+        """Send what the stores were given. They may keep it back, and its errors, until they are asked something."""
 
 
 class Database(Protocol):
     """Where transactions come from: committed when the block ends, rolled back when it raises."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """Raises TechnicalFault when the database is away, refuses for lack of something, or finds a deadlock."""
+        """Raise TechnicalFault when the database is away, refuses for lack of something, or finds a deadlock."""
 
 
 class AlreadyWritten(TechnicalFault):
@@ -102,7 +102,7 @@ class UnitOfWork:
         *,
         on_change: Callable[[A, int], None] | None = None,
     ) -> Repository[A]:
-        """A repository of event-sourced aggregates. `on_change` gets what has changed and the version before."""
+        """Return a repository of event-sourced aggregates. `on_change` gets what has changed and the version before."""
         repository = Repository(
             cls,
             self.transaction.events,
@@ -117,7 +117,7 @@ class UnitOfWork:
         return repository
 
     def entities(self, cls: type[R], id_type: Any, unknown: type[NotFound]) -> Rows[R]:
-        """A repository of rows."""
+        """Return a repository of rows."""
         rows = Rows(cls, self.transaction.rows(cls), self._journal, self.clock, unknown=unknown)
         self._repositories.append(rows)
         self._tables[cls] = rows
@@ -126,17 +126,17 @@ class UnitOfWork:
         return rows
 
     def recall_from(self, cache: StateCache) -> None:
-        """What messages name, and sagas, are looked for there before they are read."""
+        """Return what messages name, and sagas, are looked for there before they are read."""
         for repository in (self.saga_instances, *self._by_id_type.values()):
             repository.recall.begin(cache)
 
     def remember(self) -> None:
-        """All this has been committed: what was recalled, read or changed goes where it is recalled from."""
+        """Return all this has been committed: what was recalled, read or changed goes where it is recalled from."""
         for repository in self._repositories:
             repository.remember()
 
     def close(self) -> None:
-        """Lets go of all that was read and written, when it is over.
+        """Let go of all that was read and written, when it is over.
 
         What is left refers to itself in circles, and waits for Python's garbage collector: that counts objects and not
         their bytes, and would have hundreds of large states wait.
@@ -146,7 +146,7 @@ class UnitOfWork:
             repository.close()
 
     async def prefetch(self, naming: Iterable[Message | Saga]) -> None:
-        """Loads what they name, one query a repository: each field whose type is a repository's id type.
+        """Load what they name, one query a repository: each field whose type is a repository's id type.
 
         Raises TooMuchAtOnce when they are several and what they name can't be held together.
         """
@@ -195,29 +195,29 @@ class UnitOfWork:
                         repository.release(before)
 
     def seal(self) -> None:
-        """Journals what has happened to aggregates and rows so far: what follows goes out after it."""
+        """Journal what has happened to aggregates and rows so far: what follows goes out after it."""
         for repository in self._repositories:
             repository.seal()
 
     def send(self, envelope: Envelope) -> None:
-        """A message that goes out when all this is committed."""
+        """Return a message that goes out when all this is committed."""
         self._journal.append(envelope)
 
     def claim(self, claim: Claim | KeptReply) -> None:
-        """A message has been handled."""
+        """Return a message has been handled."""
         self._journal.append(claim)
 
     def set_aside(self, change: SetAsideChange) -> None:
-        """A message waits, or no longer."""
+        """Return a message waits, or no longer."""
         self._journal.append(change)
 
     async def flush(self) -> None:
-        """Writes what has come about so far. Queries that must see it call this first."""
+        """Write what has come about so far. Queries that must see it call this first."""
         await self.hand_over()
         await self.transaction.flush()
 
     async def hand_over(self) -> None:
-        """Gives what has come about so far to the stores, each all of its kind. They confirm first what was recalled:
+        """Give what has come about so far to the stores, each all of its kind. They confirm first what was recalled:
         afterwards they would meet what was written."""
         self.seal()
         for repository in self._repositories:
@@ -246,19 +246,19 @@ class UnitOfWork:
         self._journal.written = len(self._journal)
 
     def events(self) -> Sequence[Event]:
-        """Every event recorded in it."""
+        """Return every event recorded in it."""
         return [entry.event for entry in self._journal.entries() if isinstance(entry, EventRecorded)]
 
     def sent(self) -> Sequence[Envelope]:
-        """Every command and reply sent in it."""
+        """Return every command and reply sent in it."""
         return [entry for entry in self._journal.entries() if isinstance(entry, Envelope)]
 
     def sets_aside(self) -> bool:
-        """Whether a message waits because of it."""
+        """Return whether a message waits because of it."""
         return any(isinstance(entry, PutAside) for entry in self._journal.entries())
 
     def next_due(self) -> datetime | None:
-        """When the first message or saga that waits because of it is due."""
+        """Return when the first message or saga that waits because of it is due."""
         due = [entry.message.retry_at for entry in self._journal.entries() if isinstance(entry, PutAside | PutBack)]
         due += [
             entry.row.due_at
@@ -281,7 +281,7 @@ class UnitOfWork:
                 await self.transaction.events.erase(entry.stored.aggregate, entry.stored.id)
 
     def _size_since(self, mark: int) -> int:
-        """How many characters of data are to be sent; raises MessageTooLarge."""
+        """Return how many characters of data are to be sent; raises MessageTooLarge."""
         size = 0
         for message in self._journal.messages_since(mark):
             if message.is_too_large:
@@ -334,5 +334,5 @@ class Units(Generic[U]):
                 unit_of_work.close()
 
     def on(self, database: Database) -> "Units[U]":
-        """The same on another database, such as the one connection that a subscription works with."""
+        """Return the same on another database, such as the one connection that a subscription works with."""
         return Units(database, self._make, self._on_commit, self._cache)

@@ -35,11 +35,11 @@ class Readiness(Protocol):
     """Says whether a service can work, and what waits for an operator."""
 
     async def reasons(self) -> list[str]:
-        """Why it can't; empty when it can."""
+        """Return why it can't; empty when it can."""
         ...
 
     async def measure(self) -> None:
-        """Sets the metrics of what waits in its database, as far as that can be read now."""
+        """Set the metrics of what waits in its database, as far as that can be read now."""
         ...
 
 
@@ -52,7 +52,7 @@ def create_app(
     gate: Gate | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> FastAPI:
-    """The service's API with /ping, /readyz, /metrics, /docs and /openapi.json."""
+    """Return the service's API with /ping, /readyz, /metrics, /docs and /openapi.json."""
     app = Api(
         title=title,
         description=description,
@@ -156,7 +156,7 @@ class RequestMiddleware:
         metrics.HTTP.labels(scope["method"], _route_of(scope), str(status)).observe(duration)
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A bug is answered here: further out, the answer would lack the ids and the metrics the request."""
+        """Return a bug is answered here: further out, the answer would lack the ids and the metrics the request."""
         begun = False
 
         async def noticed(message: Message) -> None:
@@ -182,12 +182,12 @@ def _route_of(scope: Scope) -> str:
 
 
 def _plain(value: str | None) -> str | None:
-    """A client's id, if it is one: it is logged and sent on, so it may not be long or contain anything odd."""
+    """Return a client's id, if it is one: it is logged and sent on, so it may not be long or contain anything odd."""
     return value if value and _ID.fullmatch(value) else None
 
 
 def _bounded(receive: Receive, visit: Visit) -> Receive:
-    """Ends a body that turns out longer than it may be, though its length was not declared, or that takes too long, or
+    """End a body that turns out longer than it may be, though its length was not declared, or that takes too long, or
     that there is no room for now."""
     size = 0
     complete = False
@@ -213,7 +213,7 @@ def _bounded(receive: Receive, visit: Visit) -> Receive:
 
 
 async def drain_body(receive: Receive) -> None:
-    """Takes what is left of a body: a client that is still sending when the connection is closed sees no answer."""
+    """Take what is left of a body: a client that is still sending when the connection is closed sees no answer."""
     size = 0
     with suppress(TimeoutError):
         async with asyncio.timeout(BODY_SECONDS):

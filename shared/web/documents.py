@@ -59,7 +59,6 @@ class Api(FastAPI):
         return page
 
     def openapi(self) -> dict[str, Any]:
-        """See `FastAPI`."""
         document = self.openapi_schema
         if document is None:
             document = super().openapi()
@@ -84,7 +83,7 @@ def example(status: int, content: Any) -> dict[int | str, dict[str, Any]]:
 
 
 def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A parameter's schema: one that may be left out is None in Python, but null can't be sent."""
+    """Return a parameter's schema: one that may be left out is None in Python, but null can't be sent."""
     alternatives: list[dict[str, Any]] = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
     if len(alternatives) != 1:
         return schema

@@ -20,14 +20,14 @@ class Visit:
         self._large = 0
 
     def has_room_for(self, size: int) -> bool:
-        """Takes room for a body that has so many bytes by now; answers whether there was any left."""
+        """Take room for a body that has so many bytes by now; answers whether there was any left."""
         large = max(0, size - SMALL_BODY)
         self._gate.large_bodies += large - self._large
         self._large = large
         return large == 0 or self._gate.large_bodies <= MAX_LARGE_BODIES
 
     def end(self) -> None:
-        """Gives the room back."""
+        """Give the room back."""
         self.has_room_for(0)
 
 
@@ -45,7 +45,7 @@ class Gate:
         """Clients are told to open another connection next time, which may lead to another replica."""
 
     def refusal(self) -> str | None:
-        """Why a request is not let in now; None when it is."""
+        """Return why a request is not let in now; None when it is."""
         if self._closed:
             return "the service is stopping: try again"
         if self._under_way >= self._max_requests:
@@ -67,6 +67,6 @@ class Gate:
                 self._empty.set()
 
     async def close(self) -> None:
-        """Lets nobody in any more, and returns when those inside have been answered."""
+        """Let nobody in any more, and returns when those inside have been answered."""
         self._closed = True
         await self._empty.wait()

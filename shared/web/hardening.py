@@ -35,7 +35,7 @@ class SecurityHeaders:
 
 
 def policy_of_page(html: str) -> str:
-    """The policy of a page of ours that shows an API: its own scripts, those in it by their hashes, and no others."""
+    """Return the policy of a page of ours that shows an API: its own scripts, those in it by their hashes, and no others."""
     inline = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
     hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in inline]
     scripts = " ".join(("'self'", *(f"'sha256-{each}'" for each in hashes)))

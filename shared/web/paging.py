@@ -36,11 +36,11 @@ class Cursors(Generic[P]):
         self._decode = decode
 
     def encode(self, place: P | None) -> str:
-        """The cursor of a place; "" for None, the end of the list."""
+        """Return the cursor of a place; "" for None, the end of the list."""
         return "" if place is None else self._encode(place)
 
     def decode(self, text: str) -> P | None:
-        """The inverse of `encode`; raises ValueError for what it never gives."""
+        """Return the inverse of `encode`; raises ValueError for what it never gives."""
         if not re.fullmatch(self._pattern.removesuffix("$"), text):
             raise ValueError("not a cursor as it was given out")
         return self._decode(text) if text else None
@@ -63,20 +63,20 @@ TIME_PATTERN = "[0-9a-f]{14}"
 
 
 def id_to_text(id_: str) -> str:
-    """A UUID as a part of a cursor."""
+    """Return a UUID as a part of a cursor."""
     return id_.replace("-", "")
 
 
 def id_of_text(text: str) -> str:
-    """The inverse of `id_to_text`."""
+    """Return the inverse of `id_to_text`."""
     return str(UUID(hex=text))
 
 
 def time_to_text(time: datetime) -> str:
-    """A time after 1970 as a part of a cursor: microseconds, which 14 digits hold until the year 4253."""
+    """Return a time after 1970 as a part of a cursor: microseconds, which 14 digits hold until the year 4253."""
     return f"{(time - _EPOCH) // _MICROSECOND:014x}"
 
 
 def time_of_text(text: str) -> datetime:
-    """The inverse of `time_to_text`."""
+    """Return the inverse of `time_to_text`."""
     return _EPOCH + int(text, 16) * _MICROSECOND

@@ -96,13 +96,13 @@ _MAX_NAMED = 10
 
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """The response for an error."""
+    """Return the response for an error."""
     content = Problem(title=_TITLES.get(status, "Error"), status=status, detail=detail, message=detail)
     return JSONResponse(content.model_dump(), status, headers, MEDIA_TYPE)
 
 
 def unavailable(detail: str) -> JSONResponse:
-    """The response while something is lacking that may soon be there."""
+    """Return the response while something is lacking that may soon be there."""
     return problem(503, detail, {"Retry-After": "1"})
 
 
@@ -123,20 +123,20 @@ def problems(
 
 
 def also(responses: dict[int | str, dict[str, Any]], error: type[DomainError]) -> dict[int | str, dict[str, Any]]:
-    """The same `responses`, of an operation that may refuse with one more error."""
+    """Return the same `responses`, of an operation that may refuse with one more error."""
     status = _STATUSES[error.kind]
     known = responses[status]["content"][MEDIA_TYPE]["examples"] if status in responses else {}
     return {**responses, status: documented(status, *known, error.text)}
 
 
 def unforeseen(error: Exception) -> JSONResponse:
-    """The response for a bug: what it was is logged, and no client's business."""
+    """Return the response for a bug: what it was is logged, and no client's business."""
     log.error("request failed", exc_info=error)
     return problem(500, "the service failed to handle the request")
 
 
 def install(app: FastAPI) -> None:
-    """Makes every error that the app foresees a problem document."""
+    """Make every error that the app foresees a problem document."""
 
     @app.exception_handler(DomainError)
     async def refused(_request: Request, error: DomainError) -> JSONResponse:
@@ -171,7 +171,7 @@ def install(app: FastAPI) -> None:
 
 
 def _let_go_of_body(error: Exception) -> None:
-    """The frames that an error was raised in have the whole body, and hold the error in turn: such a circle would wait
+    """Return the frames that an error was raised in have the whole body, and hold the error in turn: such a circle would wait
     for the garbage collector, which counts objects and not their bytes."""
     error.__traceback__ = error.__cause__ = error.__context__ = None
     if isinstance(error, RequestValidationError):

@@ -50,7 +50,6 @@ class Routes(APIRouter):
         responses: dict[int | str, dict[str, Any]] | None = None,
         **options: Any,
     ) -> None:
-        """See `APIRouter`."""
         methods = list(methods or ("GET",))
         if not _CHANGING.isdisjoint(methods):
             dependencies = [*(dependencies or ()), Depends(_with_its_key)]

@@ -49,7 +49,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self._half_closed = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """See `asyncio.Protocol`."""
         super().connection_made(transport)
         if len(self.connections) > MAX_CONNECTIONS:
             self._end_with(503, "the service has too many connections: try again", "retry-after: 1\r\n")
@@ -57,7 +56,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
         self._head_is_complete()
         self._is_read()
         super().connection_lost(exc)
@@ -70,7 +68,6 @@ class BoundedProtocol(HttpToolsProtocol):
         _cut_off_the_slowest(each for each in self.connections if isinstance(each, BoundedProtocol))
 
     def resume_writing(self) -> None:
-        """See `asyncio.Protocol`."""
         self._is_read()
         super().resume_writing()
 
@@ -80,7 +77,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self._unread = None
 
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`."""
         if self.transport.is_closing():
             return
         super().data_received(data)
@@ -97,18 +93,15 @@ class BoundedProtocol(HttpToolsProtocol):
         return self._half_closed
 
     def on_response_complete(self) -> None:
-        """See `HttpToolsProtocol`."""
         super().on_response_complete()
         if self._half_closed and self.cycle.response_complete:
             self.transport.close()
 
     def on_message_begin(self) -> None:
-        """See `HttpToolsProtocol`."""
         super().on_message_begin()
         self._wait_for_head()
 
     def on_headers_complete(self) -> None:
-        """See `HttpToolsProtocol`."""
         self._head_is_complete()
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size > MAX_HEAD:
@@ -127,7 +120,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self._patience = self.loop.call_later(LAST_HEAD_SECONDS, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:
-        """See `HttpToolsProtocol`."""
         self._end_with(400, "the request is not HTTP")
 
     def _wait_for_head(self) -> None:
@@ -141,7 +133,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._patience = None
 
     def _end_with(self, status: int, detail: str, headers: str = "") -> None:
-        """Answers though there is no request that could be answered, and closes the connection."""
+        """Answer though there is no request that could be answered, and closes the connection."""
         self._head_is_complete()
         body = bytes(problems.problem(status, detail).body)
         head = (
@@ -153,7 +145,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def _cut_off_the_slowest(connections: Iterable[BoundedProtocol]) -> None:
-    """Closes connections whose clients do not take their answers, when these are too much together."""
+    """Close connections whose clients do not take their answers, when these are too much together."""
     unread = [(each._unread.when(), each.transport) for each in connections if each._unread is not None]
     total = sum(transport.get_write_buffer_size() for _, transport in unread)
     for _, transport in sorted(unread, key=lambda each: each[0]):
@@ -200,7 +192,6 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """See `uvicorn.Server`."""
         yield
 
 
@@ -213,7 +204,7 @@ def _waiting(listener: socket.socket) -> Iterator[socket.socket]:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """Where clients connect. Ends the process with one line when that can't be."""
+    """Return where clients connect. Ends the process with one line when that can't be."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_CONNECTIONS + _FILES_BESIDES
     if soft != resource.RLIM_INFINITY and soft < wanted:

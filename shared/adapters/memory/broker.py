@@ -27,7 +27,6 @@ class MemoryBroker:
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator["MemoryBrokerConnection"]:
-        """See `broker.Broker`."""
         connection = MemoryBrokerConnection(self)
         self._connections.add(connection)
         try:
@@ -63,11 +62,9 @@ class MemoryBroker:
         del self._outbox[: first + 1]
 
     def bounds(self) -> Bounds:
-        """See `broker.LogReader`."""
         return Bounds(self._first, len(self._stored))
 
     def message_at(self, position: int) -> Mark | None:
-        """See `broker.LogReader`."""
         stored = self.stored_at(position)
         return stored and Mark(position, stored[1].row_id, stored[1].received_at)
 
@@ -126,12 +123,11 @@ class MemoryBroker:
         return SentBefore(rows=tuple(rows), kept=begins)
 
     def sent_again(self, sender: str, rows: Sequence[int]) -> list[Received | None]:
-        """See `broker.LogReader`."""
         kept = {message.row_id: replace(message, position=0, subject=None) for _, message in self._outbox}
         return [kept.get(row_id_of(sender, row)) for row in rows]
 
     def subjects_behind(self, position: int) -> list[str]:
-        """The subjects of all messages behind a position."""
+        """Return the subjects of all messages behind a position."""
         return [subject for subject, _ in self._stored[position:]]
 
     async def changed(self) -> None:
@@ -151,12 +147,10 @@ class MemoryBrokerConnection:
         self.fault: str | None = None
 
     async def bounds(self) -> Bounds:
-        """See `broker.LogReader`."""
         self.check()
         return self._broker.bounds()
 
     async def message_at(self, position: int) -> Mark | None:
-        """See `broker.LogReader`."""
         self.check()
         return self._broker.message_at(position)
 
@@ -164,23 +158,19 @@ class MemoryBrokerConnection:
     async def read(
         self, partition: int, *, after: int, filters: Sequence[str], to_end: bool = False
     ) -> AsyncIterator["MemoryFeed"]:
-        """See `broker.LogReader`."""
         self.check()
         subjects = frozenset(subject_of(partition, route) for route in filters)
         yield MemoryFeed(self._broker, self, after, subjects, self._broker.last_position() if to_end else None)
 
     async def sent_before(self, sender: str, reader: str, partition: int, row: int | None) -> SentBefore:
-        """See `broker.LogReader`."""
         self._ask(sender)
         return self._broker.sent_before(sender, reader, partition, row)
 
     async def sent_again(self, sender: str, reader: str, rows: Sequence[int]) -> list[Received | None]:
-        """See `broker.LogReader`."""
         self._ask(sender)
         return self._broker.sent_again(sender, rows)
 
     async def publish(self, messages: Sequence[Publication]) -> list[int | None]:
-        """See `broker.Publisher`."""
         self.check()
         return [self._broker.store(message) for message in messages]
 
@@ -190,7 +180,7 @@ class MemoryBrokerConnection:
             raise BrokerUnavailable(f"the relay of the service {sender} does not say what it has sent")
 
     def check(self) -> None:
-        """Raises BrokerUnavailable when the connection has ended."""
+        """Raise BrokerUnavailable when the connection has ended."""
         if self.fault is not None:
             raise BrokerUnavailable(self.fault)
 
@@ -214,7 +204,6 @@ class MemoryFeed:
         self.pending = sum(subject in subjects for subject in broker.subjects_behind(after))
 
     async def take(self, limit: int, wait: float) -> list[Received]:
-        """See `broker.Feed`."""
         until = asyncio.get_running_loop().time() + wait
         while True:
             self._connection.check()

@@ -88,7 +88,6 @@ class MemoryDatabase:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["MemoryTransaction"]:
-        """See `unit_of_work.Database`."""
         async with self._one_at_a_time:
             undo: Undo = []
             try:
@@ -100,7 +99,6 @@ class MemoryDatabase:
 
     @asynccontextmanager
     async def session(self, holder: int) -> AsyncIterator["MemoryDatabase"]:
-        """See `subscription.Sessions`."""
         self.alive.add(holder)
         try:
             yield self
@@ -123,7 +121,6 @@ class MemoryTransaction:
         self._undo = undo
 
     def rows(self, cls: type[R]) -> "_RowStore[R]":
-        """See `unit_of_work.Transaction`."""
         return _RowStore(cls, self.database, self._undo)
 
     async def flush(self) -> None:

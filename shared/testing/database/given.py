@@ -39,7 +39,7 @@ HOUR = timedelta(hours=1)
 
 
 def due(now: datetime) -> Due:
-    """What is due at that time, where pauses take two hours at most."""
+    """Return what is due at that time, where pauses take two hours at most."""
     return Due(now, 2 * HOUR)
 
 
@@ -84,7 +84,7 @@ class Unexpected(Exception):
 
 
 def event(id_: str, version: int, aggregate: str = "Order", data: str = '{"n":1}') -> StoredEvent:
-    """A stored event."""
+    """Return a stored event."""
     return StoredEvent(
         aggregate=aggregate,
         id=id_,
@@ -97,17 +97,17 @@ def event(id_: str, version: int, aggregate: str = "Order", data: str = '{"n":1}
 
 
 def snapshot(id_: str, version: int, tag: str = "t1", state: str = '{"a":"b"}') -> Snapshot:
-    """A snapshot."""
+    """Return a snapshot."""
     return Snapshot(aggregate="Order", id=id_, version=version, tag=tag, state=state)
 
 
 def parcel(id_: str, version: int = 1, **fields: Any) -> Parcel:
-    """A row."""
+    """Return a row."""
     return Parcel(**{"id": id_, "version": version, "size": Size.SMALL, "weight": 7, "labels": {}, **fields})
 
 
 def envelope(id_: str, key: str = "k") -> Envelope:
-    """A reply with every optional field set."""
+    """Return a reply with every optional field set."""
     return Envelope(
         id=id_,
         type="kitchen.CreateTicketReply",
@@ -129,12 +129,12 @@ def envelope(id_: str, key: str = "k") -> Envelope:
 
 
 def line(key: str, source: str = "tests") -> Line:
-    """What a sender says of a key."""
+    """Return what a sender says of a key."""
     return Line(key, source)
 
 
 def waiting(id_: str, key: str = "a", retry_at: datetime = NOON, partition: int = 0) -> SetAside:
-    """A message to be set aside."""
+    """Return a message to be set aside."""
     headers = {"ce-id": id_, "ce-type": "order.OrderCreated"}
     received = Received(position=9, row_id=f"row-{id_}", received_at=NOON, headers=headers, data='{"x":1}')
     return SetAside(
@@ -143,7 +143,7 @@ def waiting(id_: str, key: str = "a", retry_at: datetime = NOON, partition: int 
 
 
 def saga(id_: str, due_at: datetime | None = None, **fields: Any) -> SagaInstance:
-    """A saga's row."""
+    """Return a saga's row."""
     defaults: dict[str, Any] = {
         "id": id_,
         "version": 1,
@@ -161,5 +161,5 @@ def saga(id_: str, due_at: datetime | None = None, **fields: Any) -> SagaInstanc
 
 
 def ids(messages: Any) -> list[str]:
-    """The ids of messages that wait."""
+    """Return the ids of messages that wait."""
     return [message.message_id for message in messages]

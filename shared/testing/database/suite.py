@@ -148,4 +148,4 @@ class DatabaseSuite(EventStoreSuite, RowStoreSuite, MessageSuite, PartitionSuite
 
     @abstractmethod
     async def outbox(self, database: OpenDatabase) -> list[str]:
-        """The ids of the messages in the outbox, in the order they are to be published in."""
+        """Return the ids of the messages in the outbox, in the order they are to be published in."""
