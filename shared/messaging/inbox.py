@@ -1,4 +1,4 @@
-"""The inbox: which messages a service has handled, and what it answered. Microservices Patterns, section 3.3.6."""
+"""The inbox: which messages a service has handled, and its replies. Microservices Patterns, section 3.3.6."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from shared.messaging.envelope import Envelope
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """A message was handled, or set aside. `row_id` is the outbox row that brought it."""
+    """Records that a message was handled or set aside. `row_id` is the outbox row that brought it."""
 
     message_id: str
     row_id: str
@@ -18,7 +18,7 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeptReply:
-    """The answer to a command that had been set aside when it was claimed."""
+    """The reply to a command that was set aside when it was claimed."""
 
     message_id: str
     reply: Envelope
@@ -28,10 +28,10 @@ class Inbox(Protocol):
     """The inbox of one database, in one transaction."""
 
     async def find(self, message_ids: Sequence[str]) -> Mapping[str, Claim]:
-        """Return the claims of those that were handled before."""
+        """Return the claims of the messages that were handled before, by message id."""
 
     async def add(self, claims: Sequence[Claim]) -> None:
-        """Claim messages; raises Conflict when one is claimed already."""
+        """Store claims; raise Conflict when a message is already claimed."""
 
     async def keep_replies(self, replies: Sequence[KeptReply]) -> None:
-        """Add answers to claims that have none."""
+        """Add replies to claims that have none."""

@@ -1,4 +1,7 @@
-"""The transactional outbox: what is to be published is written with what it tells of. Microservices Patterns, 3.3.7."""
+"""The transactional outbox: messages are stored in the transaction of the change that they report.
+
+Microservices Patterns, section 3.3.7.
+"""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -12,11 +15,11 @@ class Outbox(Protocol):
     """The outbox of one database, in one transaction. A relay publishes its rows in the order of their commits."""
 
     async def add(self, messages: Sequence[Envelope]) -> None:
-        """Write them in this order."""
+        """Store the messages in this order."""
 
 
 def event_envelope(stored: StoredEvent, event: Event, traceparent: str | None) -> Envelope:
-    """Return a public event as it is sent."""
+    """Return the envelope of a public event."""
     return Envelope(
         id=stored.metadata.id,
         type=stored.type,

@@ -1,11 +1,11 @@
-"""Replay: a read model that is built anew asks the owners' relays for what they have stored, all of it, from the start.
+"""Replay: to rebuild a read model, its service asks the owners' relays for all the events they have stored.
 
-The reader has the keeper make a stream for what it asks for, and tells the relay of each owner in turn, on the relay's
-control subject: `ReplayRequest`. The relay publishes its stored events in order per aggregate, numbered from 1, and
-then the end mark with their count. The same messages as the first time, with the same ids, versions and times.
+The keeper makes a stream for the reader. The reader then sends a `ReplayRequest` to the relay of each owner in turn, on
+the relay's control subject. The relay publishes its stored events in order per aggregate, numbered from 1, and then an
+end mark with their count. The messages are the same as the first time, with the same ids, versions and times.
 
-Neither the subjects nor the stream are those of what happens now: that stream refuses everything when it is full, and
-what a replay leaves must not be what fills it.
+Replays have their own subjects and their own stream: the main stream refuses all messages when it is full, so replays
+must not fill it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,12 +18,12 @@ from shared.messaging.broker import Publication
 from shared.messaging.outbox import event_envelope
 
 END_HEADER = "ftgo-replayed"
-"""The end mark has it: how many events went before."""
+"""The header of the end mark: how many events were sent before it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayRequest:
-    """`reader` asks for the events of these types. Without types it asks whether the run is still going on."""
+    """`reader` asks for the events of these types. With no types it asks whether the run is still active."""
 
     reader: str
     run: str
@@ -32,46 +32,49 @@ class ReplayRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayAnswer:
-    """Whether the run is going on, and if it failed or was refused, why."""
+    """Whether the run is active, and if it failed or was refused, why."""
 
     running: bool
     reason: str = ""
 
 
 def control_subject(service: str) -> str:
-    """Return where the relay of a service is asked. Below no stream: a question that nobody hears is to be known at once."""
+    """Return the subject on which the relay of a service takes requests.
+
+    It is below no stream, so that a request that no relay receives fails at once.
+    """
     return f"ftgo-control.replay.{service}"
 
 
 def replay_subjects(reader: str, run: str = "*") -> str:
-    """Return where the events of a run are published, or of all of the reader's."""
+    """Return the subjects of a run's events; by default of all runs of the reader."""
     return f"ftgo-replay.{reader}.{run}.>"
 
 
 def replay_subject(reader: str, run: str, route: str) -> str:
-    """Return where an event of a run is published."""
+    """Return the subject of an event of a run."""
     return f"ftgo-replay.{reader}.{run}.{route}"
 
 
 def replay_end(reader: str, run: str) -> str:
-    """Return where the end mark of a run is published."""
+    """Return the subject of a run's end mark."""
     return f"ftgo-replay.{reader}.{run}.end"
 
 
 def replay_stream(reader: str) -> str:
-    """Return the stream that keeps them."""
+    """Return the name of the reader's replay stream."""
     return f"FTGO_REPLAY_{reader}"
 
 
 def message_id(run: str, number: int) -> str:
-    """Return the id, for the broker, of a run's message: the reader sees by it that none is missing."""
+    """Return the broker's id of a run's message. Its number lets the reader see that none is missing."""
     return f"{run}-{number}"
 
 
 def publications(request: ReplayRequest, stored: Sequence[StoredEvent], before: int) -> Iterator[Publication]:
-    """Stored events as they are sent again; `before` have been sent. Raises Undecodable.
+    """Yield stored events as they are sent again; `before` have been sent already. Raise Undecodable.
 
-    The data goes out in the schema that it is stored in: its receivers read old ones from the stream too.
+    The data is sent in the schema it is stored in: receivers read old schemas from the stream too.
     """
     for number, each in enumerate(stored, before + 1):
         event = decode_message(each.type, each.data, each.metadata.schema)
@@ -86,7 +89,7 @@ def publications(request: ReplayRequest, stored: Sequence[StoredEvent], before: 
 
 
 def end_mark(request: ReplayRequest, count: int) -> Publication:
-    """Return what follows the last of `count` events."""
+    """Return the message that follows the last of `count` events."""
     return Publication(
         row_id=message_id(request.run, count + 1),
         subject=replay_end(request.reader, request.run),
