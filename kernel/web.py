@@ -1,4 +1,4 @@
-"""What FTGO's APIs have in common: the address, and what their tags mean."""
+"""Common parts of FTGO's APIs: the address, and the descriptions of the tags."""
 
 from pydantic import (
     Field,
@@ -8,7 +8,7 @@ from kernel.values import Address
 from shared.web.parameters import Body, Name, Text
 
 AN_ADDRESS = {"street1": "1 Main Street", "street2": "Unit 99", "city": "Oakland", "state": "CA", "zip": "94611"}
-"""For examples."""
+"""An address for examples."""
 
 
 TAGS = {

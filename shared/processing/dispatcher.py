@@ -273,7 +273,10 @@ class Dispatcher(Generic[U]):
         )
 
     def _repeat_reply(self, uow: U, claim: Claim, row_id: str) -> None:
-        """Return a resend is answered again. The relay's own repeat of a row is not, or a lost store would breed replies."""
+        """Send the stored reply again for a resent command.
+
+        A relay's repeat of the same row gets no reply: else each republished row would cause another reply.
+        """
         metrics.DUPLICATES.inc()
         if claim.reply is not None and claim.row_id != row_id:
             uow.send(claim.reply)

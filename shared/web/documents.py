@@ -1,4 +1,4 @@
-"""The OpenAPI documents: what FastAPI can't know of an API, and the page that shows it."""
+"""The OpenAPI documents: adds what FastAPI cannot know about an API, and serves the page that shows it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from shared.web.hardening import POLICY, policy_of_page
 from shared.web.problems import Problem
 
 AN_ID = "019a3c5e-8f00-7c21-9b7e-3d5f0a1b2c3d"
-"""For examples."""
+"""An id for examples."""
 
 _TAGS = {
     "operations": "For those who run the service.",
@@ -25,15 +25,15 @@ _ABOUT_ALL = """
 Every error is a problem document (RFC 9457). A request may bring an `X-Correlation-Id`: everything that follows from it
 carries the same, also in the other services, and the answer says it again."""
 
-# The package has Swagger UI's own files. FastAPI's page takes them from a CDN: without a network it would stay blank.
+# The package contains Swagger UI's files. FastAPI's own page loads them from a CDN: without a network it stays blank.
 _ASSETS = Path(fastapi_offline.__file__).parent / "static"
 
 
 class Api(FastAPI):
-    """A FastAPI application whose document says what is the same for all services, and whose /docs needs no network."""
+    """A FastAPI application that documents what all services have in common, and whose /docs needs no network."""
 
     def __init__(self, *, title: str, description: str, tags: Mapping[str, str], **options: Any) -> None:
-        """`tags` says what the tags of the service's own operations mean."""
+        """Make the application. `tags` describes the tags of the service's own operations."""
         super().__init__(
             title=title,
             description=description + _ABOUT_ALL,
@@ -78,12 +78,12 @@ def _documented(tag: str, descriptions: Mapping[str, str]) -> dict[str, str]:
 
 
 def example(status: int, content: Any) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI `responses` with an example of the success."""
+    """Return OpenAPI `responses` with an example of the success."""
     return {status: {"content": {"application/json": {"example": content}}}}
 
 
 def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a parameter's schema: one that may be left out is None in Python, but null can't be sent."""
+    """Return a parameter's schema without null: an optional parameter is None in Python, but null cannot be sent."""
     alternatives: list[dict[str, Any]] = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
     if len(alternatives) != 1:
         return schema

@@ -59,21 +59,21 @@ _EXAMPLES = {
 
 
 class BodyTooLarge(HTTPException):
-    """A body over the limit."""
+    """The request's body is larger than the limit."""
 
     def __init__(self) -> None:
         super().__init__(413, _EXAMPLES[413])
 
 
 class BodyTooSlow(HTTPException):
-    """A body that did not come to an end in time."""
+    """The request's body did not arrive completely in time."""
 
     def __init__(self) -> None:
         super().__init__(408, "the body took too long", {"Connection": "close"})
 
 
 class NoRoomForBody(HTTPException):
-    """A body while other large ones take all the room that there is for them."""
+    """Other large bodies take all the room that there is for bodies at the moment."""
 
     def __init__(self) -> None:
         super().__init__(503, OVERLOADED, {"Retry-After": "1"})
@@ -102,16 +102,16 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> 
 
 
 def unavailable(detail: str) -> JSONResponse:
-    """Return the response while something is lacking that may soon be there."""
+    """Return the 503 response for a lack that is probably short: the client should try again."""
     return problem(503, detail, {"Retry-After": "1"})
 
 
 def problems(
     *errors: type[DomainError], body: bool = False, invalid: str = _EXAMPLES[422]
 ) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI `responses` of an operation that may refuse with those errors.
+    """Return the OpenAPI `responses` of an operation that may refuse with those errors.
 
-    `body` says that it takes one, and `invalid` what a client is told whose request is against the schema.
+    `body` says whether it takes a body, `invalid` is the text for a request that does not match the schema.
     """
     texts: dict[int, list[str]] = defaultdict(list)
     for error in errors:
@@ -123,20 +123,20 @@ def problems(
 
 
 def also(responses: dict[int | str, dict[str, Any]], error: type[DomainError]) -> dict[int | str, dict[str, Any]]:
-    """Return the same `responses`, of an operation that may refuse with one more error."""
+    """Return `responses` with one more error that the operation may refuse with."""
     status = _STATUSES[error.kind]
     known = responses[status]["content"][MEDIA_TYPE]["examples"] if status in responses else {}
     return {**responses, status: documented(status, *known, error.text)}
 
 
 def unforeseen(error: Exception) -> JSONResponse:
-    """Return the response for a bug: what it was is logged, and no client's business."""
+    """Return the response for a bug. The error is logged, and not shown to the client."""
     log.error("request failed", exc_info=error)
     return problem(500, "the service failed to handle the request")
 
 
 def install(app: FastAPI) -> None:
-    """Make every error that the app foresees a problem document."""
+    """Answer every expected error of the app with a problem document."""
 
     @app.exception_handler(DomainError)
     async def refused(_request: Request, error: DomainError) -> JSONResponse:
@@ -149,7 +149,7 @@ def install(app: FastAPI) -> None:
         if any(found["type"] == "json_invalid" for found in errors):
             return problem(400, _EXAMPLES[400])
         named = [f"{_place(found['loc'])}: {found['msg'].removeprefix('Value error, ')}" for found in errors]
-        if len(named) > _MAX_NAMED:  # an answer is for reading: a list of a thousand items can have thousands
+        if len(named) > _MAX_NAMED:  # keep the answer readable: a list of a thousand items can have thousands of errors
             named[_MAX_NAMED:] = [f"and {len(named) - _MAX_NAMED} more"]
         return problem(422, "; ".join(named))
 
@@ -162,17 +162,20 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def of_the_framework(request: Request, error: HTTPException) -> JSONResponse:
         _let_go_of_body(error)
-        # FastAPI says so of bodies that are no UTF-8, are nested too deep or hold numbers of thousands of digits.
+        # FastAPI answers 400 to bodies that are not UTF-8, are nested too deep or have numbers of thousands of digits.
         detail = _EXAMPLES[400] if error.status_code == 400 else error.detail
         headers = dict(error.headers or {})
         if error.status_code == 405:
-            headers["Allow"] = ", ".join(_allowed(request))  # the framework names the methods of one route only
+            headers["Allow"] = ", ".join(_allowed(request))  # the framework names only the methods of one route
         return problem(error.status_code, detail, headers)
 
 
 def _let_go_of_body(error: Exception) -> None:
-    """Return the frames that an error was raised in have the whole body, and hold the error in turn: such a circle would wait
-    for the garbage collector, which counts objects and not their bytes."""
+    """Remove the references from an error to the request's body.
+
+    The stack frames of the error hold the whole body and are held by the error: such a cycle would wait for the garbage
+    collector, which counts objects, not bytes.
+    """
     error.__traceback__ = error.__cause__ = error.__context__ = None
     if isinstance(error, RequestValidationError):
         error.body = None
@@ -191,7 +194,7 @@ def _place(location: tuple[int | str, ...]) -> str:
 
 
 def documented(status: int, *messages: str) -> dict[str, Any]:
-    """OpenAPI's description of one such response. `documents.Api` has its schema."""
+    """Return the OpenAPI description of a problem response. `documents.Api` adds the schema."""
 
     def example(message: str) -> dict[str, Any]:
         content = Problem(title=_TITLES[status], status=status, detail=message, message=message)

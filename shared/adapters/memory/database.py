@@ -1,6 +1,8 @@
-"""A service's database in memory: the same ports as PostgreSQL's, for tests of whole systems in one process.
+"""A service's database in memory: it implements the same ports as PostgreSQL, for tests of whole systems in one
+process.
 
-One transaction at a time, so each sees all that went before; a transaction that fails is undone write by write.
+Only one transaction runs at a time, so each sees the changes of all before it. A failed transaction is undone, one
+write after the other.
 """
 
 import asyncio
@@ -43,7 +45,10 @@ Undo = list[Callable[[], object]]
 
 
 class MemoryDatabase:
-    """See `unit_of_work.Database`. `outbox` is what has been committed for publishing, in order."""
+    """Implements `unit_of_work.Database` and `subscription.Sessions`.
+
+    `outbox` has the committed messages to publish, in order.
+    """
 
     def __init__(self, name: str = "memory", clock: Clock = utc_now) -> None:
         self.name = name
@@ -66,7 +71,7 @@ class MemoryDatabase:
         self._one_at_a_time = asyncio.Lock()
 
     def clear(self) -> None:
-        """Forget everything: then it is like a new one."""
+        """Delete everything, as if it were new."""
         for kept in (
             self.events,
             self.snapshots,
@@ -107,7 +112,7 @@ class MemoryDatabase:
 
 
 class MemoryTransaction:
-    """See `unit_of_work.Transaction`."""
+    """Implements `unit_of_work.Transaction`."""
 
     def __init__(self, database: MemoryDatabase, undo: Undo) -> None:
         self.database = database
@@ -124,10 +129,12 @@ class MemoryTransaction:
         return _RowStore(cls, self.database, self._undo)
 
     async def flush(self) -> None:
-        """See `unit_of_work.Transaction`."""
+        """Do nothing: the stores write at once."""
 
 
 class _Events:
+    """Implements `store.EventStore`."""
+
     def __init__(self, database: MemoryDatabase, undo: Undo) -> None:
         self._database = database
         self._undo = undo
@@ -175,6 +182,8 @@ def _erased(event: StoredEvent) -> StoredEvent:
 
 
 class _RowStore(Generic[R]):
+    """Implements `store.RowStore`."""
+
     def __init__(self, cls: type[R], database: MemoryDatabase, undo: Undo) -> None:
         self._table: dict[str, Any] = database.tables[cls]
         self._undo = undo
@@ -203,6 +212,8 @@ class _RowStore(Generic[R]):
 
 
 class _Inbox:
+    """Implements `inbox.Inbox`."""
+
     def __init__(self, database: MemoryDatabase, undo: Undo) -> None:
         self._claims = database.inbox
         self._undo = undo
@@ -223,6 +234,8 @@ class _Inbox:
 
 
 class _Outbox:
+    """Implements `outbox.Outbox`."""
+
     def __init__(self, database: MemoryDatabase, undo: Undo) -> None:
         self._database = database
         self._undo = undo
@@ -239,6 +252,8 @@ class _Outbox:
 
 
 class _WaitingRoom:
+    """Implements `set_aside.WaitingRoom`."""
+
     def __init__(self, database: MemoryDatabase, undo: Undo) -> None:
         self._database = database
         self._waiting = database.waiting
@@ -314,6 +329,8 @@ def _is_wanted(message: SetAside, wanted: ParkedFilter) -> bool:
 
 
 class _RepairLog:
+    """Implements `repair_log.RepairLog`."""
+
     def __init__(self, database: MemoryDatabase, undo: Undo) -> None:
         self._repairs = database.repairs
         self._undo = undo
@@ -328,6 +345,8 @@ class _RepairLog:
 
 
 class _Positions:
+    """Implements `positions.Positions`."""
+
     def __init__(self, database: MemoryDatabase, undo: Undo) -> None:
         self._database = database
         self._undo = undo
@@ -393,6 +412,8 @@ class _Positions:
 
 
 class _SagaTimers:
+    """Implements `instance.SagaTimers`."""
+
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
