@@ -1,7 +1,7 @@
 """The time, as a function that tests can replace.
 
 Stored times come from the wall clock, which may be set forward or back by hours at any moment. Pauses within one
-process are measured with a steady clock, which nobody can set.
+process are measured with a steady clock, which cannot be set.
 """
 
 import time

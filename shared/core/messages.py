@@ -58,9 +58,9 @@ class Message:
         cls.is_public = service is not None or cls.__module__.endswith(f".{_CONTRACTS}")
         fields: Mapping[str, Any] = cls.__dataclass_fields__  # type: ignore[attr-defined]
         if key is not None and key not in fields:
-            raise TypeError(f"{cls.type_name} has no field {key!r} to be its key")
+            raise TypeError(f"{cls.type_name} has no field {key!r}: key= must name one of its fields")
         if unknown := sorted(cls.personal.keys() - fields.keys()):
-            raise TypeError(f"{cls.type_name} has no field {unknown[0]!r} that could be personal")
+            raise TypeError(f"{cls.type_name} has no field {unknown[0]!r}: personal= must name its fields")
         if cls.type_name in _types:
             raise TypeError(f"two messages are called {cls.type_name}: {_types[cls.type_name]} and {cls}")
         _types[cls.type_name] = cls
@@ -135,7 +135,7 @@ def upcasts(message: type[Message], *, schema: int) -> Callable[[Upcaster], Upca
 
     def register(upcaster: Upcaster) -> Upcaster:
         if not 1 <= schema < message.schema:
-            raise TypeError(f"{message.type_name} has schema {message.schema}: none comes after {schema}")
+            raise TypeError(f"{message.type_name} has schema {message.schema}: no upcaster can start from {schema}")
         if (message.type_name, schema) in _upcasters:
             raise TypeError(f"{message.type_name} has two upcasters from schema {schema}")
         _upcasters[message.type_name, schema] = upcaster

@@ -52,8 +52,8 @@ def require_not_older(service: str, newest: Release | None) -> None:
     """Raise WrongRelease when this code is too old for data that the newest release has left in a database."""
     if newest is not None and newest.beside > CURRENT.number:
         raise WrongRelease(
-            f"the data of {service} is from a newer version ({newest.version}) than this code ({CURRENT.version}), and"
-            f" not for it to read: {_WHAT_TO_DO}"
+            f"the data of {service} is from a newer version ({newest.version}) than this code ({CURRENT.version}),"
+            f" which cannot read it: {_WHAT_TO_DO}"
         )
 
 

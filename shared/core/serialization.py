@@ -45,11 +45,11 @@ def decode_message(type_name: str, data: str | bytes, schema: int | None = None)
     """
     cls = message_type(type_name)
     if cls is None:
-        raise Undecodable(f"no message is called {type_name}")
+        raise Undecodable(f"unknown message type {type_name}")
     if schema is None or schema == cls.schema:
         return from_json(cls, data)
     if schema > cls.schema:
-        raise Undecodable(f"{type_name} has schema {schema}, and the newest that is known here is {cls.schema}")
+        raise Undecodable(f"{type_name} has schema {schema}, but the newest known here is {cls.schema}")
     fields = from_json(dict[str, Any], data)
     for version in range(schema, cls.schema):
         fields = _upcast(type_name, version, fields)
@@ -62,5 +62,5 @@ def _upcast(type_name: str, version: int, fields: dict[str, Any]) -> dict[str, A
         raise Undecodable(f"there is no upcaster for {type_name} from schema {version}")
     try:
         return upcaster(fields)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:  # the fields are not what they should be
+    except (LookupError, TypeError, ValueError, AttributeError) as error:  # the fields do not match their schema
         raise Undecodable(f"not a {type_name} of schema {version}: {error!r}") from None

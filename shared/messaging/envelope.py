@@ -35,7 +35,7 @@ class MessageTooLarge(InvalidArgument):
     """The message is larger than a broker accepts. Raised when it is written, so that the client that caused it is
     told."""
 
-    text = "too large to be told to others"
+    text = "too large to be sent to other services"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +108,7 @@ class Envelope:
         """
         envelope = cls.from_headers(received.headers, received.data)
         if received.subject is not None and not received.subject.endswith(f".{envelope.route}"):
-            raise ValueError(f"it says that it is {envelope.route}, and was sent to {received.subject}")
+            raise ValueError(f"its headers say {envelope.route}, but it was sent to {received.subject}")
         return envelope
 
     @classmethod

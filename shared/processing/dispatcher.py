@@ -57,7 +57,7 @@ class StillAwaited(FailedPrecondition):
     """A saga waits for this reply. Dropping it does not help: its command would be answered with the same reply
     again."""
 
-    text = "a saga waits for this reply and would wait for ever: redrive it when what fails is mended"
+    text = "a saga waits for this reply and would wait for ever: redrive it when the cause is fixed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +231,7 @@ class Dispatcher(Generic[U]):
             return None
         handler = self._handlers.get(type(message))
         if handler is None:
-            raise Unhandleable(f"nothing here handles {envelope.type}")
+            raise Unhandleable(f"this service has no handler for {envelope.type}")
         return await handler(message, uow)
 
     def _send_reply(self, uow: U, envelope: Envelope, answer: Reply | None) -> Envelope | None:
@@ -357,7 +357,7 @@ def _refusal_behind(error: BaseException) -> DomainError | None:
 
 def _understand(received: Received) -> _Arrival:
     if not _is_storable(received):
-        return _Arrival(_made_storable(received), None, None, "not a message of ours: it contains what no text does")
+        return _Arrival(_made_storable(received), None, None, "not a message of ours: its text cannot be stored")
     try:
         envelope = Envelope.of(received)
     except ValueError as error:

@@ -103,7 +103,7 @@ class Subscription(Generic[U]):
                 await self._hold()
             except TechnicalFault as error:
                 if self.unavailable == _NOT_CONNECTED:  # at the first start, other services may not be there yet
-                    log.info("subscription waits", partition=self._partition, reason=str(error))
+                    log.info("subscription not connected yet", partition=self._partition, reason=str(error))
                 elif self.unavailable is None or self._backoff.tries == 0:
                     log.warning("subscription interrupted", partition=self._partition, reason=str(error))
                 self.unavailable = str(error)
@@ -265,7 +265,7 @@ class Subscription(Generic[U]):
             return mark.position
         bounds = await connection.bounds()  # after message_at: the message may have expired in between
         if mark.position < bounds.first - 1 and held.chains.heads:
-            # Their links tell what is missing, and their senders may still have it.
+            # The links show which messages are missing, and their senders may still have them.
             log.error("the stream has lost its first messages", position=mark.position, first=bounds.first)
             return mark.position
         if mark.position < bounds.first - 1:

@@ -50,7 +50,7 @@ def best_effort(what: str) -> Iterator[None]:
     try:
         yield
     except Exception:
-        log.exception("a report failed", what=what)
+        log.exception("reporting failed: the reported work is done", what=what)
 
 
 class Lines:

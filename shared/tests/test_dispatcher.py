@@ -372,7 +372,7 @@ async def test_what_says_that_it_is_another_message_than_its_subject_does_is_par
     await service.handle(told, forged)
     assert service.parked() == ["forged"]
     (waiting,) = service.database.waiting.values()
-    assert f"it says that it is command.{Deposit.type_name}, and was sent to ftgo.0.event" in waiting.error
+    assert f"its headers say command.{Deposit.type_name}, but it was sent to ftgo.0.event" in waiting.error
 
 
 async def test_a_message_without_any_of_our_headers_is_parked() -> None:

@@ -154,7 +154,7 @@ class Repository(Generic[A]):
     def _fold(self, id_: str) -> None:
         history = self._histories[id_]
         if history is _RECALLED:
-            raise Conflict(f"{self._cls.__name__} {id_} came from the cache and can't be taken back: it has to be read")
+            raise Conflict(f"{self._cls.__name__} {id_} came from the cache and cannot be restored: try again")
         sealed = self._sealed.get(id_, ())
         in_hand = self._touched.get(id_) or self._live.pop(id_, None)
         aggregate = self._cls(id=id_) if history.snapshot is None else self._snapshots.restore(history.snapshot)

@@ -73,7 +73,7 @@ def create_app(
 
 
 class HealthAnswer(BaseModel):
-    """That all is well."""
+    """The service is well."""
 
     status: str = Field(examples=["ready"])
 

@@ -45,7 +45,7 @@ class Cursors(Generic[P]):
     def decode(self, text: str) -> P | None:
         """Return the place of a cursor, the inverse of `encode`; raise ValueError for a text that is not a cursor."""
         if not re.fullmatch(self._pattern.removesuffix("$"), text):
-            raise ValueError("not a cursor as it was given out")
+            raise ValueError("not a cursor of this list")
         return self._decode(text) if text else None
 
     @property

@@ -25,7 +25,7 @@ MAX_HEAD = 32 << 10
 HEAD_SECONDS = 10.0
 """How many seconds a client may take to send them, from the start of the connection too."""
 LAST_HEAD_SECONDS = 0.5
-"""The same while the server ends."""
+"""`HEAD_SECONDS` for a server that is ending."""
 KEEP_ALIVE_SECONDS = 75
 """Longer than clients keep an unused connection in their pools."""
 UNREAD_SECONDS = 60.0

@@ -387,7 +387,7 @@ class _Positions:
         self, partition: int, holder: int, mark: Mark | None, lease: timedelta, heads: Mapping[str, int] | None = None
     ) -> None:
         if self._database.holders.get(partition, (None,))[0] != holder:
-            raise LeaseLost(f"partition {partition} is held by another")
+            raise LeaseLost(f"partition {partition} is held by another replica")
         _put(self._database.holders, partition, (holder, self._database.clock() + lease), self._undo)
         if mark is not None:
             _put(self._database.positions, partition, mark, self._undo)

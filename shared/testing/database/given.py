@@ -1,4 +1,4 @@
-"""What the suite of the database port gives to a database."""
+"""Test data for the suite of the database port."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -20,17 +20,17 @@ from shared.saga.machine import Phase
 from shared.unit_of_work.unit_of_work import Database
 
 NOWHERE = {"street1": "", "street2": None}
-"""What takes the place of an address that is forgotten."""
+"""Replaces an address that was erased."""
 
 
 class ParcelSent(Event, service="parcels", personal={"deliver_to": NOWHERE}):
-    """Tells where somebody lives."""
+    """An event with personal data."""
 
     deliver_to: dict[str, str | None]
 
 
 class RecipientErased(Event, service="parcels", erases=True):
-    """From now on nobody is to know it."""
+    """An event that erases personal data."""
 
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -39,12 +39,12 @@ HOUR = timedelta(hours=1)
 
 
 def due(now: datetime) -> Due:
-    """Return what is due at that time, where pauses take two hours at most."""
+    """Return what is due at that time, where no pause is longer than two hours."""
     return Due(now, 2 * HOUR)
 
 
 class Size(StrEnum):
-    """An enum to be kept in a column."""
+    """An enum for a column."""
 
     SMALL = "small"
     LARGE = "large"
@@ -52,7 +52,7 @@ class Size(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """A value to be kept as JSON."""
+    """A value for a JSON column."""
 
     name: str
     count: int
@@ -60,7 +60,7 @@ class Content:
 
 @dataclass(kw_only=True)
 class Parcel(Entity):
-    """A row with every kind of column: text, number, enum, time, JSON, and those that may be null."""
+    """A row with every kind of column: text, number, enum, time, JSON, and nullable ones."""
 
     size: Size
     weight: int
@@ -73,14 +73,14 @@ class Parcel(Entity):
 
 
 class OpenDatabase(Database, Sessions, Protocol):
-    """Both ports: PostgreSQL's pool and memory have them."""
+    """A database with both ports, as PostgreSQL's pool and memory have them."""
 
 
 Databases = Callable[[], AbstractAsyncContextManager[OpenDatabase]]
 
 
 class Unexpected(Exception):
-    """Ends a transaction."""
+    """An error that ends a transaction."""
 
 
 def event(id_: str, version: int, aggregate: str = "Order", data: str = '{"n":1}') -> StoredEvent:
@@ -129,7 +129,7 @@ def envelope(id_: str, key: str = "k") -> Envelope:
 
 
 def line(key: str, source: str = "tests") -> Line:
-    """Return what a sender says of a key."""
+    """Return the line of a sender and a key."""
     return Line(key, source)
 
 
@@ -161,5 +161,5 @@ def saga(id_: str, due_at: datetime | None = None, **fields: Any) -> SagaInstanc
 
 
 def ids(messages: Any) -> list[str]:
-    """Return the ids of messages that wait."""
+    """Return the ids of waiting messages."""
     return [message.message_id for message in messages]
