@@ -12,18 +12,18 @@ AN_ADDRESS = {"street1": "1 Main Street", "street2": "Unit 99", "city": "Oakland
 
 
 TAGS = {
-    "accounts": "What consumers may spend.",
-    "consumers": "Who orders, and where to.",
-    "couriers": "Who brings it.",
-    "deliveries": "How an order gets from its restaurant to its consumer.",
-    "orders": "What consumers have ordered.",
-    "restaurants": "Who cooks.",
-    "tickets": "What a kitchen has to do.",
+    "accounts": "The accounts of consumers, who pay for orders.",
+    "consumers": "The consumers who order, with their addresses.",
+    "couriers": "The couriers who deliver orders.",
+    "deliveries": "The deliveries of orders from restaurants to consumers.",
+    "orders": "The orders of consumers.",
+    "restaurants": "The restaurants, with their menus.",
+    "tickets": "The tickets: the orders that a kitchen prepares.",
 }
 
 
 class AddressBody(Body):
-    """Where somebody lives or cooks."""
+    """The address of a person or a restaurant."""
 
     street1: Name = Field(examples=["1 Main Street"])
     street2: Text | None = Field(None, examples=["Unit 99"])

@@ -119,7 +119,7 @@ class HeldPartition(Generic[U]):
             try:
                 await self._patiently(lambda: self._together(batch))
             except TooMuchAtOnce as error:
-                log.info("batch is too large: it is split in two", size=len(batch), reason=str(error))
+                log.info("batch is too large: it is divided", size=len(batch), reason=str(error))
                 half = len(batch) // 2
                 await self.handle(batch[:half])
                 await self.handle(batch[half:])

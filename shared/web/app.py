@@ -84,12 +84,12 @@ def _operations(readiness: Readiness) -> APIRouter:
 
     @router.get("/ping", summary="Is the process alive?")
     async def ping() -> HealthAnswer:
-        """For liveness probes: looks at nothing but the process itself."""
+        """For liveness probes: checks only the process itself."""
         return HealthAnswer(status="alive")
 
     @router.get("/readyz", summary="Can the service work?", response_model=HealthAnswer, responses={503: not_ready})
     async def readyz() -> Any:
-        """For readiness probes: whether database and broker can be reached, and the migrations are applied."""
+        """For readiness probes: checks that the database and the broker answer, and that migrations are applied."""
         reasons = await readiness.reasons()
         return problems.problem(503, "; ".join(reasons)) if reasons else HealthAnswer(status="ready")
 
@@ -101,7 +101,7 @@ def _operations(readiness: Readiness) -> APIRouter:
         "/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse, responses=metrics_example
     )
     async def prometheus() -> Response:
-        """In the text format of Prometheus."""
+        """The metrics in the text format of Prometheus."""
         await readiness.measure()
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 

@@ -17,13 +17,13 @@ AN_ID = "019a3c5e-8f00-7c21-9b7e-3d5f0a1b2c3d"
 """An id for examples."""
 
 _TAGS = {
-    "operations": "For those who run the service.",
-    "repair": "What waits for a person: messages that failed too often, and sagas that can't go on.",
+    "operations": "Health and metrics, for operators.",
+    "repair": "What waits for an operator: messages that failed too often, and sagas that are stuck.",
 }
 _ABOUT_ALL = """
 
-Every error is a problem document (RFC 9457). A request may bring an `X-Correlation-Id`: everything that follows from it
-carries the same, also in the other services, and the answer says it again."""
+Every error is a problem document (RFC 9457). A request may have an `X-Correlation-Id` header: all that follows from
+it carries the same id, in the other services too, and the answer returns it."""
 
 # The package contains Swagger UI's files. FastAPI's own page loads them from a CDN: without a network it stays blank.
 _ASSETS = Path(fastapi_offline.__file__).parent / "static"
@@ -65,7 +65,7 @@ class Api(FastAPI):
             operations = [operation for path in document["paths"].values() for operation in path.values()]
             used = dict.fromkeys(tag for operation in operations for tag in operation["tags"])
             document["tags"] = [_documented(tag, self._tags) for tag in used]
-            document["security"] = []  # nothing asks who is calling
+            document["security"] = []  # there is no authentication
             document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
             for operation in operations:
                 for parameter in operation.get("parameters", ()):

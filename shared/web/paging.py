@@ -18,7 +18,7 @@ P = TypeVar("P")
 
 DEFAULT_LIMIT = 20
 
-Limit = Annotated[int, Query(ge=1, le=50, description="How many at most.")]
+Limit = Annotated[int, Query(ge=1, le=50, description="The most items to return.")]
 """The size of a page: `limit: Limit = DEFAULT_LIMIT`."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -51,7 +51,7 @@ class Cursors(Generic[P]):
     @property
     def parameter(self) -> Any:
         """The parameter `next` as a FastAPI dependency: `after: Annotated[TicketId | None, cursors.parameter]`."""
-        description = "Where it begins: `next` of the page before."
+        description = "Where the page begins: `next` of the page before."
 
         def decoded(
             next_: Annotated[str, Query(alias="next", pattern=self._pattern, description=description)] = "",

@@ -86,7 +86,7 @@ def _in_utc(value: datetime) -> datetime:
 Moment = Annotated[AwareDatetime, BeforeValidator(_rfc_3339), AfterValidator(_in_utc)]
 """A point in time, converted to UTC."""
 
-IdInPath = Annotated[UuidText, Path(alias="id", description="Which one.")]
+IdInPath = Annotated[UuidText, Path(alias="id", description="The id.")]
 """The id in `/api/…/{id}`."""
 
 

@@ -22,7 +22,7 @@ async def _with_its_key(
             min_length=1,
             max_length=255,
             pattern=r"^[!-~]([ -~]*[!-~])?$",
-            description="Send the request again with the same key, and it is done once and answered as the first time.",
+            description="A request sent again with the same key is carried out once, and gets the first answer again.",
         ),
     ] = None,
 ) -> AsyncIterator[None]:
