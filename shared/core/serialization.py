@@ -1,5 +1,7 @@
-"""JSON for stored and sent data. Unknown fields are ignored, so that a sender may add a field before its receivers
-do."""
+"""JSON for stored and sent data.
+
+Unknown fields are ignored, so that a sender may add a field before its receivers do.
+"""
 
 from typing import Any, NewType, TypeVar
 
@@ -37,8 +39,7 @@ def from_json(type_: type[T], text: str | bytes) -> T:
 
 
 def decode_message(type_name: str, data: str | bytes, schema: int | None = None) -> Message:
-    """Return the message of that type, converted from that schema version (default: the current one) to the current
-    one.
+    """Return the message of that type, converted from schema version `schema` (default: the current one).
 
     Raise Undecodable if the text does not match, the type is unknown here, or the version is newer than the one known
     here.

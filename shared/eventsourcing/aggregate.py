@@ -22,8 +22,7 @@ class Aggregate(Generic[E]):
     """
 
     aggregate_name: ClassVar[str]
-    """The name that its events are stored under: the class's name, unless it is pinned because the class was
-    renamed."""
+    """The name that its events are stored under: the class's name, unless a renamed class pins the old one."""
     snapshot_version: ClassVar[int] = 1
 
     id: str

@@ -102,8 +102,7 @@ class RowStore(Protocol[R]):
         """Insert new rows; raise Conflict when an id is taken."""
 
     async def update(self, rows: Sequence[tuple[R, int]]) -> None:
-        """Replace rows. Each comes with the version that it replaces; raise Conflict when the stored version
-        differs."""
+        """Replace rows, each given with the stored version that it replaces; raise Conflict if that differs."""
 
     async def confirm(self, versions: Mapping[str, int]) -> None:
         """Check that each id is stored with the given version; else raise Conflict, at the latest at commit."""

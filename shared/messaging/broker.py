@@ -98,8 +98,7 @@ class LogReader(Protocol):
         ...
 
     async def sent_again(self, sender: str, reader: str, rows: Sequence[int]) -> list[Received | None]:
-        """Return messages straight from a sender's outbox, in the order of `rows`; None for those it no longer
-        keeps."""
+        """Return messages straight from a sender's outbox, in the order of `rows`; None for deleted ones."""
         ...
 
 

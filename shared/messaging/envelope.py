@@ -32,8 +32,10 @@ MAX_DATA = MAX_PAYLOAD - (64 << 10)
 
 
 class MessageTooLarge(InvalidArgument):
-    """The message is larger than a broker accepts. Raised when it is written, so that the client that caused it is
-    told."""
+    """The message is larger than a broker accepts.
+
+    It is raised when the message is written, so that the client that caused it is told.
+    """
 
     text = "too large to be sent to other services"
 

@@ -22,8 +22,7 @@ class Positions(Protocol):
         """Return whether the partition has no holder, or one that has died."""
 
     async def present(self, silence: timedelta) -> Mapping[int, int | None]:
-        """Return the sessions that were active within `silence`, by holder number, with the partition that each
-        holds."""
+        """Return the partition (or None) held by each session active within `silence`, by holder number."""
 
     async def release(self, partition: int, holder: int) -> None:
         """Release the partition, so that another can take it at once."""

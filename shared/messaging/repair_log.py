@@ -43,5 +43,4 @@ class RepairLog(Protocol):
         """Store repairs."""
 
     async def latest(self, actions: Collection[Action], subject: str | None, limit: int) -> Sequence[Repair]:
-        """Return the latest repairs with these actions, the newest first; of one message or saga if `subject` is
-        given."""
+        """Return the latest repairs with these actions, the newest first; `subject` None means any."""

@@ -167,8 +167,7 @@ class CommandQueue(Generic[U]):
         _settle(waiting, answer)
 
     async def _as_new(self, batch: Sequence[_Waiting]) -> list[Reply | Exception]:
-        """Carry out a batch without looking up its idempotency keys, as few are used twice. If that fails, look them
-        up."""
+        """Carry out a batch without looking up its idempotency keys, as few are used twice; on failure, with it."""
         try:
             return await self._together(batch, keys_are_new=True)
         except Exception as error:

@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 
 _LATEST = timedelta(minutes=1)
-"""The longest delay of a retry that is taken for a busy service's."""
+"""The longest delay that a busy service causes: beyond it, the clock was set or the service was down."""
 
 
 class Unhandleable(Exception):
@@ -54,8 +54,10 @@ class Dropped(FailedPrecondition):
 
 
 class StillAwaited(FailedPrecondition):
-    """A saga waits for this reply. Dropping it does not help: its command would be answered with the same reply
-    again."""
+    """A saga waits for this reply.
+
+    Dropping it would not help: the saga's command would be answered with the same reply again.
+    """
 
     text = "a saga waits for this reply and would wait for ever: redrive it when the cause is fixed"
 
@@ -293,10 +295,9 @@ class Dispatcher(Generic[U]):
         )
 
     def _not_yet(self, waiting: SetAside, error: NotYet) -> SetAside:
-        """Delay a message that names something not yet known: by 20 ms at first, then by half of the time it has
-        waited.
+        """Delay a message that names something not yet known.
 
-        The first retries are early because the missing message is usually on its way.
+        First by 20 ms, then by half of the time it has waited: the missing message is usually on its way.
         """
         waited = self._waited(waiting)
         pause = min(max(waited / 2, self._policy.retry / 25), self._policy.grace - waited)
@@ -332,8 +333,7 @@ class Dispatcher(Generic[U]):
         return planned + late if timedelta(0) <= late <= _LATEST else planned
 
     def _again_after(self, waiting: SetAside, pause: timedelta) -> SetAside:
-        """Schedule another try after a pause. Both stored times are by the clock as it is now, even if it was set
-        since."""
+        """Schedule another try after a pause. Both stored times are by the clock as it is set now."""
         now = self._clock()
         return dataclasses.replace(waiting, set_aside_at=now - self._waited(waiting), retry_at=now + pause)
 

@@ -128,8 +128,7 @@ class Gaps:
             self._ends[sender] = _End(last, had)
 
     async def _get_again(self, sender: str, up_to: SentRow, before: int) -> None:
-        """Handle the rows that a sender has sent up to `up_to` and we have not had; `before` is the row that
-        follows."""
+        """Handle the rows up to `up_to` that we have not had from a sender; `before` is the row that follows."""
         if _is_claimed(sender, up_to, await self._held.claims([up_to.message_id])):
             await self._held.follow(sender, up_to.row, [])  # a relay has repeated a row, or we read it again
             return

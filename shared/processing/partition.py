@@ -47,10 +47,10 @@ class Lease:
 
 
 class Overtime:
-    """Remembers which message or saga, alone, took longer than a transaction may: that ends the connection and the
-    lease.
+    """Remembers which message or saga, alone, took longer than a transaction may.
 
-    Once, the surroundings can be the cause. Twice in a row counts as a failure of its own.
+    That ends the connection and the lease. Once, the surroundings can be the cause. Twice in a row counts as a failure
+    of its own.
     """
 
     def __init__(self) -> None:
@@ -86,8 +86,10 @@ class HeldPartition(Generic[U]):
         overtime: Overtime | None = None,
         chains: Chains | None = None,
     ) -> None:
-        """Work on the partition of `lease`. `clock` dates stored times; `steady` measures pauses within this
-        process."""
+        """Work on the partition of `lease`.
+
+        `clock` dates stored times; `steady` measures pauses within this process.
+        """
         self._lease = lease
         self._units = units
         self._dispatcher = dispatcher
@@ -110,10 +112,10 @@ class HeldPartition(Generic[U]):
         """
 
     async def handle(self, batch: Sequence[Received]) -> None:
-        """Handle a batch and move the position behind it: in one transaction if possible, else in several or one by
-        one.
+        """Handle a batch and move the position behind it.
 
-        Raise TechnicalFault when the surroundings fail: then nothing was done.
+        This is one transaction if possible, else several, or one per message. Raise TechnicalFault when the
+        surroundings fail: then the messages not yet committed are handled again later.
         """
         if len(batch) > 1:
             try:

@@ -54,8 +54,7 @@ class SagaInstance(Entity):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SagaFilter:
-    """Selects unfinished sagas. A field that is None matches all; `error` is a part of the error, in any letter
-    case."""
+    """Selects unfinished sagas. A field that is None matches all; `error` is a part of the error, in any case."""
 
     id: str | None = None
     stuck: bool | None = None

@@ -168,10 +168,10 @@ class Sagas:
         return True
 
     async def put_off(self, id_: str, error: BaseException) -> None:
-        """Record that waking a saga failed with an error that is not a refusal: it pauses, and is stuck after some
-        tries.
+        """Record that waking a saga failed, with an error that is not a refusal.
 
-        Meanwhile a reply to the command that it waits for is still taken.
+        The saga pauses, and is stuck after a number of tries. Meanwhile a reply to the command that it waits for is
+        still taken.
         """
         instance = await self._uow.saga_instances.get(id_)
         instance.error = repr(error)

@@ -25,8 +25,10 @@ log = structlog.get_logger(__name__)
 
 
 class Sparingly:
-    """Limits lines that could fill a disk: the first is due at once, the next after a period, with the count since the
-    last."""
+    """Limits lines that could fill a disk.
+
+    The first is due at once, the next after a period, with the number of occurrences since the last.
+    """
 
     def __init__(self, period: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._period = period
@@ -183,15 +185,13 @@ def _ids(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _one_line(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Escape texts, so that a client's text cannot look like a line of the log or control a terminal; JSON escapes
-    anyway."""
+    """Escape texts: a client's text must not look like a line of the log or control a terminal; JSON escapes anyway."""
     event["event"] = str(event["event"])
     return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def _indented_traceback(output: TextIO, error: ExcInfo) -> None:
-    """Write a traceback with indented lines: an error's text may come from a client, and must not look like a log
-    line."""
+    """Write a traceback with indented lines: an error's text may be a client's, and must not look like a log line."""
     traceback = io.StringIO()
     structlog.dev.plain_traceback(traceback, error)
     output.write("\n  ".join(map(printable, traceback.getvalue().split("\n"))))

@@ -49,8 +49,7 @@ def configure_traces(service: str, ratio: float) -> TracerProvider | None:
 
 @contextmanager
 def message_span(envelope: Envelope) -> Iterator[str | None]:
-    """Record the handling of a message as a child of its sender's span; yield the `traceparent` for what follows from
-    it."""
+    """Record the handling of a message as a child of its sender's span; yield the `traceparent` to pass on."""
     if not exporting():
         yield envelope.traceparent
         return

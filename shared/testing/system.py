@@ -225,8 +225,7 @@ class MemorySystem:
         return self.services[service].client
 
     async def tell(self, *messages: Message, reply_to: str | None = None) -> None:
-        """Deliver messages of services that are not in this system, and settle. `reply_to` is the sender of the
-        commands."""
+        """Deliver messages of services that are not in this system, and settle. Commands come from `reply_to`."""
         for message in messages:
             envelope = Envelope(
                 id=new_id(),

@@ -1,5 +1,4 @@
-"""Repositories: where handlers get event-sourced aggregates from. Handlers do not save: the unit of work finds the
-changes.
+"""Repositories: where handlers get event-sourced aggregates from. Handlers do not save.
 
 `Repository` and `rows.Rows` work in the same way. While a handler runs, they return one object for each id. They
 journal the changes of these objects when the handler ends or something has to be written (`seal`), restore the objects

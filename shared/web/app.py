@@ -182,8 +182,7 @@ def _route_of(scope: Scope) -> str:
 
 
 def _plain(value: str | None) -> str | None:
-    """Return a client's id if it is short and contains only harmless characters, else None: it is logged and sent
-    on."""
+    """Return a client's id if it is short and harmless, else None: it is logged and sent on."""
     return value if value and _ID.fullmatch(value) else None
 
 

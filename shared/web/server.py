@@ -31,8 +31,7 @@ KEEP_ALIVE_SECONDS = 75
 UNREAD_SECONDS = 60.0
 """How many seconds a client may leave an answer unread."""
 MAX_UNREAD = 32 << 20
-"""The most bytes of unread answers of all clients. Beyond it, the client that has left its answer longest is cut
-off."""
+"""The most bytes of unread answers of all clients: beyond it, those unread for longest are cut off."""
 MAX_CONNECTIONS = 2000
 BACKLOG = 1024
 _FILES_BESIDES = 200
@@ -180,7 +179,7 @@ class Server(uvicorn.Server):
         )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop the server, and accept clients first that have connected but were not accepted yet: they get an
+        """Stop the server. Clients that have connected but were not accepted yet are accepted first, and get an
         answer."""
         waiting = [client for listener in sockets or () for client in _waiting(listener)]
         for server in self.servers:  # at once: a client that connected in between would not be accepted

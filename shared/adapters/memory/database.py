@@ -1,5 +1,4 @@
-"""A service's database in memory: it implements the same ports as PostgreSQL, for tests of whole systems in one
-process.
+"""A service's database in memory, with the same ports as PostgreSQL's, for tests of whole systems in one process.
 
 Only one transaction runs at a time, so each sees the changes of all before it. A failed transaction is undone, one
 write after the other.

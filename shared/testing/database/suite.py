@@ -37,8 +37,10 @@ from shared.testing.database.rows import RowStoreSuite
 
 
 class DatabaseSuite(EventStoreSuite, RowStoreSuite, MessageSuite, PartitionSuite, ABC):
-    """Tests of the database port. Each gets an empty database. Transactions do not overlap: memory runs one at a
-    time."""
+    """Tests of the database port. Each gets an empty database.
+
+    Transactions do not overlap: memory runs one at a time.
+    """
 
     async def test_sagas_are_found_when_they_are_due(self, databases: Databases) -> None:
         rows = [
