@@ -1,4 +1,4 @@
-"""Which services there are, where they listen and which database is theirs."""
+"""FTGO's services, with the port and the database of each."""
 
 from kernel.releases import RELEASES
 from kernel.traffic import senders_to

@@ -1,7 +1,7 @@
-"""Which messages each service reads and sends. `traffic.json` has it, which `./ftgo docs` makes from the code.
+"""The messages that each service reads and sends, from `traffic.json`, which `./ftgo docs` generates from the code.
 
-Routes are named `event.order.OrderCreated`, `command.kitchen.CreateTicket`, `reply.order`. A service that the file
-does not know yet reads and sends nothing.
+Routes have names such as `event.order.OrderCreated`, `command.kitchen.CreateTicket` and `reply.order`. A service that
+the file does not contain yet reads and sends nothing.
 """
 
 import json

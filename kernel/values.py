@@ -1,4 +1,4 @@
-"""Ids and values that services share: here, so that contracts need not import each other in a circle."""
+"""Ids and values that services share. They are here so that contracts do not import each other in a circle."""
 
 from dataclasses import dataclass
 from typing import NewType
@@ -11,12 +11,12 @@ RestaurantId = NewType("RestaurantId", str)
 TicketId = NewType("TicketId", str)
 
 Money = NewType("Money", int)
-"""Cents."""
+"""An amount in cents."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """Where somebody lives or cooks."""
+    """The address of a person or a restaurant."""
 
     street1: str
     street2: str | None = None
@@ -26,7 +26,7 @@ class Address:
 
 
 ERASED_ADDRESS = Address(street1="", city="", state="", zip="")
-"""Where an address was that has been forgotten."""
+"""Replaces an address that was erased."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class MenuItem:
 
 @dataclass(frozen=True, kw_only=True)
 class LineItem:
-    """A dish as it was ordered: its name and price stay as they were then."""
+    """A dish as it was ordered, with its name and price at that time."""
 
     menu_item_id: MenuItemId
     name: str
@@ -49,12 +49,12 @@ class LineItem:
 
 
 def total_of(line_items: tuple[LineItem, ...]) -> Money:
-    """What the line items cost together."""
+    """Return the total price of the line items."""
     return Money(sum(item.price * item.quantity for item in line_items))
 
 
 def with_quantities(line_items: tuple[LineItem, ...], quantities: dict[MenuItemId, int]) -> tuple[LineItem, ...]:
-    """The line items with other quantities; 0 removes a line, lines that are not named stay."""
+    """Return the line items with other quantities: 0 removes a line, lines that are not named stay."""
     revised = (
         LineItem(
             menu_item_id=item.menu_item_id,

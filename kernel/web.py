@@ -1,4 +1,4 @@
-"""What FTGO's APIs have in common: the address, and what their tags mean."""
+"""Common parts of FTGO's APIs: the address, and the descriptions of the tags."""
 
 from pydantic import (
     Field,
@@ -8,22 +8,22 @@ from kernel.values import Address
 from shared.web.parameters import Body, Name, Text
 
 AN_ADDRESS = {"street1": "1 Main Street", "street2": "Unit 99", "city": "Oakland", "state": "CA", "zip": "94611"}
-"""For examples."""
+"""An address for examples."""
 
 
 TAGS = {
-    "accounts": "What consumers may spend.",
-    "consumers": "Who orders, and where to.",
-    "couriers": "Who brings it.",
-    "deliveries": "How an order gets from its restaurant to its consumer.",
-    "orders": "What consumers have ordered.",
-    "restaurants": "Who cooks.",
-    "tickets": "What a kitchen has to do.",
+    "accounts": "The accounts of consumers, who pay for orders.",
+    "consumers": "The consumers who order, with their addresses.",
+    "couriers": "The couriers who deliver orders.",
+    "deliveries": "The deliveries of orders from restaurants to consumers.",
+    "orders": "The orders of consumers.",
+    "restaurants": "The restaurants, with their menus.",
+    "tickets": "The tickets: the orders that a kitchen prepares.",
 }
 
 
 class AddressBody(Body):
-    """Where somebody lives or cooks."""
+    """The address of a person or a restaurant."""
 
     street1: Name = Field(examples=["1 Main Street"])
     street2: Text | None = Field(None, examples=["Unit 99"])
@@ -32,5 +32,5 @@ class AddressBody(Body):
     zip: Name = Field(examples=["94611"])
 
     def to_value(self) -> Address:
-        """The domain's value."""
+        """Return the domain's value."""
         return Address(street1=self.street1, street2=self.street2, city=self.city, state=self.state, zip=self.zip)

@@ -1,4 +1,4 @@
-"""Pauses between tries: growing, and random, so that those who wait for the same thing don't come all at once.
+"""Pauses between tries: they grow, and are random, so that several waiting processes do not all try at the same moment.
 
 Marc Brooker, Exponential Backoff and Jitter, AWS Architecture Blog, 2015 ("full jitter", with a floor).
 """
@@ -15,11 +15,11 @@ class Backoff:
         self.tries = 0
 
     def pause(self) -> float:
-        """How long to wait before the next try."""
+        """Return how many seconds to wait before the next try."""
         ceiling = min(self._first * (1 << min(self.tries, 16)), self._longest)
         self.tries += 1
         return random.uniform(ceiling / 2, ceiling)  # noqa: S311 - not a secret
 
     def reset(self) -> None:
-        """It has worked: the next pause is a short one again."""
+        """Note a success: the next pause is a short one again."""
         self.tries = 0

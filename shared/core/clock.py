@@ -1,5 +1,8 @@
-"""The time, as something that tests can set. What is stored is dated by the wall clock, which may be set at any moment:
-by hours, forward and back. What one process waits for goes by a clock that nobody sets."""
+"""The time, as a function that tests can replace.
+
+Stored times come from the wall clock, which may be set forward or back by hours at any moment. Pauses within one
+process are measured with a steady clock, which cannot be set.
+"""
 
 import time
 from collections.abc import Callable
@@ -10,13 +13,15 @@ Clock = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
-    """The wall clock."""
+    """Return the wall clock's time, in UTC."""
     return datetime.now(UTC)
 
 
 class SteadyClock:
-    """Begins with the wall clock's time, and goes on whatever that is set to. For the pauses of one process: its times
-    mean nothing to another."""
+    """A clock that starts at the wall clock's time and does not change when the wall clock is set.
+
+    For pauses within one process: its times mean nothing to another process.
+    """
 
     def __init__(self) -> None:
         self._begun = utc_now() - timedelta(seconds=time.monotonic())
@@ -27,10 +32,10 @@ class SteadyClock:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Which stored times have come, when no pause is longer than `longest`.
+    """Decides which stored times have come, when no pause is longer than `longest`.
 
-    A time that lies further ahead was written by a clock that has been set back since. It has come too: what waits
-    would else wait for as long as that step was.
+    A time further ahead than `longest` was written before the clock was set back. It counts as come: otherwise the work
+    would wait for as long as the clock was set back.
     """
 
     now: datetime
@@ -38,9 +43,9 @@ class Due:
 
     @property
     def latest(self) -> datetime:
-        """The latest time that can lie ahead."""
+        """The latest time that can still lie ahead."""
         return self.now + self.longest
 
     def has_come(self, at: datetime) -> bool:
-        """Whether it has."""
+        """Return whether the time `at` has come."""
         return not self.now < at <= self.latest

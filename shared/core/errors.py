@@ -1,7 +1,7 @@
-"""What can go wrong: errors of the domain, which are answers, and faults, which are not.
+"""Errors of the domain, which are answers, and technical faults, which are not.
 
-A `DomainError` is business as usual: over HTTP it becomes a problem document, to a saga it becomes a refusal. A
-`TechnicalFault` and every other exception says nothing about the business: the work is rolled back and tried again.
+A `DomainError` is an expected answer: over HTTP it becomes a problem document, to a saga it becomes a refusal. A
+`TechnicalFault`, like every other exception, says nothing about the business: the work is rolled back and tried again.
 """
 
 import re
@@ -36,27 +36,27 @@ def as_code(text: str) -> str:
 
 
 class NotFound(DomainError):
-    """What the request names does not exist."""
+    """The thing that the request names does not exist."""
 
     kind = "not_found"
 
 
 class NotYet(NotFound):
-    """What a message names is not known here yet: another message on its way may bring it.
+    """The thing that a message names is not known here yet: another message that brings it may be on its way.
 
-    A message handler that raises it is tried again until a grace period ends, while messages of other keys go on. Over
-    HTTP it is a `NotFound`.
+    A message whose handler raises this is tried again until a grace period ends, while messages of other keys go on.
+    Over HTTP it is a `NotFound`.
     """
 
 
 class AlreadyExists(DomainError):
-    """What the request would create exists."""
+    """The thing that the request would create exists already."""
 
     kind = "already_exists"
 
 
 class InvalidArgument(DomainError):
-    """The request makes no sense in any state."""
+    """The request is not valid in any state."""
 
     kind = "invalid_argument"
 
@@ -68,13 +68,13 @@ class OutOfRange(DomainError):
 
 
 class FailedPrecondition(DomainError):
-    """The present state does not allow the request."""
+    """The current state does not allow the request."""
 
     kind = "failed_precondition"
 
 
 class LimitReached(DomainError):
-    """There would be more of something than a limit allows. What there is already, however much, stays usable."""
+    """The request would exceed a limit. What exists already stays usable, even if it is more than the limit."""
 
     kind = "limit_reached"
 
@@ -88,20 +88,20 @@ class IdempotencyKeyReused(DomainError):
 
 
 class TechnicalFault(Exception):
-    """Something around us failed: nothing was done, and the same work may succeed later."""
+    """A part of the surroundings failed, such as the database: nothing was done, and a later try may succeed."""
 
 
 class TooMuchAtOnce(Exception):
-    """What is asked for together is more than a process may hold in memory: each by itself can be had."""
+    """A batch needs more memory than a process may use. Each of its items can be handled alone."""
 
 
 class Conflict(TechnicalFault):
-    """Another transaction changed what this one had read. Trying again at once is right."""
+    """Another transaction changed data that this one had read. It is right to try again at once."""
 
 
 class TookTooLong(TechnicalFault):
-    """A transaction was ended because it went on for too long: what was to be done in it may be too much, or wait."""
+    """A transaction was ended because it took too long: it did too much, or waited for a lock."""
 
 
 class LeaseLost(TechnicalFault):
-    """Another replica holds the partition now: this one may commit nothing for it."""
+    """Another replica holds the partition now: this one must not commit anything for it."""

@@ -8,10 +8,13 @@ _DERIVED = UUID("6f1d7a52-8a0e-5d35-9a6f-0f6c3a1d2b77")
 
 
 def new_id() -> str:
-    """An id that nobody has had before."""
+    """Return a new, unique id."""
     return str(uuid_utils.uuid7())
 
 
 def derived_id(*parts: str) -> str:
-    """The same id for the same parts: what a repeated message makes gets the id that it got the first time."""
+    """Return the same id for the same parts.
+
+    What a repeated message creates gets the same id as the first time.
+    """
     return str(uuid5(_DERIVED, "/".join(parts)))

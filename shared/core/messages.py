@@ -1,4 +1,4 @@
-"""Messages: what services say to each other. A class is the contract, the type on the wire and the registry's entry."""
+"""Messages between services. A class is the contract, the type on the wire and the entry in the registry."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -18,14 +18,14 @@ _types: dict[str, type["Message"]] = {}
 class Message:
     """Base of commands, replies and events: each subclass is a frozen keyword-only dataclass.
 
-    On the wire it is `<service>.<Name>`. The service is the package that holds its `contracts` module, and what is
-    declared in that module is public: other services may receive it. `service=` names the service of a public message
-    that is declared anywhere else. `name=` pins the whole name, for a class that was renamed. A second class of the
-    same name is a TypeError. `key=` names the field whose value its receivers must handle in order. `schema=` counts
-    the incompatible versions of its fields: see `upcasts`.
+    Its type on the wire is `<service>.<Name>`. The service is the package that holds its `contracts` module. Messages
+    declared in that module are public: other services may receive them. `service=` names the service of a public
+    message that is declared anywhere else. `name=` pins the whole name, for a class that was renamed. A second class
+    with the same name is a TypeError. `key=` names the field whose value its receivers must handle in order. `schema=`
+    counts the incompatible versions of its fields: see `upcasts`.
 
-    `personal=` names the fields of an event that tell of a person, each with what is stored in its place as soon as an
-    event that `erases` happens to the same aggregate: see docs/adr/0028.
+    `personal=` maps each field of an event that contains personal data to the value that replaces it. The replacement
+    happens when an event with `erases` is stored for the same aggregate: see docs/adr/0028.
     """
 
     type_name: ClassVar[str] = ""
@@ -34,7 +34,7 @@ class Message:
     personal: ClassVar[Mapping[str, Any]] = {}
     erases: ClassVar[bool] = False
     is_public: ClassVar[bool] = False
-    """Whether other services may receive it."""
+    """Whether other services may receive the message."""
 
     def __init_subclass__(
         cls,
@@ -58,16 +58,16 @@ class Message:
         cls.is_public = service is not None or cls.__module__.endswith(f".{_CONTRACTS}")
         fields: Mapping[str, Any] = cls.__dataclass_fields__  # type: ignore[attr-defined]
         if key is not None and key not in fields:
-            raise TypeError(f"{cls.type_name} has no field {key!r} to be its key")
+            raise TypeError(f"{cls.type_name} has no field {key!r}: key= must name one of its fields")
         if unknown := sorted(cls.personal.keys() - fields.keys()):
-            raise TypeError(f"{cls.type_name} has no field {unknown[0]!r} that could be personal")
+            raise TypeError(f"{cls.type_name} has no field {unknown[0]!r}: personal= must name its fields")
         if cls.type_name in _types:
             raise TypeError(f"two messages are called {cls.type_name}: {_types[cls.type_name]} and {cls}")
         _types[cls.type_name] = cls
 
     @property
     def key(self) -> str:
-        """What this message is ordered by."""
+        """The value that determines the order: receivers handle messages of one key in order."""
         if self.key_field is None:
             raise TypeError(f"{self.type_name} is declared without key=")
         return str(getattr(self, self.key_field))
@@ -78,11 +78,11 @@ class Reply(Message):
 
 
 class Done(Reply, name="shared.Done"):
-    """The command was carried out, and there is nothing more to say."""
+    """The command was carried out, and there is no further answer."""
 
 
 class Refused(Reply, name="shared.Refused"):
-    """The command was refused by the domain: the error's kind, its stable code and its text."""
+    """The domain refused the command: the error's kind, its stable code and its text."""
 
     kind: str
     code: str
@@ -93,11 +93,11 @@ R = TypeVar("R", bound=Reply, default=Done)
 
 
 class Command(Message, Generic[R]):
-    """A request to one service. `Command["CreateTicketReply"]` says what it answers; otherwise it is `Done`."""
+    """A request to one service. `Command["CreateTicketReply"]` declares its reply; the default is `Done`."""
 
     @classmethod
     def reply_type(cls) -> type[Reply]:
-        """The class of the answer."""
+        """Return the class of the reply."""
         for base in getattr(cls, "__orig_bases__", ()):
             if get_origin(base) is Command:
                 (answer,) = get_args(base)
@@ -110,32 +110,32 @@ class Command(Message, Generic[R]):
 
     @classmethod
     def service(cls) -> str:
-        """The service that carries it out."""
+        """Return the name of the service that carries the command out."""
         return cls.type_name.partition(".")[0]
 
 
 class Event(Message):
-    """Something that has happened to an aggregate. One that is not public stays in its service."""
+    """Something that has happened to an aggregate. An event that is not public stays in its service."""
 
 
 AnyCommand = Command[Any]
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
-"""Makes the fields of one schema version, as they are in JSON, those of the next."""
+"""Converts a message's fields, as they are in JSON, from one schema version to the next."""
 
 _upcasters: dict[tuple[str, int], Upcaster] = {}
 
 
 def upcasts(message: type[Message], *, schema: int) -> Callable[[Upcaster], Upcaster]:
-    """Marks the function that brings a message's fields from that schema version to the next.
+    """Register the decorated function as the upcaster of a message's fields from that schema version to the next.
 
-    It stands beside the message: whoever can read the message, from a store or from the stream, can read its old
+    It stands beside the message, so that every reader of the message, from a store or from the stream, can read its old
     versions too. Greg Young, Versioning in an Event Sourced System, chapter "Upcasting".
     """
 
     def register(upcaster: Upcaster) -> Upcaster:
         if not 1 <= schema < message.schema:
-            raise TypeError(f"{message.type_name} has schema {message.schema}: none comes after {schema}")
+            raise TypeError(f"{message.type_name} has schema {message.schema}: no upcaster can start from {schema}")
         if (message.type_name, schema) in _upcasters:
             raise TypeError(f"{message.type_name} has two upcasters from schema {schema}")
         _upcasters[message.type_name, schema] = upcaster
@@ -160,15 +160,15 @@ def _has_contracts(package: str) -> bool:
 
 
 def upcaster_of(type_name: str, schema: int) -> Upcaster | None:
-    """What brings that version of a message to the next, or None."""
+    """Return the upcaster from that version of a message to the next, or None."""
     return _upcasters.get((type_name, schema))
 
 
 def message_type(type_name: str) -> type[Message] | None:
-    """The class that is called so on the wire, or None."""
+    """Return the class with that name on the wire, or None."""
     return _types.get(type_name)
 
 
 def all_message_types() -> dict[str, type[Message]]:
-    """Every message declared so far by its name on the wire."""
+    """Return all messages declared so far, by their names on the wire."""
     return dict(_types)

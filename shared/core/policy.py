@@ -1,4 +1,4 @@
-"""How patient a service is: with messages that can't be handled yet, and with sagas that get no answer."""
+"""How often and how long a service tries again: messages that cannot be handled yet, and sagas that get no reply."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,21 +20,24 @@ class Policy:
     saga_attempts: int = 8
 
     def messages_due(self, now: datetime) -> Due:
-        """Which times of set-aside messages have come."""
+        """Return which retry times of set-aside messages have come at `now`."""
         return Due(now, max(_LONGEST_RETRY, self.grace))
 
     def sagas_due(self, now: datetime) -> Due:
-        """Which times of sagas have come."""
+        """Return which due times of sagas have come at `now`."""
         return Due(now, max(_LONGEST_RETRY, self.longest_step_timeout))
 
     def retry_after(self, failures: int) -> timedelta:
-        """The pause after that many failures: it doubles, up to a minute."""
+        """Return the pause after that many failures: it doubles with each, up to a minute."""
         return min(self.retry * (1 << min(failures - 1, 16)), _LONGEST_RETRY)
 
     def is_patient_after(self, failures: int) -> bool:
-        """Whether the grace period lasts on after that many failures and the pauses between them."""
+        """Return whether the grace period has not ended after that many failures and the pauses between them."""
         return sum((self.retry_after(failure) for failure in range(1, failures + 1)), timedelta()) < self.grace
 
     def resend_after(self, resends: int) -> timedelta:
-        """The wait for a reply after that many resends of its command: it doubles, up to `longest_step_timeout`."""
+        """Return the wait for a reply after that many resends of its command.
+
+        It doubles with each resend, up to `longest_step_timeout`.
+        """
         return min(self.step_timeout * (1 << min(resends, 16)), self.longest_step_timeout)

@@ -1,11 +1,11 @@
-"""Texts of others where people read them: on terminals, in logs."""
+"""Makes texts from outside safe to show on terminals and in logs."""
 
 
 def printable(text: str) -> str:
-    """The text on one line, with an escape for each character that a terminal would act on, or not show.
+    """Return the text on one line, with an escape for each character that a terminal would act on or not show.
 
-    Those are control characters (line breaks too), what turns the direction of writing, and what has no width:
-    everything that Unicode does not hold to be graphic. `\\x1b` stands for an Escape, as in Python.
+    Those are control characters (line breaks too), characters that change the direction of writing, and characters
+    without a width: all that Unicode does not class as graphic. The escape is Python's, such as `\\x1b`.
     """
     if text.isprintable():
         return text

@@ -12,7 +12,7 @@ from shared.core.errors import TechnicalFault
 
 @dataclass(frozen=True)
 class Release:
-    """A state of the code that others run.
+    """A published state of the code.
 
     `beside` is the number of the oldest release that may run beside this one, and go on with what this one has
     written. `commit` is where it is in the project's history: known from the next release on.
@@ -25,11 +25,11 @@ class Release:
 
 
 BEFORE_THE_FIRST = 0
-"""The number of everything older than the first release."""
+"""The number of all code older than the first release."""
 
 
 class WrongRelease(TechnicalFault):
-    """This code must not work on that data now. Its text is one line that says why, and what to do about it."""
+    """This code must not work on that data now. Its text is one line: the reason, and what to do."""
 
 
 @dataclass(frozen=True)

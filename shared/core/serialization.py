@@ -1,4 +1,7 @@
-"""JSON for what is stored and sent. Unknown fields are ignored, so that a sender may add one before its receivers."""
+"""JSON for stored and sent data.
+
+Unknown fields are ignored, so that a sender may add a field before its receivers do.
+"""
 
 from typing import Any, NewType, TypeVar
 
@@ -8,18 +11,18 @@ from shared.core.messages import Message, message_type, upcaster_of
 
 T = TypeVar("T")
 Json = NewType("Json", str)
-"""Text that is JSON already: stored as it is."""
+"""Text that is already JSON: it is stored unchanged."""
 
 _encode = msgspec.json.Encoder().encode
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
 
 class Undecodable(Exception):
-    """A stored or received text is not what its type says."""
+    """A stored or received text does not match its type."""
 
 
 def to_json(value: Any) -> str:
-    """`value` (dataclasses, enums, times, collections) as JSON."""
+    """Return `value` (dataclasses, enums, times, collections) as JSON."""
     return _encode(value).decode()
 
 
@@ -29,7 +32,7 @@ def size_of(value: Any) -> int:
 
 
 def from_json(type_: type[T], text: str | bytes) -> T:
-    """The inverse of `to_json`; raises Undecodable."""
+    """Return the value that a JSON text describes, the inverse of `to_json`; raise Undecodable if it does not match."""
     decoder = _decoders.get(type_)
     if decoder is None:
         decoder = _decoders[type_] = msgspec.json.Decoder(type_)
@@ -41,17 +44,18 @@ def from_json(type_: type[T], text: str | bytes) -> T:
 
 
 def decode_message(type_name: str, data: str | bytes, schema: int | None = None) -> Message:
-    """The message of that type, brought from that schema version (the present one, if not given) to the present one.
+    """Return the message of that type, converted from schema version `schema` (default: the current one).
 
-    Raises Undecodable, also for a type that is not known here, and for a version newer than the one known here.
+    Raise Undecodable if the text does not match, the type is unknown here, or the version is newer than the one known
+    here.
     """
     cls = message_type(type_name)
     if cls is None:
-        raise Undecodable(f"no message is called {type_name}")
+        raise Undecodable(f"unknown message type {type_name}")
     if schema is None or schema == cls.schema:
         return from_json(cls, data)
     if schema > cls.schema:
-        raise Undecodable(f"{type_name} has schema {schema}, and the newest that is known here is {cls.schema}")
+        raise Undecodable(f"{type_name} has schema {schema}, but the newest known here is {cls.schema}")
     fields = from_json(dict[str, Any], data)
     for version in range(schema, cls.schema):
         fields = _upcast(type_name, version, fields)
@@ -64,5 +68,5 @@ def _upcast(type_name: str, version: int, fields: dict[str, Any]) -> dict[str, A
         raise Undecodable(f"there is no upcaster for {type_name} from schema {version}")
     try:
         return upcaster(fields)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:  # the fields are not what they should be
+    except (LookupError, TypeError, ValueError, AttributeError) as error:  # the fields do not match their schema
         raise Undecodable(f"not a {type_name} of schema {version}: {error!r}") from None

@@ -24,15 +24,15 @@ class ServiceInfo:
 
     @property
     def owner_role(self) -> str:
-        """Owns the tables and runs the migrations."""
+        """The database role that owns the tables and runs the migrations."""
         return f"{self.database}_owner"
 
     @property
     def service_role(self) -> str:
-        """Reads and writes the rows."""
+        """The database role that reads and writes the rows."""
         return f"{self.database}_service"
 
     @property
     def relay_role(self) -> str:
-        """Replicates, reads outbox and events, writes its checkpoints."""
+        """The database role that replicates, reads outbox and events, and writes the relay's checkpoints."""
         return f"{self.database}_relay"

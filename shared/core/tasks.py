@@ -1,4 +1,4 @@
-"""What a process lives by: tasks that go on for as long as it does. None of them ends unseen."""
+"""Tasks that run as long as their process. If one ends early, the process ends with an error."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -11,23 +11,26 @@ log = structlog.get_logger(__name__)
 
 
 class Tasks:
-    """Long-lived tasks. The first that ends before `stopping`, whether it failed, returned or was cancelled by
-    something that went astray, has to end the process: whoever runs that waits for `ended`, and looks at `failure`."""
+    """Long-lived tasks of one process.
+
+    A task that ends before `stopping` is called has failed, whether it raised, returned or was cancelled by mistake.
+    Then the process must end: whoever runs it waits for `ended` and reads `failure`.
+    """
 
     def __init__(self) -> None:
         self.ended = asyncio.Event()
         self.failure: str | None = None
-        """What has failed, and why; None as long as all is well. A process with a failure exits with 1."""
+        """Which task has failed, and why; None if none has. A process with a failure exits with status 1."""
         self._stopping = False
 
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Starts a task that goes on until `stopping`."""
+        """Start a task that runs until `stopping`, and return it."""
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(self._note_its_end)
         return task
 
     def stopping(self) -> None:
-        """From now on they are expected to end. A failure still is one."""
+        """Expect the tasks to end from now on. One that raises still counts as a failure."""
         self._stopping = True
 
     def _note_its_end(self, task: asyncio.Task[None]) -> None:
@@ -46,7 +49,10 @@ class Tasks:
 
 @asynccontextmanager
 async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Does `work` beside the block, until that ends. If `work` fails, it ends the block, and raises what failed."""
+    """Run `work` while the block runs, and cancel it at the end of the block.
+
+    If `work` fails, the block is cancelled and the error of `work` is raised.
+    """
     try:
         async with asyncio.TaskGroup() as group:
             task = group.create_task(work)

@@ -1,4 +1,4 @@
-"""Aggregates: what is kept as the events that happened to it, and what is kept as its present state.
+"""Aggregates: event-sourced ones, stored as their events, and entities, stored as rows with their current state.
 
 Vaughn Vernon, Implementing Domain-Driven Design, chapter 10 and appendix A; Microservices Patterns, chapter 6.
 """
@@ -15,7 +15,7 @@ E = TypeVar("E", bound=Event)
 
 @dataclass(eq=False)
 class Aggregate(Generic[E]):
-    """An event-sourced aggregate. Its methods decide and `record`; `apply`, and nothing else, changes its fields.
+    """An event-sourced aggregate. Its methods decide and `record`; only `apply` changes its fields.
 
     A class method makes a new one: it records the first event, and returns the aggregate. Called with an id alone, the
     class gives an empty one, whose events are still to be replayed.
@@ -26,7 +26,7 @@ class Aggregate(Generic[E]):
     """
 
     aggregate_name: ClassVar[str]
-    """What its events are stored under. The class's name, unless pinned when the class is renamed."""
+    """The name that its events are stored under: the class's name, unless a renamed class pins the old one."""
     snapshot_version: ClassVar[int] = 1
 
     id: str
@@ -41,32 +41,32 @@ class Aggregate(Generic[E]):
 
     @abstractmethod
     def apply(self, event: E) -> None:
-        """Takes over what the event says; decides nothing and refuses nothing."""
+        """Change the fields as the event says, without decisions or refusals."""
 
     def record(self, event: E) -> None:
-        """Something has happened."""
+        """Apply a new event and keep it to be stored."""
         self.replay(event)
         self._recorded.append(event)
 
     def replay(self, event: E) -> None:
-        """It happened before."""
+        """Apply a stored event."""
         self.apply(event)
         self.version += 1
 
     @property
     def recorded(self) -> Sequence[E]:
-        """What has happened since it was loaded or last stored."""
+        """The events recorded since the aggregate was loaded or last stored."""
         return self._recorded
 
     def take_recorded(self) -> list[E]:
-        """The same, once."""
+        """Return the recorded events and clear them."""
         recorded, self._recorded = self._recorded, []
         return recorded
 
 
 @dataclass(kw_only=True)
 class Entity:
-    """What is kept as a row: its present state. `version` is the optimistic lock.
+    """An object that is stored as a row with its current state. `version` is the optimistic lock.
 
     Subclasses are dataclasses with an `id`, whose values are immutable (tuples, not lists).
     """
@@ -82,7 +82,7 @@ class Entity:
 
 @dataclass(kw_only=True)
 class RecordingEntity(Entity):
-    """A row that tells others what happens to it. `sequence` counts its events."""
+    """An entity that publishes events about its changes. `sequence` counts its events."""
 
     aggregate_name: ClassVar[str]
 
@@ -96,12 +96,12 @@ class RecordingEntity(Entity):
         self._recorded: list[Event] = []
 
     def record(self, event: Event) -> None:
-        """Something has happened; the method that says so has changed the fields."""
+        """Keep a new event to be stored. The calling method has already changed the fields."""
         self.sequence += 1
         self._recorded.append(event)
 
     def take_recorded(self) -> list[Event]:
-        """What has happened since it was loaded or last stored."""
+        """Return the recorded events and clear them."""
         recorded, self._recorded = self._recorded, []
         return recorded
 

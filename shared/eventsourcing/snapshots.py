@@ -1,4 +1,4 @@
-"""Snapshots: an aggregate's fields, so that a long history need not be read from its beginning."""
+"""Snapshots: an aggregate's stored fields, so that a long history need not be read from its beginning."""
 
 import dataclasses
 import hashlib
@@ -11,22 +11,22 @@ from shared.eventsourcing.aggregate import Aggregate
 from shared.eventsourcing.store import Snapshot
 
 EVERY = 50
-"""Events between two snapshots."""
+"""The number of events between two snapshots."""
 
 A = TypeVar("A", bound=Aggregate[Any])
 
 
 class SnapshotFormat(Generic[A]):
-    """How aggregates of one class become snapshots and come back.
+    """Converts aggregates of one class to snapshots and back.
 
-    `tag` names the shape of the class's fields, nested ones included: a snapshot of another shape is not read.
+    `tag` identifies the shape of the class's fields, nested ones included: a snapshot with another tag is not read.
     """
 
     _formats: ClassVar[dict[Any, Any]] = {}
 
     @classmethod
     def of(cls, aggregate: type[A]) -> "SnapshotFormat[A]":
-        """The format of that class, made once."""
+        """Return the format of that class. It is made only once."""
         if aggregate not in cls._formats:
             cls._formats[aggregate] = cls(aggregate)
         found: SnapshotFormat[A] = cls._formats[aggregate]
@@ -41,7 +41,7 @@ class SnapshotFormat(Generic[A]):
         self.tag = hashlib.sha256(shape).hexdigest()[:16]
 
     def take(self, aggregate: A) -> Snapshot:
-        """The aggregate as it is."""
+        """Return a snapshot of the aggregate's current fields."""
         return Snapshot(
             aggregate=aggregate.aggregate_name,
             id=aggregate.id,
@@ -51,7 +51,7 @@ class SnapshotFormat(Generic[A]):
         )
 
     def restore(self, snapshot: Snapshot) -> A:
-        """The aggregate as it was."""
+        """Return the aggregate that the snapshot was taken of."""
         fields = from_json(self._struct, snapshot.state)
         restored = self._cls(id=snapshot.id)
         for name in self._names:

@@ -12,17 +12,20 @@ R = TypeVar("R", bound=Entity)
 MAX_READ_TOGETHER = 2 << 20
 """Bytes that are read of one kind for several messages, or requests, at once. What one alone is about may be more."""
 MAX_PAGE = 1 << 20
-"""Bytes that a page of a list is made of. One thing alone may be more."""
+"""The most bytes that are read for a page of a list. One item alone may have more."""
 
 
 def max_bytes_for(number: int) -> int | None:
-    """How many bytes may be read for so many messages or requests; None: any number, or one could never be handled."""
+    """Return how many bytes may be read for that many messages or requests.
+
+    None means no limit, for a single one: otherwise it could never be handled.
+    """
     return MAX_READ_TOGETHER if number > 1 else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metadata:
-    """What is stored beside an event: its own id, its schema version and where it comes from."""
+    """The data stored beside an event: its own id, its schema version, and the ids of its cause."""
 
     id: str
     schema: int
@@ -45,7 +48,7 @@ class StoredEvent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """An aggregate's fields at a version; `state` is JSON. `tag` names the shape that the fields had."""
+    """An aggregate's fields at a version; `state` is JSON. `tag` identifies the shape of the fields."""
 
     aggregate: str
     id: str
@@ -56,7 +59,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What an aggregate is folded from: a snapshot, if there is one, and the events after it."""
+    """The stored data of an aggregate: a snapshot, if there is one, and the events after it."""
 
     snapshot: Snapshot | None
     events: Sequence[StoredEvent]
@@ -68,35 +71,38 @@ class EventStore(Protocol):
     async def load(
         self, aggregate: str, tag: str, ids: Sequence[str], most: int | None = None
     ) -> Mapping[str, History]:
-        """The histories of those that exist. A snapshot with another tag is passed over.
+        """Return the histories of the aggregates that exist, by id. A snapshot with another tag is ignored.
 
-        Raises TooMuchAtOnce when they have more than `most` bytes of data, without reading much more than that.
+        Raise TooMuchAtOnce when they have more than `most` bytes of data, without reading much more than that.
         """
 
     async def append(self, events: Sequence[StoredEvent], snapshots: Sequence[Snapshot]) -> None:
-        """Stores them; raises Conflict when a version is taken."""
+        """Store the events and snapshots; raise Conflict when a version is taken."""
 
     async def erase(self, aggregate: str, id_: str) -> None:
-        """Overwrites what is personal in the aggregate's events, one of which erases, and drops its snapshot."""
+        """Overwrite the personal fields in all events of an aggregate, and delete its snapshot.
+
+        Call it when an event that `erases` has been stored.
+        """
 
     async def confirm(self, aggregate: str, versions: Mapping[str, int]) -> None:
-        """Raises Conflict, now or when the transaction ends, unless each id's last stored version is that."""
+        """Check that each id's last stored version is the given one; else raise Conflict, at the latest at commit."""
 
 
 class RowStore(Protocol[R]):
     """The rows of one kind, in one transaction."""
 
     async def load(self, ids: Sequence[str], most: int | None = None) -> Sequence[R]:
-        """Those that exist.
+        """Return the rows that exist.
 
-        Raises TooMuchAtOnce when they have more than `most` bytes of text, without reading much more than that.
+        Raise TooMuchAtOnce when they have more than `most` bytes of text, without reading much more than that.
         """
 
     async def insert(self, rows: Sequence[R]) -> None:
-        """New rows; raises Conflict when an id is taken."""
+        """Insert new rows; raise Conflict when an id is taken."""
 
     async def update(self, rows: Sequence[tuple[R, int]]) -> None:
-        """Rows with the version that each replaces; raises Conflict when that is not the stored one."""
+        """Replace rows, each given with the stored version that it replaces; raise Conflict if that differs."""
 
     async def confirm(self, versions: Mapping[str, int]) -> None:
-        """Raises Conflict, now or when the transaction ends, unless each id is stored with that version."""
+        """Check that each id is stored with the given version; else raise Conflict, at the latest at commit."""

@@ -1,7 +1,7 @@
 """The broker as a log: one stream of messages, read from any position and never acknowledged.
 
-Everything of a connection shares its fate: what raises `BrokerUnavailable` is closed, with all that hangs on it, and
-opened anew at the position that its user knows to be safe. Nothing here reconnects by itself.
+When a call raises `BrokerUnavailable`, its connection and all feeds on it are closed. The user opens a new connection
+and reads on from a position that it has stored. Nothing here reconnects by itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,13 @@ from shared.messaging.envelope import Received
 
 
 class BrokerUnavailable(TechnicalFault):
-    """The broker can't be reached, doesn't answer, or skipped something. A technical fault: open anew and try again."""
+    """The broker cannot be reached, does not answer, or skipped a message. Open a new connection and try again."""
 
 
 class PartitionsDiffer(Exception):
-    """This process counts partitions differently from the stream, so it would look for keys in the wrong place.
+    """This process has another number of partitions than the stream, so it would look for keys in the wrong place.
 
-    Nothing that passes by waiting: the process should end with this message.
+    Waiting does not help: the process should end with this message.
     """
 
 
@@ -36,7 +36,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What identifies the message stored at a position: its outbox row's id and when the broker stored it."""
+    """Identifies the message stored at a position: its outbox row's id and when the broker stored it."""
 
     position: int
     row_id: str
@@ -45,7 +45,7 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Publication:
-    """A message as the relay publishes it. `row_id` is what the broker drops repeats by."""
+    """A message as the relay publishes it. The broker drops a repeat with the same `row_id`."""
 
     row_id: str
     subject: str
@@ -54,17 +54,17 @@ class Publication:
 
 
 class Feed(Protocol):
-    """The messages behind a position, in stream order, each once."""
+    """The messages behind a position, each once, in the order of the stream."""
 
     @property
     def pending(self) -> int:
-        """How many of them the stream had when the feed was opened, damaged ones that will never come included."""
+        """How many messages the stream had when the feed was opened, including damaged ones that cannot be read."""
         ...
 
     async def take(self, limit: int, wait: float) -> list[Received]:
-        """What is there, up to `limit`; waits up to `wait` seconds for the first, then `[]`.
+        """Return the next messages, at most `limit`; wait up to `wait` seconds for the first, then return `[]`.
 
-        Raises BrokerUnavailable as soon as it can't vouch for the order or completeness of what follows.
+        Raise BrokerUnavailable as soon as the order or the completeness of the following messages is not certain.
         """
         ...
 
@@ -73,31 +73,32 @@ class LogReader(Protocol):
     """The stream as a subscription sees it. All methods raise BrokerUnavailable."""
 
     async def bounds(self) -> Bounds:
-        """The ends of the stream; positions are common to all partitions."""
+        """Return the positions of the stream's first and last message; positions are common to all partitions."""
         ...
 
     async def message_at(self, position: int) -> Mark | None:
-        """The message stored at exactly that position; None if there is none."""
+        """Return the mark of the message stored at exactly that position; None if there is none."""
         ...
 
     def read(
         self, partition: int, *, after: int, filters: Sequence[str], to_end: bool = False
     ) -> AbstractAsyncContextManager[Feed]:
-        """The messages of a partition behind `after` whose route is one of `filters` (`event.order.OrderCreated`).
+        """Open a feed of a partition's messages behind `after` whose route is one of `filters`.
 
-        With `to_end` the feed ends with what was there when it was opened: nothing more comes when `take` returns `[]`.
+        A route is, for example, `event.order.OrderCreated`. With `to_end` the feed ends with the last message that was
+        there when it was opened: then `take` returns `[]` only at the end.
         """
         ...
 
     async def sent_before(self, sender: str, reader: str, partition: int, row: int | None) -> SentBefore:
-        """What a sender's relay has published for a reader up to a row of its outbox, that row included.
+        """Return what a sender's relay has published for a reader up to a row of its outbox, that row included.
 
-        Without a row: only which row was the last.
+        With `row=None`, return only the last row.
         """
         ...
 
     async def sent_again(self, sender: str, reader: str, rows: Sequence[int]) -> list[Received | None]:
-        """Messages straight from a sender's outbox, in this order; None for those that it no longer keeps."""
+        """Return messages straight from a sender's outbox, in the order of `rows`; None for deleted ones."""
         ...
 
 
@@ -108,22 +109,22 @@ class Publisher(Protocol):
         """Store the messages in this order, pipelined, and return the position of each when all are acknowledged.
 
         A repeat within the broker's window gets the position of the first. None stands for a message that this broker
-        will never accept, however often it is tried (too large, not a valid subject or header). Raises
-        BrokerUnavailable when any acknowledgement is missing: then any of the messages may or may not be stored. No
-        messages: asks only whether the connection still stands.
+        will never accept, however often it is tried (too large, not a valid subject or header). Raise BrokerUnavailable
+        when an acknowledgement is missing: then each of the messages may or may not be stored. An empty list only
+        checks whether the connection still works.
         """
         ...
 
 
 class BrokerConnection(LogReader, Publisher, Protocol):
-    """One connection, for as long as it lasts."""
+    """One connection to the broker."""
 
 
 class Broker(Protocol):
-    """Where connections come from."""
+    """Opens connections to the broker."""
 
     def connect(self) -> AbstractAsyncContextManager[BrokerConnection]:
-        """A new connection each time. Raises BrokerUnavailable (also while there is no stream) or PartitionsDiffer."""
+        """Open a new connection. Raise BrokerUnavailable (also while there is no stream) or PartitionsDiffer."""
         ...
 
 

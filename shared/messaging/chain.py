@@ -1,12 +1,12 @@
-"""The chain of what one sender sends to one reader: how a hole in the middle of the stream is noticed.
+"""Chains of messages between one sender and one reader: they show when a message is missing from the stream.
 
-A broker can lose a stored message, or a whole file of them, without a word: it passes over them, and whoever reads by
-subject can't see it. So a relay says with each message which of its rows it has sent to the same reader before it, in
-the same partition. A reader that has not had that row asks the sender's relay what it has sent, and gets it again from
-the outbox, before it goes on. There is a chain for each pair, not for each subject: what a sender says of one key
-stays in order, whatever its types are.
+A broker can lose a stored message, or a whole file of them, without an error: it skips them, and a reader that filters
+by subject cannot see it. So with each message a relay names the row that it sent before to the same reader in the same
+partition: the link. A reader that has not had that row asks the sender's relay which rows it has sent. It gets the
+missing ones again from the outbox before it reads on. There is one chain for each sender, reader and partition, not for
+each subject: a sender's messages about one key stay in order, whatever their types are.
 
-What was published before there were chains has no link and is not checked.
+Messages from before there were chains have no link and are not checked.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ BEGINNING = "0"
 
 @dataclass(frozen=True, kw_only=True)
 class SentRequest:
-    """What has been published for a reader up to a row, that row included? Without a row: which one was the last?"""
+    """Asks what was published for a reader up to a row, that row included; `row=None` asks for the last row only."""
 
     reader: str
     partition: int
@@ -29,7 +29,7 @@ class SentRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class RowsRequest:
-    """Send these rows to a reader again."""
+    """Asks to send these rows to a reader again."""
 
     reader: str
     rows: tuple[int, ...]
@@ -37,7 +37,7 @@ class RowsRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class SentRow:
-    """A row of an outbox that was published, and the id of its message."""
+    """A published outbox row and the id of its message."""
 
     row: int
     message_id: str
@@ -45,9 +45,9 @@ class SentRow:
 
 @dataclass(frozen=True, kw_only=True)
 class SentBefore:
-    """What a relay has sent to a reader, the newest first.
+    """The rows that a relay has sent to a reader, the newest first.
 
-    `more` says that there is more before it, `kept` whether the sender still knows all that there is before it.
+    `more` says that there are rows before them. `kept` says whether the sender still knows all the rows before them.
     """
 
     rows: tuple[SentRow, ...] = ()
@@ -57,7 +57,7 @@ class SentBefore:
 
 @dataclass(frozen=True, kw_only=True)
 class Missing:
-    """What a sender has sent a reader between two of its rows is neither in the stream nor in its outbox any more."""
+    """The sender has sent messages between two rows that are neither in the stream nor in its outbox any more."""
 
     partition: int
     sender: str
@@ -67,7 +67,7 @@ class Missing:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gap:
-    """The message at an index of a batch comes behind a row that the reader has not had."""
+    """The message at an index of a batch follows a row that the reader has not had."""
 
     index: int
     sender: str
@@ -81,22 +81,22 @@ def link_header(reader: str) -> str:
 
 
 def row_id_of(sender: str, row: int) -> str:
-    """A row's id in the stream."""
+    """Return a row's id in the stream."""
     return f"{sender}-{row}"
 
 
 class Links:
-    """A relay's ends of its chains: it makes the links. `readers` names those that read a route."""
+    """The sending end of a relay's chains: it makes the links. `readers` has the services that read each route."""
 
     def __init__(self, readers: Mapping[str, Sequence[str]], heads: Mapping[str, str]) -> None:
         self._readers = readers
         self._chains: dict[tuple[int, str], list[tuple[str, str]]] = {}  # header and chain, by partition and route
         self.heads = dict(heads)
-        """What the next message of each chain, by `chain_name`, will have as its link."""
+        """The link of the next message of each chain, by `chain_name`."""
         self._sent: list[int] = []
 
     def next(self, row: int, message_id: str, partition: int, route: str) -> dict[str, str]:
-        """The links of the row that is published next."""
+        """Return the link headers of the row that is published next, and advance the chains."""
         links = {}
         chains = self._chains.get((partition, route))
         if chains is None:
@@ -111,37 +111,37 @@ class Links:
         return links
 
     def take_sent(self) -> list[int]:
-        """The rows that were published since this was asked last, in their order."""
+        """Return the rows that were linked since the last call, in order, and clear them."""
         sent, self._sent = self._sent, []
         return sent
 
 
 def parse_link(link: str) -> tuple[int, str] | None:
-    """The row that a link names, and the id of its message; None for what is no link."""
+    """Return the row that a link names and the id of its message; None if it is not a link."""
     row, _, message_id = link.partition(" ")
     return (int(row), message_id) if row.isdecimal() else None
 
 
 def sender_and_row(row_id: str) -> tuple[str, int]:
-    """The inverse of `row_id_of`, of a message that has a link: it's a relay that links."""
+    """Return a sender and its row, the inverse of `row_id_of`, for a message that has a link."""
     sender, _, row = row_id.rpartition("-")
     return sender, int(row) if row.isdecimal() else 0
 
 
 def chain_name(partition: int, reader: str) -> str:
-    """What a relay calls one of its chains."""
+    """Return the relay's name of a chain."""
     return f"{partition}/{reader}"
 
 
 class Chains:
-    """A reader's ends of the chains in its partition. `heads` has the row that came last from each sender."""
+    """The receiving end of a reader's chains in its partition. `heads` has the last row from each sender."""
 
     def __init__(self, reader: str, heads: Mapping[str, int]) -> None:
         self._header = link_header(reader)
         self.heads = dict(heads)
 
     def gap(self, batch: Sequence[Received]) -> Gap | None:
-        """The first message that does not follow what came before."""
+        """Return the first gap in a batch, or None."""
         heads = dict(self.heads)
         for index, received in enumerate(batch):
             link = received.headers.get(self._header)
@@ -159,7 +159,10 @@ class Chains:
         return None
 
     def behind(self, batch: Sequence[Received]) -> dict[str, int]:
-        """The ends when these have been handled. What comes straight from a sender says nothing of them."""
+        """Return the heads as they are when the batch has been handled.
+
+        Messages straight from a sender, without a position, do not change them.
+        """
         if not batch[-1].position:
             return self.heads
         linked = (received.row_id for received in batch if self._header in received.headers)

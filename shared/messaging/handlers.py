@@ -1,4 +1,4 @@
-"""Handlers: functions of a message and a unit of work. In a module they are found by their mark."""
+"""Handlers: functions of a message and a unit of work. Those in a module are found by the `handles` decorator."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -14,22 +14,22 @@ _MARK = "__handles_messages__"
 
 
 def handles(function: F) -> F:
-    """Marks an `async def (message, unit_of_work)` as the handler of its first parameter's type."""
+    """Mark an `async def (message, unit_of_work)` as the handler of its first parameter's type."""
     setattr(function, _MARK, True)
     return function
 
 
 class Handlers(Mapping[type[Message], Handler]):
-    """The handlers of one service by the type they handle."""
+    """The handlers of one service by the message type that they handle."""
 
     def __init__(self, handlers: Mapping[type[Message], Handler]) -> None:
         self._handlers = dict(handlers)
 
     @classmethod
     def of(cls, *sources: ModuleType | Handler) -> "Handlers":
-        """Those that the modules declare, and the functions that are given themselves.
+        """Return the handlers in the given modules, and the given functions.
 
-        Raises TypeError for two handlers of one message, and for one that does not answer what its command says.
+        Raise TypeError for two handlers of one message, and for a handler whose return type is not its command's reply.
         """
         found: dict[type[Message], Handler] = {}
         for function in _handlers_in(sources):
@@ -52,7 +52,7 @@ class Handlers(Mapping[type[Message], Handler]):
         return len(self._handlers)
 
     def routes(self) -> list[str]:
-        """What a subscription must read to feed them: `event.order.OrderCreated`, `command.kitchen.CreateTicket`."""
+        """Return the routes that a subscription must read for them, such as `command.kitchen.CreateTicket`."""
         return sorted(
             f"{'event' if issubclass(message, Event) else 'command'}.{message.type_name}"
             for message in self

@@ -1,4 +1,4 @@
-"""The inbox: which messages a service has handled, and what it answered. Microservices Patterns, section 3.3.6."""
+"""The inbox: which messages a service has handled, and its replies. Microservices Patterns, section 3.3.6."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from shared.messaging.envelope import Envelope
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """A message was handled, or set aside. `row_id` is the outbox row that brought it."""
+    """Records that a message was handled or set aside. `row_id` is the outbox row that brought it."""
 
     message_id: str
     row_id: str
@@ -18,7 +18,7 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeptReply:
-    """The answer to a command that had been set aside when it was claimed."""
+    """The reply to a command that was set aside when it was claimed."""
 
     message_id: str
     reply: Envelope

@@ -1,4 +1,7 @@
-"""The transactional outbox: what is to be published is written with what it tells of. Microservices Patterns, 3.3.7."""
+"""The transactional outbox: messages are stored in the transaction of the change that they report.
+
+Microservices Patterns, section 3.3.7.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -46,7 +49,7 @@ def new_envelope(message: Event | AnyCommand, now: datetime) -> Envelope:
 
 
 def event_envelope(stored: StoredEvent, event: Event, traceparent: str | None) -> Envelope:
-    """A public event as it is sent."""
+    """Return the envelope of a public event."""
     return Envelope(
         id=stored.metadata.id,
         type=stored.type,

@@ -1,4 +1,4 @@
-"""How far a subscription has come, kept where its effects are kept."""
+"""The position of a subscription in the stream, stored in the same database as its effects."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -9,45 +9,46 @@ from shared.messaging.chain import Missing
 
 
 class Positions(Protocol):
-    """How far a service has come in each partition, and who may go on; in one transaction."""
+    """A service's position in each partition and the partition's holder, in one transaction."""
 
     async def take(self, partition: int, holder: int, lease: timedelta, *, patient: bool = False) -> bool:
-        """Makes `holder` the holder, if it is, if nobody else is, or if the one there is has stopped or died.
+        """Make `holder` the partition's holder if possible, and return whether it is.
 
-        One that is patient leaves it to others until the lease has ended, even though nobody holds it any more.
+        It is possible if `holder` has it already, if nobody has it, or if its holder's lease has ended or its holder
+        has died. With `patient`, a partition that nobody holds is left to others until its last lease has ended.
         """
 
     async def is_free(self, partition: int) -> bool:
-        """Whether nobody holds it, or somebody who has died."""
+        """Return whether the partition has no holder, or one that has died."""
 
     async def present(self, silence: timedelta) -> Mapping[int, int | None]:
-        """The sessions that have been heard of within that time, by their holders' numbers, and what each holds."""
+        """Return the partition (or None) held by each session active within `silence`, by holder number."""
 
     async def release(self, partition: int, holder: int) -> None:
-        """Lets go, for another to take at once."""
+        """Release the partition, so that another can take it at once."""
 
     async def get(self, partition: int) -> Mark | None:
-        """The last message handled; None before the first."""
+        """Return the last message handled; None before the first."""
 
     async def heads(self, partition: int) -> Mapping[str, int]:
-        """The row that came last from each sender, by the chains of links; see `chain.Chains`."""
+        """Return the last row from each sender, by the chains of links; see `chain.Chains`."""
 
     async def advance(
         self, partition: int, holder: int, mark: Mark | None, lease: timedelta, heads: Mapping[str, int] | None = None
     ) -> None:
-        """Moves to `mark`, or stays (None), and renews the lease; raises LeaseLost when another holds it.
+        """Move to `mark` (None: stay) and renew the lease; raise LeaseLost when another holds the partition.
 
-        `heads` are the ends of the chains there, where they have changed.
+        `heads` are the heads of the chains at that position, if they have changed.
         """
 
     async def add_checkpoint(self, partition: int, mark: Mark) -> None:
-        """Remembers a position to go back to."""
+        """Store a position to go back to."""
 
     async def checkpoints(self, partition: int) -> Sequence[Mark]:
-        """The positions remembered, the furthest first: each that the stream still confirms is one to go back to."""
+        """Return the stored checkpoints, the furthest first. Go back only to one that the stream confirms."""
 
     async def note_missing(self, missing: Sequence[Missing]) -> None:
-        """Writes down what can't be got again, once, for a person to see."""
+        """Record messages that cannot be obtained again, each once, for an operator."""
 
     async def missing(self) -> Sequence[Missing]:
-        """What was written down so, of all partitions."""
+        """Return the recorded missing messages of all partitions."""

@@ -1,4 +1,4 @@
-"""What operators have done by hand to messages and sagas: written in the transaction of what they did."""
+"""The repair log: what operators have done to messages and sagas, stored in the transaction of the repair."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from shared.core.serialization import Json
 
 
 class Action(StrEnum):
-    """What can be done to a parked message, and to a saga."""
+    """What an operator can do to a parked message or a saga."""
 
     REDRIVE = "redrive"
     DROP = "drop"
@@ -37,10 +37,10 @@ class Repair:
 
 
 class RepairLog(Protocol):
-    """The repairs in one database, in one transaction. None is ever changed or deleted."""
+    """The repairs in one database, in one transaction. A repair is never changed or deleted."""
 
     async def add(self, repairs: Sequence[Repair]) -> None:
-        """Writes them down."""
+        """Store repairs."""
 
     async def latest(self, actions: Collection[Action], subject: str | None, limit: int) -> Sequence[Repair]:
-        """The newest of these actions, the newest first; of one message or saga, if it is named."""
+        """Return the latest repairs with these actions, the newest first; `subject` None means any."""

@@ -1,4 +1,4 @@
-"""Replay: a read model that is built anew asks the owners' relays for what they have stored, all of it, from the start.
+"""Replay: to rebuild a read model, its service asks the owners' relays for all the events they have stored.
 
 The reader has the keeper make a stream for what it asks for, and sends the relay of each owner in turn a
 `ReplayRequest`. The relay publishes its stored events in order per aggregate, numbered from 1, and
@@ -26,7 +26,7 @@ END = "end"
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayRequest:
-    """`reader` asks for the events of these types. Without types it asks whether the run is still going on."""
+    """`reader` asks for the events of these types. With no types it asks whether the run is still active."""
 
     reader: str
     run: str
@@ -35,21 +35,21 @@ class ReplayRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayAnswer:
-    """Whether the run is going on, and if it failed or was refused, why."""
+    """Whether the run is active, and if it failed or was refused, why."""
 
     running: bool
     reason: str = ""
 
 
 def message_id(run: str, number: int) -> str:
-    """The id, for the broker, of a run's message: the reader sees by it that none is missing."""
+    """Return the broker's id of a run's message. Its number lets the reader see that none is missing."""
     return f"{run}-{number}"
 
 
 def publications(request: ReplayRequest, stored: Sequence[StoredEvent], before: int) -> Iterator[Publication]:
-    """Stored events as they are sent again; `before` have been sent. Raises Undecodable.
+    """Yield stored events as they are sent again; `before` have been sent already. Raise Undecodable.
 
-    The data goes out in the schema that it is stored in: its receivers read old ones from the stream too.
+    The data is sent in the schema it is stored in: receivers read old schemas from the stream too.
     """
     for number, each in enumerate(stored, before + 1):
         event = decode_message(each.type, each.data, each.metadata.schema)
@@ -64,7 +64,7 @@ def publications(request: ReplayRequest, stored: Sequence[StoredEvent], before: 
 
 
 def end_mark(request: ReplayRequest, count: int) -> Publication:
-    """What follows the last of `count` events."""
+    """Return the message that follows the last of `count` events."""
     return Publication(
         row_id=message_id(request.run, count + 1),
         subject=f"{request.run}.{END}",

@@ -1,7 +1,7 @@
-"""Messages that could not be handled when they came: set aside in order, so that the others go on.
+"""Messages that could not be handled when they came: they are set aside in order, and the others go on.
 
-What the same sender says later of the same key waits in line behind it. What others say of that key goes on: it has
-never been in a certain order with this, and may be just what a message waits for. A message that fails too often is
+Later messages of the same sender about the same key wait in line behind it. Messages of other senders about that key go
+on: they were never in a certain order with it, and may bring just what it waits for. A message that fails too often is
 parked for an operator, and its line waits with it.
 """
 
@@ -16,7 +16,7 @@ from shared.messaging.envelope import Received
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What one sender says of one key: its messages keep their order."""
+    """The messages of one sender about one key: they keep their order."""
 
     key: str
     source: str
@@ -24,7 +24,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SetAside:
-    """A waiting message. `attempts` counts its failures, waiting for something unknown not included."""
+    """A waiting message. `attempts` counts its failures, without the tries that found something not yet known."""
 
     seq: int = 0
     partition: int
@@ -40,21 +40,21 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True)
 class PutAside:
-    """It waits from now on."""
+    """The message waits from now on."""
 
     message: SetAside
 
 
 @dataclass(frozen=True, slots=True)
 class PutBack:
-    """It waits on: its attempts, set_aside_at, retry_at, parked_at and error have changed."""
+    """The message goes on waiting: its attempts, set_aside_at, retry_at, parked_at and error have changed."""
 
     message: SetAside
 
 
 @dataclass(frozen=True, slots=True)
 class TakenUp:
-    """It waits no longer."""
+    """The message no longer waits."""
 
     message: SetAside
 
@@ -72,7 +72,7 @@ class Parked:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParkedFilter:
-    """Which parked messages are meant. What is None leaves it open; `error` is a part of the error, in any case."""
+    """Selects parked messages. A field that is None matches all; `error` is a part of the error, in any letter case."""
 
     message_id: str | None = None
     key: str | None = None
@@ -84,34 +84,34 @@ class WaitingRoom(Protocol):
     """The set-aside messages of one database, in one transaction."""
 
     async def blocked(self, lines: Sequence[Line]) -> set[Line]:
-        """Those of the lines that have a message waiting."""
+        """Return which of the lines have a waiting message."""
 
     async def heads(self, partition: int, due: Due, limit: int) -> Sequence[SetAside]:
-        """The first message of each line, where it is due and not parked; the longest due first.
+        """Return the first message of each line if it is due and not parked, the longest due first.
 
-        Not more of them than fit into memory.
+        At most `limit`, and no more than fit into memory.
         """
 
     async def next_due(self, partition: int, due: Due) -> datetime | None:
-        """When the next head is due: now at the earliest."""
+        """Return when the next first message of a line is due, at the earliest now; None if there is none."""
 
     async def write(self, changes: Sequence[SetAsideChange]) -> None:
-        """Carries the changes out in order."""
+        """Carry out the changes in order."""
 
     async def is_empty(self) -> bool:
-        """Whether no message waits."""
+        """Return whether no message waits."""
 
     async def is_crowded(self, number: int) -> bool:
-        """Whether so many messages are parked, or wait behind those."""
+        """Return whether at least `number` messages are parked or wait behind parked ones."""
 
     async def parked(self, wanted: ParkedFilter, limit: int) -> Sequence[Parked]:
-        """The first messages that wait for an operator, in order."""
+        """Return the first messages that wait for an operator, in order."""
 
     async def hold_parked(self, message_id: str) -> SetAside | None:
-        """The parked message of that id: nobody else redrives or drops it until the transaction ends."""
+        """Return and lock the parked message of that id: nobody else can redrive or drop it in this transaction."""
 
     async def line(self, line: Line, limit: int) -> Sequence[SetAside]:
-        """The first messages of a line, in order."""
+        """Return the first messages of a line, in order."""
 
     async def redrive(self, line: Line, now: datetime) -> int:
-        """Makes a parked line due again from its first message; answers how many messages of it wait."""
+        """Make a parked line due again from its first message; return how many of its messages wait."""

@@ -1,7 +1,7 @@
-"""Commands from a service's own API. Those that wait at the same moment share one unit of work.
+"""Commands from a service's own API: those that wait at the same moment share one unit of work.
 
-Each has its own mark in the journal: one that is refused takes nothing of the others with it. Under load this is what
-makes an order cheap; at rest a command waits for nobody.
+Each has its own mark in the journal, so that a refused command does not affect the others. Under load, this makes each
+command cheap; without load, a command does not wait for others.
 """
 
 import asyncio
@@ -30,11 +30,14 @@ U = TypeVar("U", bound=UnitOfWork)
 log = structlog.get_logger(__name__)
 
 MAX_WAITING = 1000
-"""Commands that may wait; with more the service says that it is overloaded."""
+"""How many commands may wait; with more, the service answers that it is overloaded."""
 
 
 FAILING_SECONDS = 5.0
-"""How long a failure says something of the next command: if it did for ever, and kept commands away, none would try."""
+"""How long a failure makes the service report that it is failing.
+
+The time is limited: if the report kept all commands away, no later command could succeed and end it.
+"""
 
 
 _STOPPED = "the service has stopped"
@@ -45,7 +48,7 @@ class Overloaded(TechnicalFault):
 
 
 class Stopped(TechnicalFault):
-    """The service stopped before the command was carried out, or before that could be said."""
+    """The service stopped before the command was carried out, or before its result could be reported."""
 
 
 @dataclass(eq=False)
@@ -57,7 +60,7 @@ class _Waiting:
 
 
 class CommandQueue(Generic[U]):
-    """Where HTTP handlers bring commands. `run` must be running."""
+    """The queue that HTTP handlers give commands to. `run` must be running."""
 
     def __init__(self, handlers: Handlers, units: Units[U], clock: Clock, batch_size: int) -> None:
         self._handlers = handlers
@@ -73,16 +76,16 @@ class CommandQueue(Generic[U]):
 
     @property
     def failing(self) -> str | None:
-        """Why the last commands could not be carried out; None if they could, or if that is a while ago."""
+        """Why the last commands could not be carried out; None if they could, or if that was some seconds ago."""
         recent = self._failed_at is not None and time.monotonic() - self._failed_at < FAILING_SECONDS
         return self._fault if recent else None
 
     async def execute(self, command: Command[R]) -> R:
-        """Carries a request's command out and answers when it is committed.
+        """Carry out a request's command and return its reply when it is committed.
 
-        If the request has an idempotency key that has been used before: the first answer, or IdempotencyKeyReused if
-        that was for another body. Raises DomainError when it is refused, and TechnicalFault when it can't be done now;
-        nothing is written then.
+        If the request's idempotency key was used before, return the first reply; raise IdempotencyKeyReused if it was
+        used for another body. Raise DomainError when the command is refused, and TechnicalFault when it cannot be
+        carried out now: then nothing is written.
         """
         if self._stopped:
             raise Stopped(_STOPPED)
@@ -94,7 +97,7 @@ class CommandQueue(Generic[U]):
         return cast(R, await waiting.answer)
 
     async def run(self) -> None:
-        """Carries out what arrives, until it is cancelled. Who waits then is told so, and nobody for ever."""
+        """Carry out commands as they arrive, until cancelled. Then fail those that still wait with Stopped."""
         self._stopped = False
         try:
             while True:
@@ -105,9 +108,9 @@ class CommandQueue(Generic[U]):
             self.end()
 
     def end(self) -> None:
-        """Tells who waits, and who comes from now on, that nothing more is carried out.
+        """Fail all waiting and all later commands with Stopped.
 
-        A `run` that is cancelled before it has begun can't do so.
+        Call it if `run` was cancelled before it started: then it cannot do so itself.
         """
         self._stopped = True
         for waiting in (*self._in_hand, *self._waiting):
@@ -115,7 +118,7 @@ class CommandQueue(Generic[U]):
         self._waiting.clear()
 
     async def carry_out_waiting(self) -> None:
-        """Carries out all that waits."""
+        """Carry out all commands that wait."""
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch_size))]
             self._in_hand = [waiting for waiting in batch if not waiting.answer.cancelled()]
@@ -152,7 +155,7 @@ class CommandQueue(Generic[U]):
         _settle(waiting, answer)
 
     async def _as_new(self, batch: Sequence[_Waiting]) -> list[Reply | Exception]:
-        """Carries a batch out without looking its keys up, as few come twice; and with that if it fails."""
+        """Carry out a batch without looking up its idempotency keys, as few are used twice; on failure, with it."""
         try:
             return await self._together(batch, keys_are_new=True)
         except Exception as error:
@@ -162,8 +165,11 @@ class CommandQueue(Generic[U]):
         return await self._together(batch)
 
     async def _together(self, batch: Sequence[_Waiting], *, keys_are_new: bool = False) -> list[Reply | Exception]:
-        """Carries a batch out in one unit of work. Where a key is not new after all, its answer can't be kept a second
-        time: that is a Conflict, and nothing has happened."""
+        """Carry out a batch in one unit of work.
+
+        If a key is not new after all, its reply cannot be stored a second time: that is a Conflict, and nothing is
+        written.
+        """
         async with self._units.begin(recalling=True) as uow:
             await uow.prefetch(waiting.command for waiting in batch)
             if not keys_are_new:
@@ -185,7 +191,7 @@ class CommandQueue(Generic[U]):
                     await uow.kept_answers.add(self._kept(waiting.key, answer))
                 return answer
         except DomainError as error:
-            if waiting.key and key_is_new:  # what it did the first time may be why it is refused now
+            if waiting.key and key_is_new:  # its first execution may be the reason for this refusal
                 return await self._one(uow, waiting, key_is_new=False)
             return error
 
@@ -194,7 +200,7 @@ class CommandQueue(Generic[U]):
 
 
 def _settle(waiting: _Waiting, answer: Any) -> None:
-    if waiting.answer.done():  # cancelled, as its client has gone, or answered before the service stopped
+    if waiting.answer.done():  # cancelled because its client has gone, or answered already
         return
     if isinstance(answer, Exception):
         waiting.answer.set_exception(answer)

@@ -1,4 +1,4 @@
-"""Gaps in what a reader gets from the stream, and getting it again straight from its sender: see `chain`."""
+"""Finds messages that the stream has lost, and gets them again from their sender: see `shared.messaging.chain`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -20,20 +20,20 @@ from shared.telemetry import metrics
 log = structlog.get_logger(__name__)
 
 ENDS_EVERY = timedelta(minutes=5)
-"""How often the senders are asked for their last messages while nothing comes."""
+"""How often the senders are asked for their last messages while none come."""
 UNDER_WAY = timedelta(seconds=2)
-"""What a sender has published has come by then, if the stream has it."""
+"""After this time a published message has arrived, if the stream has it."""
 
 ASK_SECONDS = 1.0
-"""Nothing is read while a sender is asked for its end, so it is not waited for long."""
+"""How long to wait for a sender that is asked for its last message: nothing is read meanwhile, so it is short."""
 
 RowsHad = Callable[[Sequence[str]], Awaitable[Mapping[str, Claim]]]
-"""The claims of messages with these ids: an inbox's `find`."""
+"""Returns the claims of messages with these ids: an inbox's `find`."""
 
 
 @dataclass(frozen=True)
 class Recipient:
-    """Who gets the messages: a service's part that reads these routes of a partition, and who sends to it."""
+    """A service that reads these routes of a partition, and the services that send to it."""
 
     reader: str
     partition: int
@@ -45,7 +45,7 @@ class Recipient:
 class Lost:
     """The rows of a sender that the reader has not had, in the order they were sent in.
 
-    `complete` says whether that is all: the sender may no longer know what it sent before.
+    `complete` says whether these are all: the sender may no longer know what it sent before.
     """
 
     rows: tuple[int, ...]
@@ -54,7 +54,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """Which row a sender says was its last, and which one we had had last when it said so."""
+    """The row that a sender named as its last, and the last row that we had from it at that moment."""
 
     row: SentRow
     had: int | None
@@ -63,9 +63,11 @@ class _End:
 async def find_lost(
     stream: LogReader, sender: str, recipient: Recipient, row: int, last: int | None, had: RowsHad
 ) -> Lost:
-    """What was sent up to a row and not had: back to `last`, the row that came last, or to one that is in the inbox as
-    that very row. A message that came in another row, as a resend, does not count: what was sent before it may be
-    missing."""
+    """Return the rows that were sent up to `row` and not received.
+
+    The search goes back to `last`, the last row received, or to a row that is in the inbox with its own row id. A
+    message that came in another row, as a resend, does not end the search: messages before it may be missing.
+    """
     lost: list[int] = []
     while True:
         page = await stream.sent_before(sender, recipient.reader, recipient.partition, row)
@@ -80,7 +82,7 @@ async def find_lost(
 
 
 class Gaps:
-    """What a subscription does about them, as long as its connection to the stream lasts."""
+    """Fills the gaps of a subscription, as long as its connection to the stream lasts."""
 
     def __init__(
         self, recipient: Recipient, stream: LogReader, held: HeldPartition[Any], clock: Clock, at_once: int
@@ -94,12 +96,15 @@ class Gaps:
         self._look_at = clock()
 
     async def fill(self, gap: Gap) -> None:
-        """Handles what is missing before a message, as far as it is to be had."""
+        """Handle the messages that are missing before a message, as far as they are still available."""
         await self._get_again(gap.sender, up_to=gap.previous, before=gap.row)
 
     async def look_for_more(self) -> None:
-        """Behind a gap at the end of a chain nothing comes that tells of it. So, when nothing comes, the senders are
-        asked now and then which row was their last; a while later it has come, or is missing."""
+        """Ask the senders for their last messages now and then, while none come.
+
+        No later message shows a gap at the end of a chain. So the senders are asked which row was their last; a while
+        later that row has come, or is missing.
+        """
         now = self._clock()
         if now < self._look_at:
             return
@@ -110,7 +115,7 @@ class Gaps:
                     await self._get_again(sender, up_to=end.row, before=end.row.row + 1)
             self._look_at = now + ENDS_EVERY
         else:
-            with suppress(BrokerUnavailable, TimeoutError):  # a relay is away: another time
+            with suppress(BrokerUnavailable, TimeoutError):  # a relay does not answer: ask again later
                 for sender in self._recipient.senders:
                     async with asyncio.timeout(ASK_SECONDS):
                         await self._ask_for_end(sender)
@@ -123,9 +128,9 @@ class Gaps:
             self._ends[sender] = _End(last, had)
 
     async def _get_again(self, sender: str, up_to: SentRow, before: int) -> None:
-        """Handles what a sender has sent up to a row and we have not had; `before` is the row that comes next."""
+        """Handle the rows up to `up_to` that we have not had from a sender; `before` is the row that follows."""
         if _is_claimed(sender, up_to, await self._held.claims([up_to.message_id])):
-            await self._held.follow(sender, up_to.row, [])  # a relay repeats itself, or we read again
+            await self._held.follow(sender, up_to.row, [])  # a relay has repeated a row, or we read it again
             return
         last = self._held.chains.heads.get(sender)
         lost = await find_lost(self._stream, sender, self._recipient, up_to.row, last, self._held.claims)
@@ -147,11 +152,11 @@ class Gaps:
         self._tell(sender, up_to.row, count, missing)
 
     def _is_ours(self, received: Received) -> bool:
-        """Whether we read such messages: a relay of another version may think so though we don't."""
+        """Return whether we read such messages: a relay of another version may send others."""
         try:
             return Envelope.of(received).route in self._recipient.routes
         except ValueError:
-            return True  # like any other that can't be understood, it is for a person to see
+            return True  # handle it like any undecodable message: it is parked for an operator
 
     def _tell(self, sender: str, row: int, count: int, missing: Sequence[Missing]) -> None:
         where = {"sender": sender, "partition": self._recipient.partition}
@@ -165,8 +170,10 @@ class Gaps:
 
 
 class _Holes:
-    """Between which rows something is missing that can't be got again. Nothing is known of what came before a first
-    message."""
+    """Collects the ranges of rows in which something is missing that cannot be obtained again.
+
+    Nothing is known about the time before the first message.
+    """
 
     def __init__(self, last: int | None, complete: bool) -> None:
         self._after = last
@@ -174,7 +181,7 @@ class _Holes:
         self._found: list[tuple[int, int]] = []
 
     def note(self, row: int, is_kept: bool) -> None:
-        """The next row."""
+        """Note the next row."""
         if not is_kept:
             self._open = True
             return
@@ -182,7 +189,7 @@ class _Holes:
         self._after = row
 
     def up_to(self, row: int) -> list[tuple[int, int]]:
-        """All of them, when there is nothing more before that row."""
+        """Return all ranges, when no more rows come before `row`."""
         self._close(row)
         return self._found
 
@@ -198,5 +205,8 @@ def _is_claimed(sender: str, sent: SentRow, claims: Mapping[str, Claim]) -> bool
 
 
 def _in_order(newest_first: Sequence[int], *, complete: bool) -> Lost:
-    """Each once, where it was sent first: a relay repeats rows when it can't be sure that they have arrived."""
+    """Return each row once, at the place where it was sent first.
+
+    A relay repeats rows when it cannot be sure that they have arrived.
+    """
     return Lost(tuple(dict.fromkeys(reversed(newest_first))), complete)

@@ -1,8 +1,7 @@
-"""A partition that this process holds: handling its messages, and what is due by the clock.
+"""A partition that this process holds: handles its messages, and the retries and sagas that are due.
 
-The position in the stream commits with the effects, so a message's effect and the fact that it was handled can't come
-apart. Every commit checks that the lease is still ours: that is the fence (Kleppmann, Designing Data-Intensive
-Applications, page 302).
+The position in the stream is committed with the effects, so they always agree. Every commit checks that the lease is
+still ours: this is fencing (Kleppmann, Designing Data-Intensive Applications, page 302).
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -35,7 +34,7 @@ _OVERTIMES = 2
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Which partition, held by whom, renewed for how long."""
+    """A partition, its holder, and the time that each renewal lasts."""
 
     partition: int
     holder: int
@@ -43,9 +42,10 @@ class Lease:
 
 
 class Overtime:
-    """Remembers who, alone, took longer than a transaction may: it ends the connection, and with it the lease.
+    """Remembers which message or saga, alone, took longer than a transaction may.
 
-    Once that can be the surroundings. Twice in a row it counts as a failure of its own.
+    That ends the connection and the lease. Once, the surroundings can be the cause. Twice in a row counts as a failure
+    of its own.
     """
 
     def __init__(self) -> None:
@@ -54,13 +54,13 @@ class Overtime:
         self._error: TookTooLong | None = None
 
     def note(self, id_: str, error: TookTooLong) -> None:
-        """It took too long once more."""
+        """Record that this message or saga took too long."""
         self._times = self._times + 1 if id_ == self._id else 1
         self._id = id_
         self._error = error
 
     def of(self, id_: str) -> TookTooLong | None:
-        """Returns, once, why it is not to be tried again now, if it has taken too long twice."""
+        """Return the error, once, if this message or saga took too long twice in a row and should not be tried now."""
         if id_ != self._id or self._times < _OVERTIMES:
             return None
         self._times = 0
@@ -68,7 +68,7 @@ class Overtime:
 
 
 class HeldPartition(Generic[U]):
-    """What is done with a partition while its lease is ours. One thing at a time."""
+    """The work on a partition while we hold its lease, one step at a time."""
 
     def __init__(
         self,
@@ -100,23 +100,27 @@ class HeldPartition(Generic[U]):
         self.chains = chains or Chains("", {})
         self._checkpoint_at: datetime | None = None
         self.crowded = False
-        """So many messages wait for an operator that no more should be read: the stream has room for them."""
+        """So many messages wait for an operator that no more should be read: they stay in the stream meanwhile."""
         self.next_due: datetime | None = steady()
         """When, by the steady clock, a set-aside message or a saga is due; None if none waits."""
         self._assume_new = False
-        """Nothing is set aside, which only the holder of a partition does, and since the last look nothing has come
-        twice: so neither is looked for."""
+        """Whether the checks for set-aside and repeated messages can be skipped.
+
+        Nothing is set aside (only the holder of a partition does so), and no message has come twice since the last
+        look.
+        """
 
     async def handle(self, batch: Sequence[Received]) -> None:
-        """Handles a batch and moves the position behind it, in one transaction, or else in several or one by one.
+        """Handle a batch and move the position behind it.
 
-        Raises TechnicalFault when the surroundings fail: nothing was done then.
+        This is one transaction if possible, else several, or one per message. Raise TechnicalFault when the
+        surroundings fail: then the messages not yet committed are handled again later.
         """
         if len(batch) > 1:
             try:
                 await despite_conflicts(lambda: self._together(batch), self._expect_repeats)
             except TooMuchAtOnce as error:
-                log.info("batch is too much at once: it is divided", size=len(batch), reason=str(error))
+                log.info("batch is too large: it is divided", size=len(batch), reason=str(error))
                 half = len(batch) // 2
                 await self.handle(batch[:half])
                 await self.handle(batch[half:])
@@ -131,13 +135,13 @@ class HeldPartition(Generic[U]):
             await self._alone(received)
 
     async def work_due(self) -> None:
-        """Retries set-aside messages and wakes sagas that are due; renews the lease when it has not been for long."""
+        """Retry set-aside messages and wake sagas that are due; renew the lease if a third of it has passed."""
         now = self._steady()
         if now - self._looked_at >= self._lease.duration / 3:
             await self.look_for_due()
         if self.next_due is not None and self.next_due <= now:
             tried, since = 0, self._clock()
-            # What is left then is due after the next batch: a crowd must not hold up what comes, or the process's end.
+            # The rest is due after the next batch: many retries must not hold up new messages or the process's end.
             while tried < _DUE_BATCH and (waiting := await self._due_messages(since)):
                 for message in waiting:
                     await self._retry(message)
@@ -149,17 +153,17 @@ class HeldPartition(Generic[U]):
             await self.renew()
 
     async def renew(self) -> None:
-        """Holds on to the partition; raises LeaseLost."""
+        """Renew the lease; raise LeaseLost."""
         async with self._units.begin() as uow:
             await self._fence(uow, None)
 
     async def move_to(self, mark: Mark) -> None:
-        """Everything up to the mark is of no concern to this service, or is to be handled again from there."""
+        """Move the position to the mark: forward over messages that this service does not read, or back."""
         async with self._units.begin() as uow:
             await self._fence(uow, mark)
 
     async def claims(self, message_ids: Sequence[str]) -> Mapping[str, Claim]:
-        """Those of the messages that have been handled."""
+        """Return the claims of those of the messages that have been handled, by message id."""
         async with self._units.begin() as uow:
             return await uow.transaction.inbox.find(message_ids)
 
@@ -169,7 +173,7 @@ class HeldPartition(Generic[U]):
         await self.handle(batch)
 
     async def follow(self, sender: str, row: int, missing: Sequence[Missing]) -> None:
-        """What the sender has sent up to a row has been handled, but for what can't be got again."""
+        """Record that the sender's rows up to `row` have been handled, except the missing ones."""
         heads = {**self.chains.heads, sender: row}
         async with self._units.begin() as uow:
             await uow.transaction.positions.note_missing(missing)
@@ -177,7 +181,7 @@ class HeldPartition(Generic[U]):
         self.chains.heads = heads
 
     async def look_for_due(self) -> None:
-        """Finds out what is due next. Others make something due too: an API that starts sagas, an operator."""
+        """Find out what is due next. Other processes create due work too: an API that starts sagas, an operator."""
         now = self._clock()
         async with self._units.begin() as uow:
             due = [await uow.transaction.waiting_room.next_due(self._lease.partition, uow.policy.messages_due(now))]
@@ -233,7 +237,7 @@ class HeldPartition(Generic[U]):
                 await self._fence(uow, None)
 
     async def _failure_of(self, id_: str, work: Callable[[], Awaitable[None]]) -> Exception | None:
-        """Does what one message or saga is about, and returns its own failure. Raises faults of the surroundings."""
+        """Do the work of one message or saga, and return its own failure. Raise faults of the surroundings."""
         if (overtime := self._overtime.of(id_)) is not None:
             return overtime
         try:
@@ -280,5 +284,5 @@ class HeldPartition(Generic[U]):
 
 
 def _mark_of(received: Received) -> Mark | None:
-    """Where the position is when it has been handled; None for what has no place in the stream."""
+    """Return the position behind a message; None for one that has no position in the stream."""
     return Mark(received.position, received.row_id, received.received_at) if received.position else None

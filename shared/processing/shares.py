@@ -1,7 +1,8 @@
 """How the replicas of a service share the partitions of the stream.
 
-Nobody hands them out. Each replica sees who else is there and what everybody holds, takes no more than its share, and
-gives back what is beyond it when another comes. Who holds more keeps more, so that as little as possible moves.
+There is no coordinator. Each replica sees the other replicas and the partitions they hold, takes no more than its
+share, and gives back the rest when another comes. A replica that holds more than others has the larger share, so that
+few partitions move.
 """
 
 import secrets
@@ -12,24 +13,24 @@ _BITS = 31
 
 
 def new_replica() -> int:
-    """Return a number for a process."""
+    """Return a random number that identifies a process."""
     return secrets.randbits(_BITS)
 
 
 def new_holder(replica: int) -> int:
-    """Return a number for one session of a process: it tells whose it is."""
+    """Return a random number for one session of a process. It contains the number of the process."""
     return replica << _BITS | secrets.randbits(_BITS)
 
 
 def held_by(replica: int, present: Mapping[int, int | None]) -> list[int]:
-    """Return the partitions that a replica holds. `present` are all sessions, with what each holds."""
+    """Return the partitions that a replica holds. `present` has all sessions, with the partition that each holds."""
     return sorted(
         partition for holder, partition in present.items() if partition is not None and _replica_of(holder) == replica
     )
 
 
 def share_of(replica: int, partitions: int, present: Mapping[int, int | None]) -> int:
-    """Return how many partitions are for a replica."""
+    """Return how many partitions a replica may hold."""
     held = Counter({replica: 0})
     for holder, partition in present.items():
         held[_replica_of(holder)] += partition is not None

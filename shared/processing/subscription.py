@@ -1,4 +1,4 @@
-"""A subscription: takes a partition, reads the stream from its position, and begins anew when anything is lost."""
+"""A subscription: takes a partition, reads the stream from its position, and starts again after each fault."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -30,27 +30,27 @@ LEASE = timedelta(seconds=4)
 BATCH_MESSAGES = 200
 """Messages that share one transaction at most."""
 IDLE = timedelta(minutes=10)
-"""Silence after which the position moves to the stream's end, lest it fall out of the stream's retention."""
+"""After this time without messages the position moves to the end of the stream, so that it does not expire."""
 
 _NOT_CONNECTED = "has not connected yet"
 _LONGEST_STAND_BY = 0.5
-"""Seconds between two looks whether the partition is free: one that is given back is taken at once."""
+"""The most seconds between two looks at a partition's holder: a released partition is taken quickly."""
 
 
 class MessagesExpired(TechnicalFault):
-    """The stream no longer has what comes next: messages were lost to this service, and an operator has to decide."""
+    """The stream no longer has the next messages: this service has lost them, and an operator must decide."""
 
 
 class Sessions(Protocol):
-    """Where a subscription gets its own connection to the database from."""
+    """Opens a subscription's own connection to the database."""
 
     def session(self, holder: int) -> AbstractAsyncContextManager[Database]:
-        """A database on one connection. While it lives, others can see that `holder` is alive."""
+        """Open a database on one connection. While it is open, others can see that `holder` is alive."""
         ...
 
 
 class Subscription(Generic[U]):
-    """One service's reading of one partition, for as long as the process runs."""
+    """Reads one partition for one service, as long as the process runs."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Subscription(Generic[U]):
         senders: Sequence[str] = (),
         has_sagas: bool = False,
     ) -> None:
-        """Of as many partitions as there are; `replica` is the number that all subscriptions of a process have.
+        """Read one of `partitions` partitions. `replica` is the number that all subscriptions of a process share.
 
         `clock` dates what is stored; by `steady` goes what is only waited for here.
         `reader` is what relays call this service in their links, and `senders` are those that send to it. Sagas are
@@ -101,16 +101,16 @@ class Subscription(Generic[U]):
         self._stop = asyncio.Event()
         self._interruptible: asyncio.Task[None] | None = None
         self.unavailable: str | None = _NOT_CONNECTED
-        """Why nothing is read at the moment; None when all is well."""
+        """Why nothing is read at the moment; None if all is well."""
 
     async def run(self) -> None:
-        """Reads until `stop`. Whatever is lost on the way is opened anew; one log line tells of each change."""
+        """Read until `stop`. After a fault all connections are opened again; each change is logged once."""
         while not self._stop.is_set():
             try:
                 await self._hold()
             except TechnicalFault as error:
-                if self.unavailable == _NOT_CONNECTED:  # at a first start the others may not be there yet
-                    log.info("subscription waits", partition=self._partition, reason=str(error))
+                if self.unavailable == _NOT_CONNECTED:  # at the first start, other services may not be there yet
+                    log.info("subscription not connected yet", partition=self._partition, reason=str(error))
                 elif self.unavailable is None or self._backoff.tries == 0:
                     log.warning("subscription interrupted", partition=self._partition, reason=str(error))
                 self.unavailable = str(error)
@@ -118,7 +118,7 @@ class Subscription(Generic[U]):
                 await self._unless_stopped(self._backoff.pause())
 
     async def stop(self, task: asyncio.Task[None]) -> None:
-        """Lets the work in hand finish, then ends `run`, which is `task`."""
+        """Let the current work finish, then end `run`, which is `task`."""
         self._stop.set()
         if self._interruptible is not None:
             self._interruptible.cancel()
@@ -165,18 +165,18 @@ class Subscription(Generic[U]):
                 patient = self._partitions > 1 and await self._should_leave_it(positions)
                 if await positions.take(self._partition, lease.holder, self._lease, patient=patient):
                     return
-            self.unavailable = None  # a replica that stands by is well
+            self.unavailable = None  # a replica that stands by is healthy
             await self._unless_stopped(min(self._lease.total_seconds() / 5, _LONGEST_STAND_BY))
 
     async def _should_leave_it(self, positions: Positions) -> bool:
-        """Whether the partition is free, and this process holds as many as are for it."""
+        """Return whether the partition is free but this process already holds its share."""
         if not await positions.is_free(self._partition):
             return False
         present = await positions.present(self._lease)
         return len(held_by(self._replica, present)) >= share_of(self._replica, self._partitions, present)
 
     async def _compare_shares(self, units: Units[U]) -> None:
-        """Decides to give the partition back when it's one of those that are beyond the share of this process."""
+        """Decide to give the partition back if this process holds more than its share and this one is in excess."""
         if self._partitions == 1:
             return
         async with units.begin() as uow:
@@ -187,7 +187,7 @@ class Subscription(Generic[U]):
             self._gives_back = True
 
     async def _read(self, connection: LogReader, units: Units[U], held: HeldPartition[U]) -> None:
-        """Reads on from the position until there has been nothing to read for long."""
+        """Read from the position on, until there was nothing to read for a long time."""
         position = await self._verified_position(connection, units, held)
         end = await connection.bounds()
         async with connection.read(self._partition, after=position, filters=self._routes) as feed:
@@ -219,7 +219,7 @@ class Subscription(Generic[U]):
                 self._backoff.reset()
 
     async def _wait_for_room(self, held: HeldPartition[U]) -> None:
-        """Until an operator has decided what becomes of those that are parked."""
+        """Wait until an operator has redriven or dropped parked messages."""
         if self.unavailable is None:
             self.unavailable = f"{self._max_parked} messages are parked: no more are read until there are fewer"
             log.error("subscription waits for an operator", partition=self._partition, parked=self._max_parked)
@@ -229,7 +229,7 @@ class Subscription(Generic[U]):
             self.unavailable = None
 
     async def _handle(self, batch: Sequence[Received], held: HeldPartition[U]) -> None:
-        """After a fault less is tried at once: it may have been the batch itself that took longer than it may."""
+        """Handle a batch. After a fault the next batches are smaller: the size may have made it too slow."""
         try:
             await held.handle(batch)
         except TechnicalFault:
@@ -253,11 +253,11 @@ class Subscription(Generic[U]):
         await self._interrupted_by_stop(asyncio.sleep(pause))
 
     async def _interrupted_by_stop(self, waiting: Coroutine[Any, Any, None]) -> None:
-        """Waits, but not longer than until `stop`: what is interrupted is only ever a wait, never work."""
+        """Wait, but not longer than until `stop`. Only waits are interrupted, never work."""
         task = asyncio.current_task()
         if self._stop.is_set() or (task is not None and task.cancelling()):
             waiting.close()
-            if not self._stop.is_set():  # asyncio.wait_for, which nats-py uses, can swallow it before Python 3.12
+            if not self._stop.is_set():  # nats-py's asyncio.wait_for can lose it before Python 3.12
                 raise asyncio.CancelledError
             return
         self._interruptible = asyncio.create_task(waiting)
@@ -270,7 +270,7 @@ class Subscription(Generic[U]):
             self._interruptible = None
 
     async def _verified_position(self, connection: LogReader, units: Units[U], held: HeldPartition[U]) -> int:
-        """The position to read on from: where we were, or, if the broker has lost what we had read, further back."""
+        """Return the position to read on from: the stored one, or one before it if the broker has lost messages."""
         async with units.begin() as uow:
             mark = await uow.transaction.positions.get(self._partition)
             checkpoints = await uow.transaction.positions.checkpoints(self._partition)
@@ -278,9 +278,9 @@ class Subscription(Generic[U]):
             return 0
         if await connection.message_at(mark.position) == mark:
             return mark.position
-        bounds = await connection.bounds()  # asked for afterwards: the message may have expired just before
+        bounds = await connection.bounds()  # after message_at: the message may have expired in between
         if mark.position < bounds.first - 1 and held.chains.heads:
-            # Their links tell what is missing, and their senders may still have it.
+            # The links show which messages are missing, and their senders may still have them.
             log.error("the stream has lost its first messages", position=mark.position, first=bounds.first)
             return mark.position
         if mark.position < bounds.first - 1:

@@ -1,4 +1,4 @@
-"""A saga on its way, as it is stored between its steps."""
+"""A running saga, as it is stored between its steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +13,11 @@ from shared.saga.machine import Phase, Position
 
 @dataclass(kw_only=True)
 class SagaInstance(Entity):
-    """`data` is the saga's own fields. While it waits for a reply, `awaiting` is the id of the command it sent.
+    """The stored state of a saga. `data` is the saga's own fields.
 
-    `due_at` is when something must happen though no message comes: a resend of the command, or another try of the
-    step. `attempts` counts the refusals of the present step, `resends` the repeats of the present command.
+    While it waits for a reply, `awaiting` is the id of the command that it sent. `due_at` is when it acts even if no
+    message comes: it sends the command again, or tries the step again. `attempts` counts the refusals of the current
+    step, `resends` the repeats of the current command.
     """
 
     type: str
@@ -37,23 +38,23 @@ class SagaInstance(Entity):
 
     @property
     def position(self) -> Position:
-        """Where it stands."""
+        """The step that the saga is at, and its phase."""
         return Position(self.step, self.phase)
 
     def move_to(self, position: Position) -> None:
-        """It stands elsewhere now, and has not been refused there yet."""
+        """Move to another position, with its attempts counted from 0."""
         self.step, self.phase = position.step, position.phase
         self.attempts = 0
         self.wait_for_nothing()
 
     def wait_for_nothing(self) -> None:
-        """No reply and no timer is expected."""
+        """Clear the expected reply and the timer."""
         self.awaiting, self.command, self.resends, self.due_at, self.stuck = None, "", 0, None, False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SagaFilter:
-    """Which unfinished sagas are meant. What is None leaves it open; `error` is a part of the error, in any case."""
+    """Selects unfinished sagas. A field that is None matches all; `error` is a part of the error, in any case."""
 
     id: str | None = None
     stuck: bool | None = None
@@ -62,13 +63,13 @@ class SagaFilter:
 
 
 class SagaTimers(Protocol):
-    """Which sagas need attention though no message comes, in one transaction."""
+    """The due times of sagas, in one transaction."""
 
     async def due(self, due: Due, limit: int) -> Sequence[tuple[str, str]]:
-        """Id and correlation id of those that are due, the longest due first."""
+        """Return the id and correlation id of the sagas that are due, the longest due first."""
 
     async def next_due(self, due: Due) -> datetime | None:
-        """When the next one is due: now at the earliest."""
+        """Return when the next saga is due, at the earliest now; None if no saga has a due time."""
 
     async def unfinished(self, wanted: SagaFilter, limit: int) -> Sequence[SagaInstance]:
-        """The first of those that have not ended, the oldest first."""
+        """Return the first sagas that have not ended, the oldest first."""

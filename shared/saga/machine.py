@@ -1,4 +1,4 @@
-"""The saga machine: where a saga stands and where it goes next. Pure: no messages, no database, no clock.
+"""The saga machine: decides the next position of a saga. A pure function: no messages, no database, no clock.
 
 Microservices Patterns, section 4.3.2: steps before the pivot can be compensated, those after it are retried.
 """
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Phase(StrEnum):
-    """Which way a saga goes, or how it ended."""
+    """The direction a saga goes in, or how it ended."""
 
     FORWARD = "forward"
     UNDOING = "undoing"
@@ -18,7 +18,7 @@ class Phase(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a step went."""
+    """The result of a step."""
 
     SUCCEEDED = "succeeded"
     REFUSED = "refused"
@@ -26,20 +26,20 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The step a saga is at, counted from 0, and the way it goes."""
+    """The step a saga is at, counted from 0, and its phase."""
 
     step: int
     phase: Phase = Phase.FORWARD
 
     @property
     def finished(self) -> bool:
-        """Nothing more will happen."""
+        """Whether the saga has ended."""
         return self.phase in (Phase.COMPLETED, Phase.UNDONE)
 
 
 @dataclass(frozen=True, slots=True)
 class StepShape:
-    """What the machine needs to know of a step."""
+    """The properties of a step that the machine needs."""
 
     acts: bool
     undoes: bool
@@ -48,24 +48,24 @@ class StepShape:
 
 @dataclass(frozen=True)
 class Machine:
-    """The way through the steps of one saga.
+    """The order of the steps of one saga.
 
-    Without a pivot every step can still be undone.
+    Without a pivot every step can be undone.
     """
 
     steps: Sequence[StepShape]
 
     @property
     def pivot(self) -> int:
-        """The last step whose refusal undoes the saga; none lies behind it without one."""
+        """The index of the last step whose refusal undoes the saga; the number of steps if there is no pivot."""
         return next((index for index, step in enumerate(self.steps) if step.is_pivot), len(self.steps))
 
     def start(self) -> Position:
-        """The first step that acts."""
+        """Return the position of the first step that acts."""
         return self._forward(0)
 
     def advance(self, position: Position, outcome: Outcome) -> Position:
-        """Where the saga is after that outcome. The same position again means that the step must be tried again."""
+        """Return the saga's position after that outcome. The same position means: try the step again."""
         if position.finished:
             return position
         match position.phase, outcome:

@@ -1,4 +1,4 @@
-"""The orchestrator: runs sagas inside a unit of work. It sends commands, takes replies, and tries again.
+"""The orchestrator: runs sagas inside a unit of work. It sends commands, takes replies and repeats steps.
 
 Microservices Patterns, section 4.2.2.
 """
@@ -41,36 +41,36 @@ class SagaInstances(Protocol):
         """Return the instance, or None."""
 
     async def get(self, id_: str) -> SagaInstance:
-        """Return the instance. Raises SagaNotFound."""
+        """Return the instance; raise SagaNotFound."""
 
     async def load(self, ids: Iterable[str], most: int | None = None) -> None:
-        """Read instances, in one query. Raises TooMuchAtOnce when they have more than `most` bytes."""
+        """Read instances, in one query. Raise TooMuchAtOnce when they have more than `most` bytes."""
 
     def loaded(self, id_: str) -> SagaInstance | None:
-        """Return an instance as it was read, only to be looked at."""
+        """Return an instance as it was read, only to look at; None if there is none."""
 
 
 class SagaUnitOfWork(Protocol):
-    """What the orchestrator needs of the unit of work that it runs in."""
+    """The part of the unit of work that the orchestrator uses."""
 
     clock: Clock
     policy: Policy
 
     @property
     def saga_instances(self) -> SagaInstances:
-        """Where the instances are kept."""
+        """The saga instances of the unit of work."""
 
     def seal(self) -> None:
-        """Journal what has happened to aggregates and rows so far."""
+        """Journal the changes of aggregates and rows so far."""
 
     def send(self, envelope: Envelope) -> None:
-        """Send a command with what is committed."""
+        """Send a message when the transaction is committed."""
 
     def attempt(self) -> AbstractContextManager[None]:
-        """Keep together what the block does, or drop it when it raises."""
+        """Return a context that drops the changes of its block if the block raises."""
 
     async def prefetch(self, naming: Iterable[Message | Saga]) -> None:
-        """Load what they name."""
+        """Load the aggregates that the messages or sagas name."""
 
 
 class Sagas:
@@ -80,12 +80,12 @@ class Sagas:
         self._uow = unit_of_work
 
     async def start(self, saga: Saga) -> None:
-        """Starts a saga, once for the message or request that is being handled and the saga's key.
+        """Start a saga, once for each handled message or request and saga key.
 
-        Raises the DomainError of a first step that is local: then nothing has begun. A second start of the same is a
-        Conflict when it is written: the inbox keeps such messages out, so looking first would only cost.
+        Raise the DomainError of a first step that is local: then nothing has started. A second start of the same saga
+        raises Conflict when it is written. It is not looked up first, as the inbox keeps repeated messages out.
         """
-        self._uow.seal()  # or its first command would go out before the event that it follows from
+        self._uow.seal()  # else its first command would go out before the event that caused it
         start = saga.machine.start()
         now = self._uow.clock()
         instance = SagaInstance(
@@ -106,7 +106,7 @@ class Sagas:
         await self._run(instance, saga)
 
     async def prefetch(self, replies: Iterable[tuple[str, Reply]]) -> None:
-        """Loads the sagas (by id) that the replies are for, and what those name that will act at once."""
+        """Load the sagas that the replies are for (by id), and the aggregates that their next local steps name."""
         outcomes = dict(replies)
         await self._uow.saga_instances.load(outcomes, max_bytes_for(len(outcomes)))
         acting: list[Saga] = []
@@ -117,7 +117,10 @@ class Sagas:
         await self._uow.prefetch(acting)
 
     async def take_reply(self, envelope: Envelope, reply: Reply) -> None:
-        """Goes on with the reply's saga. A reply to another command than the one it waits for changes nothing."""
+        """Continue the saga that the reply is for.
+
+        A reply to another command than the one that the saga waits for is ignored.
+        """
         instance = await self._uow.saga_instances.get(envelope.saga_id or "")
         if instance.awaiting != envelope.causation_id:
             log.info("stale reply dropped", saga=instance.id, reply=envelope.type, to=envelope.causation_id)
@@ -133,7 +136,7 @@ class Sagas:
         await self._run(instance, saga)
 
     async def wake(self, id_: str) -> None:
-        """Does what is due: sends the command again that got no reply, or tries the refused step again."""
+        """Do what is due: send a command again that got no reply, or try a refused step again."""
         instance = await self._uow.saga_instances.find(id_)
         due = self._uow.policy.sagas_due(self._uow.clock())
         if instance is None or instance.due_at is None or not due.has_come(instance.due_at):
@@ -146,8 +149,7 @@ class Sagas:
         await self._go_on(instance)
 
     async def retry(self, id_: str) -> bool:
-        """Does at once what a saga on its way would do when it is due, its waits being short again; answers whether
-        there was one."""
+        """Let a saga continue now instead of when it is due, with short waits again; return whether it was waiting."""
         instance = await self._uow.saga_instances.find(id_)
         if instance is None or instance.due_at is None:
             return False
@@ -156,7 +158,7 @@ class Sagas:
         return True
 
     async def resume(self, id_: str) -> bool:
-        """Tries the step of a stuck saga again, its tries being counted anew; answers whether there was one."""
+        """Try the step of a stuck saga again, with its tries counted anew; return whether it was stuck."""
         instance = await self._uow.saga_instances.find(id_)
         if instance is None or not instance.stuck:
             return False
@@ -166,22 +168,23 @@ class Sagas:
         return True
 
     async def put_off(self, id_: str, error: BaseException) -> None:
-        """Waking it has failed, and not because something refused: it pauses, and is stuck after a number of tries.
+        """Record that waking a saga failed, with an error that is not a refusal.
 
-        A reply that comes meanwhile to the command it waits for is still taken.
+        The saga pauses, and is stuck after a number of tries. Meanwhile a reply to the command that it waits for is
+        still taken.
         """
         instance = await self._uow.saga_instances.get(id_)
         instance.error = repr(error)
         self._pause_or_give_up(instance)
 
     def _acts_next(self, instance: SagaInstance, reply: Reply) -> bool:
-        """Whether the reply leads to a local step."""
+        """Return whether the reply leads to a local step."""
         saga = saga_type(instance.type)
         next_ = saga.machine.advance(instance.position, _outcome(reply))
         return not next_.finished and saga.table[next_.step].is_local
 
     async def _go_on(self, instance: SagaInstance) -> None:
-        """Sends the command again that it waits for, with the same id; or else tries its step."""
+        """Send the awaited command again, with the same id; without one, try the current step."""
         saga = self._load(instance)
         if instance.awaiting is None:
             await self._run(instance, saga)
@@ -193,7 +196,7 @@ class Sagas:
         return from_json(saga_type(instance.type), instance.data)
 
     async def _run(self, instance: SagaInstance, saga: Saga) -> None:
-        """Takes local steps until a command has to be sent, the saga must pause, or it ends."""
+        """Run local steps until a command has to be sent, the saga must pause, or it ends."""
         while not instance.position.finished:
             if not saga.table[instance.step].is_local:
                 self._send(instance, saga, new_id())
@@ -220,7 +223,10 @@ class Sagas:
             await action(saga, self._uow)
 
     def _turns_round(self, instance: SagaInstance, saga: Saga, reason: str) -> bool:
-        """A refusal: up to the pivot the saga turns round; after it, or when undoing, it can only try again later."""
+        """Handle a refusal and return whether the saga has moved: up to the pivot it starts to undo.
+
+        After the pivot, or while it undoes, it stays and tries again later.
+        """
         instance.error = reason
         position = saga.machine.advance(instance.position, Outcome.REFUSED)
         if position != instance.position:
@@ -279,7 +285,7 @@ class Sagas:
 
 
 def instance_id(saga: Saga, cause_id: str) -> str:
-    """The id of the saga that a message or request starts: the same whenever it is handled."""
+    """Return the id of the saga that a message or request starts: the same each time it is handled."""
     return derived_id(saga.type_name, cause_id, saga.key)
 
 

@@ -1,4 +1,4 @@
-"""Sagas as they are declared: a dataclass for what a saga knows, and a table of its steps.
+"""Declarations of sagas: a dataclass for a saga's data, and a table of its steps.
 
 Garcia-Molina and Salem, Sagas, SIGMOD 1987; Microservices Patterns, chapter 4.
 """
@@ -11,11 +11,11 @@ from shared.core.messages import AnyCommand, service_of
 from shared.saga.machine import Machine, StepShape
 
 LocalAction = Callable[[Any, Any], Awaitable[None]]
-"""A method of the saga that gets the unit of work and acts in the saga's own transaction."""
+"""A method of the saga that receives the unit of work and acts in the saga's own transaction."""
 Request = Callable[[Any], AnyCommand]
-"""A method of the saga that says which command to send."""
+"""A method of the saga that returns the command to send."""
 OnReply = Callable[[Any, Any], None]
-"""A method of the saga that keeps something of a reply."""
+"""A method of the saga that stores data from a reply."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Step:
 
     @property
     def shape(self) -> StepShape:
-        """What the machine needs to know of it."""
+        """The properties that the machine needs."""
         return StepShape(acts=self.action is not None, undoes=self.undo is not None, is_pivot=self.is_pivot)
 
 
@@ -38,22 +38,22 @@ Steps = tuple[Step, ...]
 
 
 def begun(*, undo: LocalAction) -> Step:
-    """What the saga found done when it started, and how to undo it."""
+    """Return a step that was done before the saga started, with how to undo it."""
     return Step(undo=undo, is_local=True)
 
 
 def local(action: LocalAction, *, undo: LocalAction | None = None) -> Step:
-    """A step in the saga's own transaction, without a message."""
+    """Return a step in the saga's own transaction, without a message."""
     return Step(action=action, undo=undo, is_local=True)
 
 
 def step(action: Request, *, on_reply: OnReply | None = None, undo: Request | None = None) -> Step:
-    """A step of another service."""
+    """Return a step that another service carries out."""
     return Step(action=action, undo=undo, on_reply=on_reply)
 
 
 def pivot(action: Request, *, on_reply: OnReply | None = None) -> Step:
-    """The step that decides: refused, everything is undone; done, everything after it must succeed."""
+    """Return the step that decides: if it is refused, all is undone; if it is done, all later steps must succeed."""
     return Step(action=action, on_reply=on_reply, is_pivot=True)
 
 
@@ -65,9 +65,9 @@ _sagas: dict[str, type["Saga"]] = {}
 class Saga:
     """Base of sagas: each subclass is a keyword-only dataclass, stored under `<service>.<Name>`.
 
-    `service=` names the service where its package does not. `name=` pins the whole name, for a saga that was renamed.
-    `key=` names the field that its replies are handled in order by. `reason` is the text of the refusal that the saga
-    is being undone for.
+    `service=` names the service if its package does not. `name=` pins the whole name, for a saga that was renamed.
+    `key=` names the field whose value orders the saga's replies. `reason` is the text of the refusal that makes the
+    saga undo its steps.
     """
 
     type_name: ClassVar[str]
@@ -90,20 +90,20 @@ class Saga:
 
     @classmethod
     def steps(cls) -> Steps:
-        """The saga's table."""
+        """Return the saga's table of steps."""
         raise TypeError(f"{cls.__name__} has no steps")
 
     @classmethod
     def service(cls) -> str:
-        """The service that it runs in, and that replies go to."""
+        """Return the service that the saga runs in, and that replies go to."""
         return cls.type_name.partition(".")[0]
 
     @property
     def key(self) -> str:
-        """The value of the key's field."""
+        """The value of the key field."""
         return str(getattr(self, self.key_field))
 
 
 def saga_type(type_name: str) -> type[Saga]:
-    """The class that is stored under that name; raises KeyError."""
+    """Return the class that is stored under that name; raise KeyError."""
     return _sagas[type_name]

@@ -1,7 +1,7 @@
-"""Structured logs: one line an occurrence, for people or for machines, with the ids of what was being handled.
+"""Structured logs: one line per event, for people or for machines, with the ids of what is being handled.
 
-To log is to report on work, not a part of it. So no log call raises: a line that can't be made or written, because the
-disk is full or the reader is gone, is counted and dropped.
+Logging must not disturb the work that it reports. So no log call raises: a line that cannot be made or written, because
+the disk is full or the reader is gone, is counted and dropped.
 """
 
 import io
@@ -25,7 +25,10 @@ log = structlog.get_logger(__name__)
 
 
 class Sparingly:
-    """For lines that could fill a disk: the first is due at once, the next a period later, with the count of both."""
+    """Limits lines that could fill a disk.
+
+    The first is due at once, the next after a period, with the number of occurrences since the last.
+    """
 
     def __init__(self, period: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._period = period
@@ -34,7 +37,7 @@ class Sparingly:
         self._times = 0
 
     def now(self) -> int:
-        """It has happened: how often since the last line, if a line is due, else 0."""
+        """Count an occurrence; return how many there were since the last line if a line is due, else 0."""
         self._times += 1
         if self._clock() < self._due_at:
             return 0
@@ -45,30 +48,30 @@ class Sparingly:
 
 @contextmanager
 def best_effort(what: str) -> Iterator[None]:
-    """The block reports on work that is done: that it fails is logged, and nothing to whoever did the work."""
+    """Log an error of the block instead of raising it: the block only reports on work that is already done."""
     try:
         yield
     except Exception:
-        log.exception("a report failed", what=what)
+        log.exception("reporting failed: the reported work is done", what=what)
 
 
 class Lines:
-    """Where log lines go, as structlog calls what it hands them to: the file of a stream such as `sys.stdout`, which is
-    None in a process that was started without one.
+    """The destination of log lines, as structlog expects it: the file of a stream such as `sys.stdout`.
 
-    Nothing is kept in a buffer: what can't be written now would be written again with every later line, and once more
-    when the process ends, which would change its exit status.
+    The stream is None in a process that was started without one. Nothing is buffered: buffered bytes that cannot be
+    written would be tried again with every later line, and at the end of the process, where they would change its exit
+    status.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
         buffer = getattr(stream, "buffer", None)
         self._file: Any = getattr(buffer, "raw", buffer)
-        self._lock = threading.RLock()  # a destructor that runs meanwhile may log too
+        self._lock = threading.RLock()  # a destructor that runs inside the lock may log too
         self._torn = False
         self._lost = 0
 
     def msg(self, line: str) -> None:
-        """Writes a line, or counts it as lost."""
+        """Write a line, or count it as lost."""
         lost = 0
         with self._lock:
             try:
@@ -77,20 +80,23 @@ class Lines:
             except Exception:
                 self._lost += 1
                 LINES_LOST.inc()
-        if lost:  # without the lock: it's a line like any other
+        if lost:  # outside the lock: it is a normal line
             log.warning("log lines could not be written", lost=lost)
 
     debug = info = warning = error = critical = msg
 
     def isatty(self) -> bool:
-        """Whether a person reads it at a terminal."""
+        """Return whether the lines go to a terminal."""
         try:
             return bool(self._file.isatty())
         except Exception:
             return False
 
     def _write(self, data: bytes) -> None:
-        """A full disk may take a part of a line: then the next one begins on a line of its own."""
+        """Write all the bytes.
+
+        A full disk may take only a part of a line: then the next line begins with a line break.
+        """
         left = memoryview(b"\n" + data if self._torn else data)
         while left:
             written = self._file.write(left)
@@ -101,14 +107,13 @@ class Lines:
 
 
 class _Handler(logging.Handler):
-    """For what libraries log."""
+    """A handler for the log records of libraries."""
 
     def __init__(self, lines: Lines) -> None:
         super().__init__()
         self._lines = lines
 
     def emit(self, record: logging.LogRecord) -> None:
-        """See `logging.Handler`."""
         try:
             line = self.format(record)
         except Exception:
@@ -121,7 +126,7 @@ def _bound_logger(level: str) -> type[Any]:
     base: Any = structlog.make_filtering_bound_logger(level)
 
     class BoundLogger(base):  # type: ignore[misc]
-        """Counts a line that can't be made, for example of a value that has no representation."""
+        """A logger that counts a line that cannot be made, for example of a value whose `repr` fails."""
 
         def _proxy_to_logger(self, *arguments: Any, **named: Any) -> None:
             try:
@@ -133,7 +138,7 @@ def _bound_logger(level: str) -> type[Any]:
 
 
 def configure_logging(service: str, level: str = "info", format: str = "json") -> None:  # noqa: A002 - what it is
-    """Sends the process's log lines, those of libraries included, to standard output.
+    """Send the process's log lines, including those of libraries, to standard output.
 
     `level` is debug, info, warning or error; `format` is console or json.
     """
@@ -167,7 +172,7 @@ def configure_logging(service: str, level: str = "info", format: str = "json") -
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     for library in ("asyncio", "nats", "uvicorn.access", "alembic"):
         logging.getLogger(library).setLevel("WARNING")
-    logging.getLogger("uvicorn.error").setLevel("ERROR")  # below are lines that any client could fill a disk with
+    logging.getLogger("uvicorn.error").setLevel("ERROR")  # any client can cause lower ones, without end
 
 
 def _ids(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
@@ -180,13 +185,13 @@ def _ids(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _one_line(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    """What a client sends must not look like a line of its own, nor act on a terminal; JSON escapes it anyway."""
+    """Escape texts: a client's text must not look like a line of the log or control a terminal; JSON escapes anyway."""
     event["event"] = str(event["event"])
     return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def _indented_traceback(output: TextIO, error: ExcInfo) -> None:
-    """Of several lines, none of which looks like a line of the log: an error's text may be a client's."""
+    """Write a traceback with indented lines: an error's text may be a client's, and must not look like a log line."""
     traceback = io.StringIO()
     structlog.dev.plain_traceback(traceback, error)
     output.write("\n  ".join(map(printable, traceback.getvalue().split("\n"))))

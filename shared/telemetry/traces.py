@@ -1,7 +1,7 @@
 """Traces: one from a client's request through outbox, relay and broker to the last handler.
 
-Exported by OTLP over HTTP when OTEL_EXPORTER_OTLP_ENDPOINT is set; otherwise a client's trace is passed on, and nothing
-is recorded. The span of a request is FastAPI's own.
+They are exported by OTLP over HTTP when OTEL_EXPORTER_OTLP_ENDPOINT is set; otherwise a client's trace context is
+passed on and nothing is recorded. FastAPI's own instrumentation makes the span of a request.
 """
 
 import os
@@ -26,18 +26,18 @@ _propagator = TraceContextTextMapPropagator()
 
 @cache
 def exporting() -> bool:
-    """Whether somebody wants this process's traces."""
+    """Return whether this process exports traces."""
     return any(os.environ.get(name) for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
 
 
 def configure_traces(service: str, ratio: float) -> TracerProvider | None:
-    """Sets the export up, if there is to be one; the provider is to be shut down at the end, so that nothing is lost.
+    """Set up the export if it is configured, and return the provider: shut it down at the end, so that no span is lost.
 
-    `ratio` is the share of traces that begin here and are recorded.
+    `ratio` is the share of the traces starting here that is recorded.
     """
     if not exporting():
         return None
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # heavy, and mostly not needed
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # slow to import, rarely needed
 
     provider = TracerProvider(
         resource=Resource.create({SERVICE_NAME: service}), sampler=ParentBased(TraceIdRatioBased(ratio))
@@ -49,7 +49,7 @@ def configure_traces(service: str, ratio: float) -> TracerProvider | None:
 
 @contextmanager
 def message_span(envelope: Envelope) -> Iterator[str | None]:
-    """The handling of a message, as a child of what sent it. Gives the `traceparent` for what follows from it."""
+    """Record the handling of a message as a child of its sender's span; yield the `traceparent` to pass on."""
     if not exporting():
         yield envelope.traceparent
         return
@@ -74,7 +74,7 @@ def message_span(envelope: Envelope) -> Iterator[str | None]:
 
 
 def current_traceparent() -> str | None:
-    """The present span as a W3C `traceparent`; None where none is recorded."""
+    """Return the current span as a W3C `traceparent`; None if none is recorded."""
     carrier: dict[str, str] = {}
     _propagator.inject(carrier)
     return carrier.get("traceparent")

@@ -1,5 +1,4 @@
-"""What can go wrong around the services of a system in memory: drawn from a seed, so that it goes wrong the same way
-again."""
+"""Faults around the services of a system in memory. They are random, but the same for the same seed."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -16,21 +15,21 @@ from shared.messaging.broker import Publication
 T = TypeVar("T")
 
 _CRASHES = 0.1
-"""How many of the transactions end with their process, half of them before the commit."""
+"""The share of transactions whose process ends, half of them before the commit."""
 _RELAY_CRASHES = 0.2
 _DELAYED = 0.3
 _DELAYS = (0.1, 1.0, 8.0, 40.0)
-"""Seconds that a reply is late; the last is longer than a saga waits before it sends its command again."""
+"""The seconds that a reply is late; the longest is longer than a saga waits before it sends its command again."""
 
 
 @dataclass(frozen=True)
 class Adversity:
-    """The switches.
+    """Which faults occur.
 
     With `duplicates` every message is delivered twice, the second time anywhere behind the first. With `reorder`
-    messages travel in any order that keeps what one sender says of one key in order. With `delay` replies are late.
-    With `crash` processes end, before or after a commit, between it and the publishing of its messages, or before that
-    is confirmed; they are started again at once.
+    messages arrive in any order that keeps the messages of one sender about one key in order. With `delay` replies are
+    late. With `crash` processes end and start again at once: before or after a commit, between it and the publishing of
+    its messages, or before the publishing is confirmed.
     """
 
     duplicates: bool = False
@@ -41,54 +40,57 @@ class Adversity:
 
     @classmethod
     def of(cls, switches: str, seed: int) -> Self:
-        """From a list such as `duplicates,reorder`. Raises ValueError."""
+        """Return the faults of a list such as `duplicates,reorder`; raise ValueError for an unknown one."""
         names = [name.strip() for name in switches.split(",") if name.strip()]
         known = [field.name for field in fields(cls) if field.name != "seed"]
         if unknown := set(names) - set(known):
-            raise ValueError(f"no adversity is called {', '.join(sorted(unknown))}: {', '.join(known)}")
+            raise ValueError(f"unknown adversity {', '.join(sorted(unknown))}: choose from {', '.join(known)}")
         return cls(seed=seed, **dict.fromkeys(names, True))
 
 
 class Crashed(BaseException):
-    """The process is gone. Nothing of it may handle this: not an `Exception`."""
+    """The process has ended. Not an `Exception`, so that no code of the process handles it."""
 
 
 class Fate:
-    """What goes wrong next."""
+    """Decides at random which faults occur."""
 
     def __init__(self, adversity: Adversity) -> None:
         self.adversity = adversity
         self.begin(adversity.seed)
 
     def begin(self, seed: int) -> None:
-        """From here on it depends on this seed only."""
+        """Start again: all later faults depend on this seed only."""
         self._random = Random(seed)
 
     def crashes(self, likelihood: float = _CRASHES) -> bool:
-        """Whether a process ends here."""
+        """Return whether a process ends now."""
         return self.adversity.crash and self._random.random() < likelihood
 
     def relay_crashes(self) -> bool:
-        """Whether a relay ends here."""
+        """Return whether a relay ends now."""
         return self.crashes(_RELAY_CRASHES)
 
     def even(self) -> bool:
-        """Heads or tails."""
+        """Return True or False, equally likely."""
         return self._random.random() < 0.5
 
     def shuffled(self, values: Sequence[T]) -> list[T]:
-        """In the order in which things happen; as they are without `reorder`."""
+        """Return the values in a random order with `reorder`, else unchanged."""
         return self._random.sample(values, len(values)) if self.adversity.reorder else list(values)
 
     def portion(self, values: Sequence[T]) -> int:
-        """How many of them come now. Without anything that needs it, all of them; in the end, all in any case."""
+        """Return how many of the values are taken now.
+
+        Without faults that need it, all are taken; if this is called repeatedly, all are taken in the end.
+        """
         adversity = self.adversity
         if not (adversity.reorder or adversity.duplicates or adversity.crash):
             return len(values)
         return self._random.randint(min(1, len(values)), len(values))
 
     def lateness(self, publication: Publication) -> timedelta:
-        """How much later than it could a message is published."""
+        """Return how late a message is published."""
         is_reply = publication.headers.get("ce-kind") == "reply"
         if not (self.adversity.delay and is_reply and self._random.random() < _DELAYED):
             return timedelta(0)
@@ -96,7 +98,7 @@ class Fate:
 
 
 class MortalDatabase:
-    """See `unit_of_work.Database`: one whose users end in the middle of their work."""
+    """Implements `unit_of_work.Database`: its users may crash in the middle of their work."""
 
     def __init__(self, database: MemoryDatabase, fate: Fate, *, after_commit: bool = True) -> None:
         self._database = database
@@ -105,7 +107,6 @@ class MortalDatabase:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[MemoryTransaction]:
-        """See `unit_of_work.Database`."""
         async with self._database.transaction() as transaction:
             yield transaction
             if self._fate.crashes(_CRASHES / 2):
@@ -126,7 +127,7 @@ class _Waiting:
 
 
 class MemoryRelay:
-    """Publishes what a service's database has in its outbox, in the order of the commits, unless fate is against it."""
+    """Publishes the outbox of a service's database in the order of the commits, except for the faults."""
 
     def __init__(self, database: MemoryDatabase, broker: MemoryBroker, fate: Fate, clock: Clock) -> None:
         self._database = database
@@ -136,24 +137,24 @@ class MemoryRelay:
         self.start_over()
 
     def start_over(self) -> None:
-        """With an empty outbox."""
+        """Start with an empty outbox."""
         self._read = 0
         self._waiting: list[_Waiting] = []
         self._repeats: list[Publication] = []
         self._unconfirmed: list[Publication] = []
 
     def unpublished(self) -> list[Publication]:
-        """What is not in the stream yet."""
+        """Return the messages that are not in the stream yet."""
         return [waiting.publication for waiting in self._waiting] + self._database.outbox[self._read :]
 
     @property
     def next_due(self) -> datetime | None:
-        """When the first of what is late is published."""
+        """When the first late message is published; None if none is late."""
         now = self._clock()
         return min((waiting.publish_at for waiting in self._waiting if waiting.publish_at > now), default=None)
 
     def publish(self) -> int:
-        """Publishes what can be published; answers how much there was to do."""
+        """Publish the messages that are ready; return how many there were to publish."""
         now = self._clock()
         for publication in self._database.outbox[self._read :]:
             self._waiting.append(_Waiting(publication, now + self._fate.lateness(publication)))
@@ -175,7 +176,7 @@ class MemoryRelay:
         return work
 
     def _ready(self, now: datetime) -> list[_Waiting]:
-        """What may go out, in the order in which it does. What is late holds up what comes behind it in its line."""
+        """Return the messages that are ready, in order. A late message holds up those behind it in its line."""
         lines: dict[tuple[str | None, str | None], list[_Waiting]] = {}
         for waiting in self._waiting:
             lines.setdefault(waiting.line, []).append(waiting)
@@ -188,12 +189,15 @@ class MemoryRelay:
         in_order = [waiting for waiting in self._waiting if id(waiting) in ready]
         if not self._fate.adversity.reorder:
             return in_order
-        # Any order of the places, each place taken by the next of its line.
+        # Shuffle the places only: each place takes the next message of its line.
         following = {line: iter([each for each in in_order if each.line == line]) for line in lines}
         return [next(following[waiting.line]) for waiting in self._fate.shuffled(in_order)]
 
     def _publish_again(self) -> None:
-        """What was not confirmed, in order; the broker notices that, unless it has forgotten. And the duplicates."""
+        """Publish unconfirmed messages again, in order, and duplicates.
+
+        The broker recognises the unconfirmed ones, unless its window for repeats has passed.
+        """
         forgotten = self._fate.even()
         for publication in self._unconfirmed:
             self._broker.store(publication, again=forgotten)

@@ -1,6 +1,6 @@
-"""What every implementation of the broker port does.
+"""The tests that every implementation of the broker port must pass.
 
-Subclass it in a test module and define the fixture `broker`, and how a stored message is damaged.
+Subclass `BrokerSuite` in a test module, define the fixture `broker`, and override `damage`.
 """
 
 import asyncio
@@ -15,19 +15,19 @@ CREATED, APPROVED, REPLY = "event.order.OrderCreated", "event.order.OrderApprove
 
 
 def publication(number: int, route: str = CREATED, partition: int = 0, data: str = "{}") -> Publication:
-    """A message of the outbox row `order-<number>`."""
+    """Return a message of the outbox row `order-<number>`."""
     return Publication(
         row_id=f"order-{number}", subject=subject_of(partition, route), headers={"ce-id": f"m{number}"}, data=data
     )
 
 
 def publications(numbers: Iterable[int]) -> list[Publication]:
-    """Messages of these outbox rows."""
+    """Return messages of these outbox rows."""
     return [publication(number) for number in numbers]
 
 
 async def take_exactly(feed: Feed, count: int) -> list[Received]:
-    """The next `count` messages."""
+    """Return the next `count` messages."""
     taken: list[Received] = []
     while len(taken) < count:
         taken += await feed.take(count - len(taken), 10)
@@ -35,15 +35,15 @@ async def take_exactly(feed: Feed, count: int) -> list[Received]:
 
 
 def rows(messages: Iterable[Received]) -> list[int]:
-    """The numbers of the outbox rows."""
+    """Return the outbox row numbers of the messages."""
     return [int(message.row_id.removeprefix("order-")) for message in messages]
 
 
 class BrokerSuite:
-    """Each test gets an empty broker."""
+    """Tests of the broker port. Each test gets an empty broker."""
 
     async def damage(self, broker: Broker, position: int) -> None:
-        """Damage a message where it is stored, so that it can't be read any more; nobody is connected."""
+        """Damage a stored message, so that it can no longer be read; no connection is open."""
         raise NotImplementedError
 
     async def test_a_damaged_message_is_passed_over(self, broker: Broker) -> None:

@@ -1,4 +1,4 @@
-"""Tests of sagas as stories: what is given, which command is expected, how it is answered.
+"""Tests of sagas as stories: given events, expected commands, and replies to them.
 
     SagaTest(OrderUnitOfWork, MemoryDatabase())
         .given(an_order)
@@ -7,8 +7,8 @@
         .expect(CreateTicket(...)).refuse("restaurant not found")
         .expect_undone()
 
-The real orchestrator runs the saga, its local steps included, with a clock that stands still. Nothing may wait for
-anything but the database given, which must not wait either: so the story is told without `await`.
+The real orchestrator runs the saga, its local steps included, with a clock that stands still. The database must answer
+without waiting, and steps may wait for nothing else: so the story needs no `await`.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
@@ -35,7 +35,7 @@ _START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 class SagaTest(Generic[U]):
-    """One saga's story. Each `expect…` raises AssertionError when it goes another way."""
+    """The story of one saga. Each `expect…` raises AssertionError if the saga does something else."""
 
     def __init__(
         self, make: Callable[[Transaction, Clock, Policy], U], database: Database, policy: Policy | None = None
@@ -58,24 +58,24 @@ class SagaTest(Generic[U]):
 
     @property
     def saga(self) -> Saga:
-        """What the saga knows."""
+        """The saga's data."""
         return from_json(saga_type(self.instance.type), self.instance.data)
 
     @property
     def command(self) -> Envelope:
-        """The command that was expected last, as it was sent."""
+        """The last expected command, as it was sent."""
         assert self._expected is not None, "no command has been expected yet"
         return self._expected
 
     def given(self, happening: Callable[[U], Awaitable[None]]) -> Self:
-        """Something happens beside the saga, in a transaction of its own."""
+        """Run a function in a transaction of its own, beside the saga."""
         self._do(happening)
         return self
 
     def start(self, saga: Saga, *, by: str = "") -> Self:
-        """The saga starts. `by` is the id of the message or request that starts it, to start it twice.
+        """Start the saga. `by` is the id of the message or request that starts it: use one id to start it twice.
 
-        Raises the DomainError of a local first step.
+        Raise the DomainError of a local first step.
         """
         cause = Cause("correlation", by or new_id(), "")
 
@@ -88,7 +88,7 @@ class SagaTest(Generic[U]):
         return self
 
     def expect(self, command: AnyCommand) -> Self:
-        """This command, and no other, has been sent since the last one that was expected."""
+        """Assert that exactly this command has been sent since the last expected one."""
         assert self._unexpected, f"expected {command}, but nothing was sent: {self._state()}"
         self._expected = self._unexpected.pop(0)
         assert decode_message(self._expected.type, self._expected.data) == command
@@ -96,12 +96,12 @@ class SagaTest(Generic[U]):
         return self
 
     def expect_nothing(self) -> Self:
-        """No command has been sent."""
+        """Assert that no command has been sent."""
         assert not self._unexpected, f"nothing was expected, but this was sent: {self._unexpected}"
         return self
 
     def reply(self, reply: Reply | None = None, *, to: Envelope | None = None) -> Self:
-        """The command that was expected last, or `to`, is carried out."""
+        """Carry out the last expected command, or `to`."""
         command = to or self.command
         answer = reply or Done()
         type_ = type(decode_message(command.type, command.data))
@@ -128,11 +128,11 @@ class SagaTest(Generic[U]):
         return self
 
     def refuse(self, message: str = "no", *, to: Envelope | None = None) -> Self:
-        """The command that was expected last, or `to`, is refused."""
+        """Refuse the last expected command, or `to`."""
         return self.reply(Refused(kind="failed_precondition", code="no", message=message), to=to)
 
     def after(self, time: timedelta) -> Self:
-        """Time goes by, and the saga is woken when it is due."""
+        """Move the clock, and wake the saga if it is due."""
         self.now += time
 
         async def wake(uow: U) -> None:
@@ -144,7 +144,7 @@ class SagaTest(Generic[U]):
         return self
 
     def resume(self) -> Self:
-        """An operator has a stuck saga try again."""
+        """Resume a stuck saga, as an operator."""
 
         async def resume(uow: U) -> bool:
             return await uow.sagas.resume(self._saga_id)
@@ -153,7 +153,7 @@ class SagaTest(Generic[U]):
         return self
 
     def retry(self) -> Self:
-        """An operator has a saga on its way go on at once."""
+        """Let a waiting saga try again now, as an operator."""
 
         async def retry(uow: U) -> bool:
             return await uow.sagas.retry(self._saga_id)
@@ -162,33 +162,33 @@ class SagaTest(Generic[U]):
         return self
 
     def expect_completed(self) -> Self:
-        """It has come to its good end."""
+        """Assert that all steps have succeeded."""
         return self._expect_end(Phase.COMPLETED)
 
     def expect_undone(self) -> Self:
-        """All that could be undone has been."""
+        """Assert that all steps that can be undone were undone."""
         return self._expect_end(Phase.UNDONE)
 
     def expect_stuck(self) -> Self:
-        """It has given up, and waits for an operator."""
+        """Assert that the saga has given up and waits for an operator."""
         assert self.instance.stuck, self._state()
         assert self.instance.due_at is None
         return self.expect_nothing()
 
     def expect_pause(self) -> Self:
-        """It waits for no reply, but to try its step again."""
+        """Assert that the saga waits for no reply, but to try its step again."""
         assert self.instance.awaiting is None, self._state()
         assert self.instance.due_at is not None, self._state()
         return self.expect_nothing()
 
     def until_due(self) -> Self:
-        """Time goes by until the saga is due, and it is woken."""
+        """Move the clock to when the saga is due, and wake it."""
         due = self.instance.due_at
         assert due is not None, f"nothing is due: {self._state()}"
         return self.after(due - self.now)
 
     def then(self, check: Callable[[U], Awaitable[None]]) -> Self:
-        """What has come of it: `check` looks at it and asserts."""
+        """Run a function that looks at the results and asserts."""
         return self.given(check)
 
     def _expect_end(self, phase: Phase) -> Self:
@@ -211,11 +211,11 @@ class SagaTest(Generic[U]):
 
 
 def _at_once(work: Coroutine[Any, Any, T]) -> T:
-    """Runs what never waits, without an event loop."""
+    """Run a coroutine that never waits, without an event loop."""
     try:
         work.send(None)
     except StopIteration as end:
         result: T = end.value
         return result
     work.close()
-    raise RuntimeError("a step waits for something: this is a test of sagas on a database that doesn't")
+    raise RuntimeError("a step waits for something: steps must not wait in a SagaTest")

@@ -1,6 +1,6 @@
-"""The whole system in one process, in memory: every service's real code on memory adapters, with a clock of its own.
+"""The whole system in one process, in memory: every service's real code on memory adapters, with a virtual clock.
 
-Nothing runs by itself: `settle` lets messages travel until nobody has anything to do, always in the same order.
+Nothing runs by itself: `settle` delivers messages until there is nothing left to do, always in the same order.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ _LEASE = timedelta(days=1)
 
 
 class VirtualClock:
-    """A time that stands still until it is moved."""
+    """A clock that stands still until it is moved."""
 
     def __init__(self, start: datetime | None = None) -> None:
         self.now = start or datetime.now(UTC)
@@ -45,14 +45,14 @@ class VirtualClock:
         return self.now
 
     def advance(self, by: timedelta) -> None:
-        """Time goes by."""
+        """Move the time forward."""
         self.now += by
 
 
 class MemoryService:
     """One service on memory adapters: its container, its database, its relay, its API, and its one partition.
 
-    `partition` and `commands` are what a process of it keeps in its memory: they end when it crashes.
+    `partition` and `commands` are the state of a process: they are lost when it crashes.
     """
 
     def __init__(self, name: str, broker: MemoryBroker, clock: Clock, fate: Fate) -> None:
@@ -97,7 +97,7 @@ class MemoryService:
 
     @cached_property
     def client(self) -> httpx.AsyncClient:
-        """A client of its API. That is what takes longest to make, so it is made only where it is used."""
+        """A client of the service's API. It is slow to make, so it is made when it is first used."""
         transport = httpx.ASGITransport(self.container.app(), raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url=f"http://{self.name}")
 
@@ -110,24 +110,26 @@ class MemoryService:
         return HeldPartition(lease, units, self.container.dispatcher(), self._clock, self._clock, has_sagas=has_sagas)
 
     def _new_commands(self) -> CommandQueue[Any]:
-        """For an API whose clients ask again when they get no answer: so that it ends after a commit, with the answer
-        or without it, is up to them."""
+        """Return a command queue whose processes crash before commits only.
+
+        `_PatientCommandQueue` decides about crashes after a commit, before or after the answer.
+        """
         units = self.container.units().on(MortalDatabase(self.database, self._fate, after_commit=False))
         batch_size = self.container.settings().batch_size
         return CommandQueue(self.container.handlers(), units, self._clock, batch_size)
 
     def start(self) -> None:
-        """Carries out commands from now on."""
+        """Carry out commands from now on."""
         self._tasks.add(asyncio.create_task(self.commands.run()))
 
     async def stop(self) -> None:
-        """Carries out nothing any more."""
+        """Stop carrying out commands."""
         ended, self._tasks = self._tasks, set()
         await _end(ended)
         self.commands.end()
 
     async def crash(self) -> None:
-        """The process ends with all that it knows. Another one goes on where the database says."""
+        """End the process and all its state. Another one goes on from the position in the database."""
         ended, self._tasks = self._tasks, set()
         before = self.commands
         self.partition = self._held_partition()
@@ -139,7 +141,7 @@ class MemoryService:
         before.end()
 
     async def start_over(self) -> None:
-        """Begins with an empty database, as the holder of the partition."""
+        """Start with an empty database, as the holder of the partition."""
         self.database.clear()
         self.relay.start_over()
         self._position = 0
@@ -148,18 +150,18 @@ class MemoryService:
             await transaction.positions.take(0, _HOLDER, _LEASE)
 
     async def handle_arrived(self) -> int:
-        """Handles what has come in, or a part of it; answers how much."""
+        """Handle the messages that have arrived, or a part of them; return how many."""
         batch = self.arrived()
         if batch:
             await self._mortally(self.partition.handle(batch))
         return len(batch)
 
     async def work_due(self) -> None:
-        """Does what is due by the clock."""
+        """Do the work that is due by the clock."""
         await self._mortally(self.partition.work_due())
 
     async def look_for_due(self) -> None:
-        """Finds out what will be due."""
+        """Find out what is due next."""
         await self._mortally(self.partition.look_for_due())
 
     async def _mortally(self, work: Awaitable[None]) -> None:
@@ -169,7 +171,7 @@ class MemoryService:
             await self.crash()
 
     def arrived(self) -> list[Received]:
-        """The messages behind its position that it subscribes to, or the first of them."""
+        """Return the messages behind the position that the service subscribes to, or the first of them."""
         found: list[Received] = []
         position = self._position
         while stored := self._broker.stored_at(position + 1):
@@ -183,7 +185,7 @@ class MemoryService:
 
 
 class MemorySystem:
-    """All services, or some, around one broker. An async context manager; `settle` is what makes things happen."""
+    """Some or all services around one broker. An async context manager; `settle` lets it work."""
 
     def __init__(
         self,
@@ -197,7 +199,7 @@ class MemorySystem:
         self.fate = Fate(adversity or Adversity())
         self.services = {name: MemoryService(name, self.broker, self.clock, self.fate) for name in names}
         self.away: set[str] = set()
-        """Services that do nothing at present. What they have committed before is published all the same."""
+        """Services that do nothing at present. Messages that they committed before are still published."""
 
     async def __aenter__(self) -> Self:
         await self.start_over()
@@ -212,7 +214,7 @@ class MemorySystem:
             await service.stop()
 
     async def start_over(self) -> None:
-        """Forgets everything, the time included. Cheaper than another system: the APIs take long to make."""
+        """Delete all data and reset the clock. This is faster than a new system: its APIs are slow to make."""
         self.clock.now = self._start or datetime.now(UTC)
         self.fate.begin(self.fate.adversity.seed)
         self.broker.lose(after=0)
@@ -221,11 +223,11 @@ class MemorySystem:
             await service.start_over()
 
     def client(self, service: str) -> httpx.AsyncClient:
-        """A client of the service's HTTP API."""
+        """Return a client of the service's HTTP API."""
         return self.services[service].client
 
     async def tell(self, *messages: Message, reply_to: str | None = None) -> None:
-        """Messages of services that are not here arrive, and are handled. `reply_to` is who sends the commands."""
+        """Deliver messages of services that are not in this system, and settle. Commands come from `reply_to`."""
         for message in messages:
             envelope = Envelope(
                 id=new_id(),
@@ -245,8 +247,11 @@ class MemorySystem:
         await self.settle()
 
     async def settle(self, patience: timedelta = timedelta(0)) -> None:
-        """Lets messages travel until there are none. Timers that are due within `patience` go off: time is moved to
-        each. What is late is waited for, and `patience` begins anew with it."""
+        """Deliver messages until there are none.
+
+        Timers that are due within `patience` run: the clock is moved to each. Late messages are waited for, and
+        `patience` starts again with each.
+        """
         deadline = self.clock.now + patience
         while True:
             if await self.step():
@@ -268,7 +273,7 @@ class MemorySystem:
         return self.fate.shuffled(working)
 
     async def step(self) -> bool:
-        """Everybody does something, if there is anything; answers whether there was. Time stands still."""
+        """Let every service work once, with the clock standing still; return whether there was anything to do."""
         moved = 0
         for service in self.fate.shuffled(list(self.services.values())):
             moved += service.relay.publish()
@@ -282,10 +287,10 @@ class MemorySystem:
 
 
 class _PatientCommandQueue:
-    """Stands in for `CommandQueue` where processes crash: whoever gets no answer asks again.
+    """Replaces `CommandQueue` where processes crash: a client that gets no answer asks again.
 
-    Without an idempotency key that would do twice what was done before the crash: then the crash is right after the
-    answer.
+    A command without an idempotency key would be carried out twice if its process crashed between commit and answer:
+    for such a command the crash comes right after the answer.
     """
 
     def __init__(self, service: MemoryService, fate: Fate) -> None:
@@ -293,13 +298,12 @@ class _PatientCommandQueue:
         self._fate = fate
 
     async def execute(self, command: Command[Any]) -> Reply:
-        """See `CommandQueue`."""
         while True:
             process = self._service.commands
             try:
                 answer: Reply = await process.execute(command)
             except Stopped:
-                if process is self._service.commands:  # nobody has noticed before
+                if process is self._service.commands:  # the first to notice
                     await self._service.crash()
                 continue
             crashed = self._fate.crashes()
@@ -316,7 +320,7 @@ async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
 
 
 class _InMemory:
-    """Stands in for `Service`: always ready, and nothing to start."""
+    """Replaces `Service`: always ready, and nothing to start."""
 
     def __init__(self, commands: CommandQueue[Any]) -> None:
         self._commands = commands

@@ -97,7 +97,7 @@ async def test_what_is_too_large_to_be_sent_is_refused_before_it_is_written() ->
     async with service.units.begin() as uow:
         with uow.attempt(CAUSE):
             (await uow.wallets.add(Wallet(id="small"))).open("x" * (MAX_DATA - 1000))
-        with pytest.raises(MessageTooLarge, match="too large to be told to others"), uow.attempt(CAUSE):
+        with pytest.raises(MessageTooLarge, match="too large to be sent to other services"), uow.attempt(CAUSE):
             (await uow.wallets.add(Wallet(id="w"))).open("\u20ac" * (MAX_DATA // 3))
     assert [sent.key for sent in service.sent()] == ["small"]
     assert await stored_events(service) == []

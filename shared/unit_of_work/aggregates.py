@@ -2,12 +2,12 @@
 
 What changed is found out by the unit of work.
 
-Both kinds hand out one object for an id while a handler runs, journal what has happened to the objects when it is
-through or something has to be written (`seal`), take the same objects back to that point when it fails (`reset`), and
-forget which ones it was handed when it has ended (`release`).
+`Repository` and `rows.Rows` work in the same way. While a handler runs, they return one object for each id. They
+journal the changes of these objects when the handler ends or something has to be written (`seal`), restore the objects
+to that state when the handler fails (`reset`), and forget which objects they handed out when it has ended (`release`).
 
-What they recall instead of reading it the database has to confirm (`confirm`) before anything is written. When all is
-committed it is kept for the next unit of work (`remember`).
+The database must confirm states that come from the cache (`confirm`) before anything is written. After the commit all
+states go to the cache for the next unit of work (`remember`).
 """
 
 from collections.abc import Callable, Iterable
@@ -31,7 +31,7 @@ R = TypeVar("R", bound=Entity)
 
 _NOTHING = History(None, ())
 _RECALLED = History(None, ())
-"""Of an aggregate that came from the cache, and was not read."""
+"""Marks an aggregate that came from the cache and was not read."""
 
 
 class Aggregates(Generic[A]):
@@ -62,14 +62,14 @@ class Aggregates(Generic[A]):
         self.recall = Recall(cls)
 
     async def get(self, id_: str) -> A:
-        """The aggregate; raises the repository's `unknown`."""
+        """Return the aggregate; raise the repository's `unknown` error if there is none."""
         aggregate = await self.find(id_)
         if aggregate is None:
             raise self._unknown
         return aggregate
 
     async def find(self, id_: str) -> A | None:
-        """The aggregate, or None."""
+        """Return the aggregate, or None."""
         await self.load([id_])
         aggregate = self._live.get(id_)
         if aggregate is not None:
@@ -77,13 +77,16 @@ class Aggregates(Generic[A]):
         return aggregate
 
     async def add(self, aggregate: A) -> A:
-        """A new aggregate, under an id that nothing else has: two transactions that add the same are a Conflict."""
+        """Add a new aggregate and return it.
+
+        Its id must be new: if two transactions add the same id, one meets a Conflict.
+        """
         self._histories.setdefault(aggregate.id, _NOTHING)
         self._live[aggregate.id] = self._touched[aggregate.id] = aggregate
         return aggregate
 
     async def load(self, ids: Iterable[str], most: int | None = None) -> None:
-        """Reads, in one query, those that have not been read yet. Raises TooMuchAtOnce; see the store."""
+        """Read, in one query, those that have not been read yet. Raise TooMuchAtOnce as `EventStore.load` does."""
         missing = [id_ for id_ in dict.fromkeys(ids) if id_ not in self._histories]
         recalled = self.recall.take(missing)
         for id_, aggregate in recalled.items():
@@ -98,7 +101,7 @@ class Aggregates(Generic[A]):
             self._fold(id_)
 
     def seal(self) -> None:
-        """Journals what the handed-out aggregates have recorded, under the cause that is being handled."""
+        """Journal the events that the handed-out aggregates have recorded, with the ids of the current cause."""
         for id_, aggregate in self._touched.items():
             events = aggregate.take_recorded()
             if not events:
@@ -110,32 +113,32 @@ class Aggregates(Generic[A]):
                 self._on_change(aggregate, aggregate.version - len(events))
 
     def reset(self) -> None:
-        """Takes the handed-out aggregates back to where they were sealed."""
+        """Restore the handed-out aggregates to the state in which they were last sealed."""
         for id_, aggregate in self._touched.items():
             if aggregate.recorded:
                 self._fold(id_)
 
     def in_hand(self) -> int:
-        """How many are handed out."""
+        """Return how many aggregates are handed out."""
         return len(self._touched)
 
     def release(self, before: int) -> None:
-        """What was handed out since there were `before` of them is in nobody's hands any more."""
+        """Forget which aggregates were handed out since there were `before` of them."""
         for id_ in list(self._touched)[before:]:
             del self._touched[id_]
 
     def close(self) -> None:
-        """Forgets everything."""
+        """Clear all that was read or changed."""
         for kept in (self._histories, self._sealed, self._live, self._touched):
             kept.clear()
 
     async def confirm(self) -> None:
-        """Has the database confirm what came from the cache: Conflict, at the latest when all is committed."""
+        """Have the database confirm the states from the cache: it raises Conflict, at the latest at commit."""
         if versions := self.recall.unconfirmed():
             await self._store.confirm(self._cls.aggregate_name, versions)
 
     def remember(self) -> None:
-        """What is here has been committed: it goes to the cache."""
+        """Put the committed states into the cache."""
         self.recall.keep(aggregate for aggregate in self._live.values() if aggregate.version)
 
     def _journal_event(self, aggregate: A, version: int, event: Event) -> None:
@@ -152,7 +155,7 @@ class Aggregates(Generic[A]):
     def _fold(self, id_: str) -> None:
         history = self._histories[id_]
         if history is _RECALLED:
-            raise Conflict(f"{self._cls.__name__} {id_} came from the cache and can't be taken back: it has to be read")
+            raise Conflict(f"{self._cls.__name__} {id_} came from the cache and cannot be restored: try again")
         sealed = self._sealed.get(id_, ())
         in_hand = self._touched.get(id_) or self._live.pop(id_, None)
         aggregate = self._cls(id=id_) if history.snapshot is None else self._snapshots.restore(history.snapshot)
@@ -160,7 +163,7 @@ class Aggregates(Generic[A]):
             aggregate.replay(cast(Event, decode_message(stored.type, stored.data, stored.metadata.schema)))
         for event in sealed:
             aggregate.replay(event)
-        if in_hand is not None:  # whoever holds it is to see it taken back
+        if in_hand is not None:  # change the object itself: the handler that has it must see the change
             in_hand.__dict__ = aggregate.__dict__
             aggregate = in_hand
         if history is _NOTHING and not sealed:
@@ -179,7 +182,7 @@ def record(
     snapshot: Callable[[], Snapshot] | None = None,
     undo: Callable[[], None] = lambda: None,
 ) -> None:
-    """Journals an event, with the ids of what is being handled."""
+    """Journal an event, with the ids of the current cause."""
     cause = current_cause()
     stored = StoredEvent(
         aggregate=aggregate,

@@ -1,7 +1,7 @@
-"""States that the last units of work have left behind, so that the next one need not read them.
+"""A cache of the states that the last units of work have left, so that the next one need not read them.
 
-Hibernate calls such a thing a second-level cache; the Python library `eventsourcing` has one for aggregates. What is in
-it may be old: whoever takes a state has its version confirmed by the database.
+Hibernate calls this a second-level cache; the Python library `eventsourcing` has one for aggregates. A cached state may
+be out of date: whoever uses it must have its version confirmed by the database.
 """
 
 from collections import OrderedDict
@@ -14,15 +14,18 @@ from shared.eventsourcing.aggregate import Aggregate, Entity
 S = TypeVar("S", bound=Aggregate[Any] | Entity)
 
 MAX_BYTES = 4 << 20
-"""Of all states together, as JSON; in memory they take some times as much. That is room for thousands of the usual
-size: what a message is about mostly was there some seconds ago, or is in use all the time."""
+"""The size of all states together, as JSON; in memory they take several times as much.
+
+This is room for thousands of states of the usual size. Most messages are about an aggregate that was used seconds ago,
+or that is used all the time.
+"""
 
 _ALWAYS = 500
-"""Bytes that a state takes however small it is."""
+"""The bytes counted for each state in addition to its JSON."""
 
 
 class StateCache:
-    """Aggregates and rows by class and id. A state is one unit's at a time: to take it is to remove it."""
+    """Aggregates and rows by class and id. Taking a state removes it, so that only one unit of work has it."""
 
     def __init__(self, most: int = MAX_BYTES) -> None:
         self._most = most
@@ -30,11 +33,11 @@ class StateCache:
         self._states: OrderedDict[tuple[type, str], tuple[Any, int]] = OrderedDict()
 
     def take(self, cls: type[S], ids: Iterable[str]) -> dict[str, S]:
-        """Those of them that are there."""
+        """Remove and return the cached states with these ids."""
         return {id_: state for id_ in ids if (state := self._pop((cls, id_))) is not None}
 
     def keep(self, cls: type[S], states: Iterable[S]) -> None:
-        """Committed states; in exchange, those that nobody has wanted for the longest are forgotten."""
+        """Add committed states; if there is no room, drop those that were not used for the longest time."""
         for state in states:
             self._pop((cls, state.id))
             size = _ALWAYS + size_of(state)
@@ -51,7 +54,7 @@ class StateCache:
 
 
 class Recall(Generic[S]):
-    """What one repository has from the cache. Until `begin` there is none."""
+    """One repository's access to the cache. Before `begin` it has none."""
 
     def __init__(self, cls: type[S]) -> None:
         self._cls = cls
@@ -59,11 +62,11 @@ class Recall(Generic[S]):
         self._unconfirmed: dict[str, int] = {}
 
     def begin(self, cache: StateCache) -> None:
-        """From now on states are looked for there."""
+        """Look for states in this cache from now on."""
         self._cache = cache
 
     def take(self, ids: Iterable[str]) -> Mapping[str, S]:
-        """Those of them that the cache has."""
+        """Return the cached states with these ids."""
         if self._cache is None:
             return {}
         states = self._cache.take(self._cls, ids)
@@ -71,11 +74,11 @@ class Recall(Generic[S]):
         return states
 
     def unconfirmed(self) -> Mapping[str, int]:
-        """The versions, by id, that the database has to confirm; once."""
+        """Return the versions, by id, that the database has to confirm, and clear them."""
         versions, self._unconfirmed = self._unconfirmed, {}
         return versions
 
     def keep(self, states: Iterable[S]) -> None:
-        """Committed states, for the next unit of work."""
+        """Put committed states into the cache, for the next unit of work."""
         if self._cache is not None:
             self._cache.keep(self._cls, states)

@@ -1,4 +1,4 @@
-"""Idempotent HTTP: a request that comes again with the same key gets the first answer, and nothing is done twice.
+"""Idempotent HTTP requests: a request repeated with the same key gets the first answer, and nothing is done twice.
 
 https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
 """
@@ -14,12 +14,12 @@ from shared.core.serialization import Json
 from shared.eventsourcing.aggregate import Entity
 
 MAX_ID_BYTES = 2000
-"""An index of PostgreSQL takes no more than 2,704 bytes, and a path may have thousands: longer ids are hashed."""
+"""Longer ids are hashed: an index of PostgreSQL accepts at most 2,704 bytes, and a path may have thousands."""
 
 
 @dataclass(kw_only=True)
 class KeptAnswer(Entity):
-    """The answer to a request, kept under its method, path and key. Written in the transaction of its effect."""
+    """The answer to a request, stored under its method, path and key in the transaction of its effect."""
 
     body_hash: str
     answer: Json
@@ -28,7 +28,7 @@ class KeptAnswer(Entity):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IdempotencyKey:
-    """A client's key for a request; `request` is its method and path, `body_hash` tells one body from another."""
+    """A client's key for a request. `request` is its method and path, `body_hash` identifies its body."""
 
     request: str
     key: str
@@ -36,7 +36,7 @@ class IdempotencyKey:
 
     @property
     def id(self) -> str:
-        """What the answer is kept under."""
+        """The id that the answer is stored under."""
         id_ = f"{self.request} {self.key}"
         encoded = id_.encode()
         return id_ if len(encoded) <= MAX_ID_BYTES else hashlib.sha256(encoded).hexdigest()
@@ -46,13 +46,13 @@ _current: ContextVar[IdempotencyKey | None] = ContextVar("idempotency_key", defa
 
 
 def current_key() -> IdempotencyKey | None:
-    """The key of the request that is being handled; None if it has none."""
+    """Return the key of the request that is being handled; None if it has none."""
     return _current.get()
 
 
 @contextmanager
 def under(key: IdempotencyKey | None) -> Iterator[None]:
-    """Makes `key` the current one inside the block."""
+    """Make `key` the current one inside the block."""
     token = _current.set(key)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The journal of a unit of work: what is to be written, in the order in which it came about."""
+"""The journal of a unit of work: what is to be written, in the order in which it happened."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from shared.messaging.set_aside import SetAsideChange
 
 @dataclass(frozen=True, slots=True)
 class EventRecorded:
-    """An aggregate's event; its envelope, if other services may know of it.
+    """An event of an aggregate, with its envelope if it is public.
 
-    `snapshot`, where one is due, gives the aggregate as it is when the journal is written.
+    `snapshot`, where one is due, returns the aggregate as it is when the journal is written.
     """
 
     stored: StoredEvent
@@ -27,7 +27,7 @@ class EventRecorded:
 
 @dataclass(frozen=True, slots=True)
 class RowChanged:
-    """A row's new state."""
+    """The new state of a row."""
 
     row: Entity
     undo: Callable[[], None]
@@ -37,7 +37,7 @@ Entry = EventRecorded | RowChanged | Envelope | Claim | KeptReply | SetAsideChan
 
 
 class Journal:
-    """A list with a mark up to which it has been written to the database."""
+    """A list of entries, with the number of those that have been written to the database."""
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
@@ -47,31 +47,31 @@ class Journal:
         return len(self._entries)
 
     def append(self, entry: Entry) -> None:
-        """Adds an entry."""
+        """Add an entry."""
         self._entries.append(entry)
 
     def back_to(self, mark: int) -> None:
-        """Drops the entries since the journal was `mark` long, the newest first."""
+        """Remove and undo the entries since the journal was `mark` long, the newest first."""
         while len(self._entries) > mark:
             entry = self._entries.pop()
             if isinstance(entry, EventRecorded | RowChanged):
                 entry.undo()
 
     def close(self) -> None:
-        """Forgets everything."""
+        """Clear all entries."""
         self._entries.clear()
 
     def messages_since(self, mark: int) -> Iterator[Envelope]:
-        """Those that are to be sent of what came after the journal was `mark` long."""
+        """Yield the messages to send from the entries since the journal was `mark` long."""
         for entry in self._entries[mark:]:
             envelope = entry.envelope if isinstance(entry, EventRecorded) else entry
             if isinstance(envelope, Envelope):
                 yield envelope
 
     def unwritten(self) -> Sequence[Entry]:
-        """What has not been written yet."""
+        """Return the entries that have not been written yet."""
         return self._entries[self.written :]
 
     def entries(self) -> Sequence[Entry]:
-        """All of it."""
+        """Return all entries."""
         return self._entries

@@ -1,4 +1,4 @@
-"""Which aggregates a message or a saga names: the fields whose type is an id."""
+"""Finds the aggregates that a message or a saga names: the fields whose type is an id."""
 
 import sys
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ _id_fields: dict[type[object], tuple[tuple[str, Any], ...]] = {}
 
 
 def ids_named_by(named_by: object) -> Iterator[tuple[Any, str]]:
-    """Each id in the fields with its type: `(TicketId, "0192…")`."""
+    """Yield each id in the fields with its type, such as `(TicketId, "0192…")`."""
     cls = type(named_by)
     if cls not in _id_fields:
         hints = get_type_hints(cls, vars(sys.modules[cls.__module__]))

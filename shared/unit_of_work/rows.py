@@ -1,4 +1,4 @@
-"""Rows: where handlers get entities from that are kept as rows. Changes are found by the unit of work."""
+"""Repositories of entities that are stored as rows. The unit of work finds the changes: see `aggregates`."""
 
 from collections.abc import Iterable, Sequence
 from copy import copy
@@ -16,7 +16,7 @@ R = TypeVar("R", bound=Entity)
 
 
 class Rows(Generic[R]):
-    """Entities of one class, kept as rows. What is got and changed is written; there is nothing to save."""
+    """Entities of one class, stored as rows. Changed entities are written at the end: handlers do not save."""
 
     def __init__(
         self, cls: type[R], store: RowStore[R], journal: Journal, clock: Clock, *, unknown: type[NotFound]
@@ -31,14 +31,14 @@ class Rows(Generic[R]):
         self.recall = Recall(cls)
 
     async def get(self, id_: str) -> R:
-        """The entity; raises the rows' `unknown`."""
+        """Return the entity; raise the repository's `unknown` error if there is none."""
         row = await self.find(id_)
         if row is None:
             raise self._unknown
         return row
 
     async def find(self, id_: str) -> R | None:
-        """The entity, or None."""
+        """Return the entity, or None."""
         if id_ not in self._touched:
             await self.load([id_])
             sealed = self._sealed[id_]
@@ -48,7 +48,10 @@ class Rows(Generic[R]):
         return self._touched[id_]
 
     async def add(self, row: R) -> R:
-        """A new entity, under an id that nothing else has: two transactions that add the same are a Conflict."""
+        """Add a new entity and return it.
+
+        Its id must be new: if two transactions add the same id, one meets a Conflict.
+        """
         if self._touched.get(row.id) is not None or self._sealed.get(row.id) is not None:
             raise Conflict(f"{type(row).__name__} {row.id} exists already")
         self._stored.setdefault(row.id, 0)
@@ -57,13 +60,13 @@ class Rows(Generic[R]):
         return row
 
     def put(self, row: R, replaces: int) -> None:
-        """An entity that is derived from an aggregate, with its version; no reading back before writing."""
+        """Write an entity that is derived from an aggregate, with its version, without reading it first."""
         self._stored.setdefault(row.id, replaces)
         self._touched.pop(row.id, None)
         self._seal(row)
 
     async def load(self, ids: Iterable[str], most: int | None = None) -> None:
-        """Reads, in one query, those that have not been read yet. Raises TooMuchAtOnce; see the store."""
+        """Read, in one query, those that have not been read yet. Raise TooMuchAtOnce as `RowStore.load` does."""
         missing = [id_ for id_ in dict.fromkeys(ids) if id_ not in self._sealed]
         recalled = self.recall.take(missing)
         for id_, row in recalled.items():
@@ -78,7 +81,7 @@ class Rows(Generic[R]):
             self._stored[id_] = read.version if read is not None else 0
 
     async def first_of(self, ids: Sequence[str]) -> Sequence[R]:
-        """The first of these entities, at least one, as many as a page can hold: to be looked at only."""
+        """Return the first of these entities, as many as a page can hold but at least one, only to look at."""
         while True:
             try:
                 await self.load(ids, MAX_PAGE if len(ids) > 1 else None)
@@ -88,11 +91,11 @@ class Rows(Generic[R]):
                 return [row for id_ in ids if (row := self._sealed[id_]) is not None]
 
     def loaded(self, id_: str) -> R | None:
-        """The entity as it was read, to be looked at only; None if there is none, or it has not been read."""
+        """Return the entity as it was read, only to look at; None if there is none, or it has not been read."""
         return self._sealed.get(id_)
 
     def seal(self) -> None:
-        """Journals the handed-out entities that have changed, and the events they recorded."""
+        """Journal the handed-out entities that have changed, and the events they recorded."""
         for id_, row in self._touched.items():
             if isinstance(row, RecordingEntity):
                 events = row.take_recorded()
@@ -103,7 +106,7 @@ class Rows(Generic[R]):
                 self._seal(copy(row))
 
     def reset(self) -> None:
-        """Takes the handed-out entities back to where they were sealed."""
+        """Restore the handed-out entities to the state in which they were last sealed."""
         for id_, row in list(self._touched.items()):
             sealed = self._sealed.get(id_)
             if sealed is None:
@@ -112,32 +115,32 @@ class Rows(Generic[R]):
                 row.__dict__.update(copy(sealed).__dict__)
 
     def in_hand(self) -> int:
-        """How many are handed out."""
+        """Return how many entities are handed out."""
         return len(self._touched)
 
     def release(self, before: int) -> None:
-        """What was handed out since there were `before` of them is in nobody's hands any more."""
+        """Forget which entities were handed out since there were `before` of them."""
         for id_ in list(self._touched)[before:]:
             del self._touched[id_]
 
     def close(self) -> None:
-        """Forgets everything."""
+        """Clear all that was read or changed."""
         for kept in (self._stored, self._sealed, self._touched):
             kept.clear()
 
     async def confirm(self) -> None:
-        """Has the database confirm what came from the cache and is not written anyway, which confirms it as well."""
+        """Have the database confirm the states from the cache that are not written: a write confirms its row anyway."""
         versions = self.recall.unconfirmed()
         unchanged = {id_: version for id_, version in versions.items() if self._version(id_) == version}
         if unchanged:
             await self._store.confirm(unchanged)
 
     def remember(self) -> None:
-        """What is here has been committed: it goes to the cache."""
+        """Put the committed states into the cache."""
         self.recall.keep(row for row in self._sealed.values() if row is not None)
 
     async def write(self, rows: Iterable[R]) -> None:
-        """Brings the last state of each of the rows to the database."""
+        """Write the last state of each of the rows to the database."""
         latest = {row.id: row for row in rows}
         inserts = [row for row in latest.values() if self._stored[row.id] == 0]
         updates = [(row, stored) for row in latest.values() if (stored := self._stored[row.id]) > 0]
@@ -157,7 +160,7 @@ class Rows(Generic[R]):
         def undo() -> None:
             if known:
                 self._sealed[row.id] = before
-            else:  # it has not been read: whether there is one is not known
+            else:  # it has not been read: nobody knows whether it exists
                 del self._sealed[row.id]
 
         self._sealed[row.id] = row

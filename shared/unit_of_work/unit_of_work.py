@@ -1,4 +1,4 @@
-"""The unit of work: all that one transaction changes, kept together until it is written. Handlers never commit.
+"""The unit of work: keeps all changes of one transaction together until they are written. Handlers never commit.
 
 Martin Fowler, Patterns of Enterprise Application Architecture, page 184.
 """
@@ -38,12 +38,15 @@ U_co = TypeVar("U_co", bound="UnitOfWork", covariant=True)
 U = TypeVar("U", bound="UnitOfWork")
 
 MAX_WRITTEN_TOGETHER = 512 << 10
-"""Characters that several messages, or requests, may lead to in one unit of work. One alone may lead to more. In memory
-they take some times as much: as events, messages and rows, and once more as they are sent to the database."""
+"""The characters of data that several messages or requests may send in one unit of work.
+
+One alone may send more. In memory they take several times as much: as events, messages and rows, and again when they
+are sent to the database.
+"""
 
 
 class Transaction(Protocol):
-    """What a unit of work needs of a database: memory and PostgreSQL implement it."""
+    """A database transaction, as a unit of work uses it: memory and PostgreSQL implement it."""
 
     @property
     def events(self) -> EventStore: ...
@@ -60,21 +63,27 @@ class Transaction(Protocol):
     @property
     def saga_timers(self) -> SagaTimers: ...
     def rows(self, cls: type[R]) -> RowStore[R]:
-        """The table of that class."""
+        """Return the store of that class."""
 
     async def flush(self) -> None:
-        """Sends what the stores were given. They may keep it back, and its errors, until they are asked something."""
+        """Send what the stores were given to the database.
+
+        Stores may delay writes, and the errors of writes, until the next read.
+        """
 
 
 class Database(Protocol):
-    """Where transactions come from: committed when the block ends, rolled back when it raises."""
+    """Opens transactions: committed when the block ends, rolled back when it raises."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """Raises TechnicalFault when the database is away, refuses for lack of something, or finds a deadlock."""
+        """Open a transaction.
+
+        Raise TechnicalFault when the database cannot be reached, lacks resources, or finds a deadlock.
+        """
 
 
 class AlreadyWritten(TechnicalFault):
-    """A handler refused after a part of its work had been written: the whole transaction has to go."""
+    """A handler refused after a part of its work was written: the whole transaction must be rolled back."""
 
 
 class UnitOfWork:
@@ -118,7 +127,7 @@ class UnitOfWork:
         return repository
 
     def entities(self, cls: type[R], id_type: Any, unknown: type[NotFound]) -> Rows[R]:
-        """A repository of rows."""
+        """Add and return a repository of rows."""
         rows = Rows(cls, self.transaction.rows(cls), self._journal, self.clock, unknown=unknown)
         self._repositories.append(rows)
         self._tables[cls] = rows
@@ -127,29 +136,30 @@ class UnitOfWork:
         return rows
 
     def recall_from(self, cache: StateCache) -> None:
-        """What messages name, and sagas, are looked for there before they are read."""
+        """Look in the cache, before the database, for sagas and for the aggregates that messages name."""
         for repository in (self.saga_instances, *self._by_id_type.values()):
             repository.recall.begin(cache)
 
     def remember(self) -> None:
-        """All this has been committed: what was recalled, read or changed goes where it is recalled from."""
+        """Put all states into the cache after the commit."""
         for repository in self._repositories:
             repository.remember()
 
     def close(self) -> None:
-        """Lets go of all that was read and written, when it is over.
+        """Clear all that was read and written, after the end of the transaction.
 
-        What is left refers to itself in circles, and waits for Python's garbage collector: that counts objects and not
-        their bytes, and would have hundreds of large states wait.
+        The remaining objects refer to each other in circles and wait for Python's garbage collector. It counts objects,
+        not bytes: hundreds of large states would wait.
         """
         self._journal.close()
         for repository in self._repositories:
             repository.close()
 
     async def prefetch(self, naming: Iterable[Message | Saga]) -> None:
-        """Loads what they name, one query a repository: each field whose type is a repository's id type.
+        """Load the aggregates that messages or sagas name, with one query per repository.
 
-        Raises TooMuchAtOnce when they are several and what they name can't be held together.
+        A field names one if its type is a repository's id type. Raise TooMuchAtOnce when there are several messages and
+        their aggregates together are too large for memory.
         """
         together = list(naming)
         wanted: dict[Any, list[str]] = {}
@@ -162,12 +172,13 @@ class UnitOfWork:
 
     @contextmanager
     def attempt(self, cause: Cause | None = None) -> Iterator[None]:
-        """What the block does is kept together, or dropped when it raises.
+        """Keep the changes of the block together: drop them all when it raises.
 
-        `cause` is what is being handled: its ids go with every event and message that the block leads to. Attempts may
-        be nested: what the outer one has in hand is taken back with what the inner one did. Raises AlreadyWritten from
-        a DomainError when a part has been flushed, as that can't be dropped alone; any other error takes the whole
-        transaction with it anyway. So does TooMuchAtOnce, when this is too much beside what others did before.
+        `cause` is the message or request that is being handled: its ids go with every event and message of the block.
+        Attempts may be nested: when an inner one fails, the objects that the outer one holds are restored too. A
+        DomainError becomes AlreadyWritten when a part of the changes has been flushed, as that part cannot be dropped
+        alone; any other error rolls the whole transaction back anyway. Raise TooMuchAtOnce when the changes, together
+        with those of the attempts before, are too large.
         """
         self.seal()
         outermost = self._attempts == 0
@@ -196,20 +207,20 @@ class UnitOfWork:
                         repository.release(before)
 
     def seal(self) -> None:
-        """Journals what has happened to aggregates and rows so far: what follows goes out after it."""
+        """Journal the changes of aggregates and rows so far: what follows is sent after them."""
         for repository in self._repositories:
             repository.seal()
 
     def send(self, envelope: Envelope) -> None:
-        """A message that goes out when all this is committed."""
+        """Send a message when the transaction is committed."""
         self._journal.append(envelope)
 
     def claim(self, claim: Claim | KeptReply) -> None:
-        """A message has been handled."""
+        """Record that a message was handled."""
         self._journal.append(claim)
 
     def set_aside(self, change: SetAsideChange) -> None:
-        """A message waits, or no longer."""
+        """Record that a message waits, or that it no longer waits."""
         self._journal.append(change)
 
     def writes_directly(self) -> None:
@@ -217,13 +228,15 @@ class UnitOfWork:
         self._wrote_directly += 1
 
     async def flush(self) -> None:
-        """Writes what has come about so far. Queries that must see it call this first."""
+        """Write all changes so far. Call this before a query that must see them."""
         await self.hand_over()
         await self.transaction.flush()
 
     async def hand_over(self) -> None:
-        """Gives what has come about so far to the stores, each all of its kind. They confirm first what was recalled:
-        afterwards they would meet what was written."""
+        """Pass all changes so far to the stores, grouped by kind.
+
+        First the database confirms the states from the cache: later it would compare them with what was just written.
+        """
         self.seal()
         for repository in self._repositories:
             await repository.confirm()
@@ -251,19 +264,19 @@ class UnitOfWork:
         self._journal.written = len(self._journal)
 
     def events(self) -> Sequence[Event]:
-        """Every event recorded in it."""
+        """Return every event recorded in this unit of work."""
         return [entry.event for entry in self._journal.entries() if isinstance(entry, EventRecorded)]
 
     def sent(self) -> Sequence[Envelope]:
-        """Every command and reply sent in it."""
+        """Return every command and reply sent in this unit of work."""
         return [entry for entry in self._journal.entries() if isinstance(entry, Envelope)]
 
     def sets_aside(self) -> bool:
-        """Whether a message waits because of it."""
+        """Return whether this unit of work has set a message aside."""
         return any(isinstance(entry, PutAside) for entry in self._journal.entries())
 
     def next_due(self) -> datetime | None:
-        """When the first message or saga that waits because of it is due."""
+        """Return when the first message or saga that this unit of work has delayed is due; None if there is none."""
         due = [entry.message.retry_at for entry in self._journal.entries() if isinstance(entry, PutAside | PutBack)]
         due += [
             entry.row.due_at
@@ -286,7 +299,7 @@ class UnitOfWork:
                 await self.transaction.events.erase(entry.stored.aggregate, entry.stored.id)
 
     def _size_since(self, mark: int) -> int:
-        """How many characters of data are to be sent; raises MessageTooLarge."""
+        """Return how many characters of data are to be sent since that mark; raise MessageTooLarge."""
         size = 0
         for message in self._journal.messages_since(mark):
             if message.is_too_large:
@@ -301,7 +314,7 @@ class UnitOfWork:
 
 
 class Units(Generic[U]):
-    """Makes units of work on a database, and says what they committed."""
+    """Makes units of work on a database, and reports their events after the commit."""
 
     def __init__(
         self,
@@ -318,11 +331,11 @@ class Units(Generic[U]):
 
     @asynccontextmanager
     async def begin(self, *, recalling: bool = False) -> AsyncIterator[U]:
-        """A unit of work that is written and committed when the block ends, and rolled back when it raises.
+        """Open a unit of work: written and committed when the block ends, rolled back when it raises.
 
-        `recalling` is for those that try again after a Conflict: then states that the last such units left behind are
-        not read again, but confirmed with what is written, and it is a Conflict when others have changed them. The next
-        try reads them.
+        `recalling` is for callers that try again after a Conflict. Then states from the last such units of work are
+        taken from the cache instead of read, and confirmed when the changes are written. If another transaction has
+        changed them, that is a Conflict, and the next try reads them.
         """
         unit_of_work: U | None = None
         try:
@@ -340,5 +353,5 @@ class Units(Generic[U]):
                 unit_of_work.close()
 
     def on(self, database: Database) -> "Units[U]":
-        """The same on another database, such as the one connection that a subscription works with."""
+        """Return the same units on another database, such as the one connection of a subscription."""
         return Units(database, self._make, self._on_commit, self._cache)

@@ -1,4 +1,4 @@
-"""The web application that every service serves its API with."""
+"""The web application that serves a service's API."""
 
 import asyncio
 import re
@@ -25,7 +25,7 @@ from shared.web.probes import Readiness, probes
 
 MAX_BODY = 1 << 20
 BODY_SECONDS = 60.0
-"""How long a client may take for a body."""
+"""How many seconds a client may take to send a body."""
 _MAX_DRAINED_BYTES = 16 << 20
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _OPERATIONAL = ("/ping", "/readyz", "/metrics", "/docs", "/openapi.json")
@@ -41,7 +41,7 @@ def create_app(
     tags: Mapping[str, str] | None = None,
     contact: str = "The maintainers",
 ) -> FastAPI:
-    """The service's API with /ping, /readyz, /metrics, /docs and /openapi.json."""
+    """Return the service's API with /ping, /readyz, /metrics, /docs and /openapi.json."""
     app = Api(
         title=title,
         description=description,
@@ -50,7 +50,7 @@ def create_app(
         version="1.0.0",
         lifespan=lifespan,
         generate_unique_id_function=_operation_id,
-        redirect_slashes=False,  # a path with a slash more is another path; and a redirect would believe `Host`
+        redirect_slashes=False,  # a path with one more slash is another path; and a redirect would trust `Host`
         separate_input_output_schemas=False,
         telemetry={"tracing": traces.exporting(), "metrics": False, "logs": False},
     )
@@ -63,7 +63,7 @@ def create_app(
 
 
 class HealthAnswer(BaseModel):
-    """That all is well."""
+    """The service is well."""
 
     status: str = Field(examples=["ready"])
 
@@ -96,7 +96,7 @@ def _operation_id(route: APIRoute) -> str:
 
 
 class RequestMiddleware:
-    """Around each request: its three ids, its time, and the limits on its body and on how many there are."""
+    """Adds to each request its three ids, measures it, and limits the number of requests and the size of bodies."""
 
     def __init__(self, app: ASGIApp, gate: Gate) -> None:
         self._app = app
@@ -129,7 +129,7 @@ class RequestMiddleware:
             if refusal := self._gate.refusal():
                 await problems.problem(refusal)(scope, receive, answer)
             elif int(headers.get("content-length") or 0) > MAX_BODY:
-                if "expect" not in headers:  # who waits for our leave has not sent anything
+                if "expect" not in headers:  # a client that waits for "100 Continue" has sent nothing
                     await drain_body(receive)
                 await problems.problem(problems.BODY_TOO_LARGE)(scope, receive, answer)
             else:
@@ -139,7 +139,7 @@ class RequestMiddleware:
         metrics.HTTP.labels(scope["method"], _route_of(scope), str(status)).observe(duration)
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A bug is answered here: further out, the answer would lack the ids and the metrics the request."""
+        """Answer a bug here: further out, the answer would lack the ids, and the metrics this request."""
         begun = False
 
         async def noticed(message: Message) -> None:
@@ -165,13 +165,15 @@ def _route_of(scope: Scope) -> str:
 
 
 def _plain(value: str | None) -> str | None:
-    """A client's id, if it is one: it is logged and sent on, so it may not be long or contain anything odd."""
+    """Return a client's id if it is short and harmless, else None: it is logged and sent on."""
     return value if value and _ID.fullmatch(value) else None
 
 
 def _bounded(receive: Receive, visit: Visit) -> Receive:
-    """Ends a body that turns out longer than it may be, though its length was not declared, or that takes too long, or
-    that there is no room for now."""
+    """Wrap `receive` so that it ends a body that is too long, takes too long, or for which there is no room.
+
+    The length need not be declared: it is measured.
+    """
     size = 0
     complete = False
     until = asyncio.get_running_loop().time() + BODY_SECONDS
@@ -197,7 +199,7 @@ def _bounded(receive: Receive, visit: Visit) -> Receive:
 
 
 async def drain_body(receive: Receive) -> None:
-    """Takes what is left of a body: a client that is still sending when the connection is closed sees no answer."""
+    """Read the rest of a body: a client that is still sending when the connection is closed does not see the answer."""
     size = 0
     with suppress(TimeoutError):
         async with asyncio.timeout(BODY_SECONDS):

@@ -1,4 +1,4 @@
-"""The OpenAPI documents: what FastAPI can't know of an API, and the page that shows it."""
+"""The OpenAPI documents: adds what FastAPI cannot know about an API, and serves the page that shows it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,23 +14,23 @@ from shared.web.hardening import POLICY, policy_of_page
 from shared.web.problems import Problem
 
 AN_ID = "019a3c5e-8f00-7c21-9b7e-3d5f0a1b2c3d"
-"""For examples."""
+"""An id for examples."""
 
 _TAGS = {
-    "operations": "For those who run the service.",
-    "repair": "What waits for a person: messages that failed too often, and sagas that can't go on.",
+    "operations": "Health and metrics, for operators.",
+    "repair": "What waits for an operator: messages that failed too often, and sagas that are stuck.",
 }
 _ABOUT_ALL = """
 
-Every error is a problem document (RFC 9457). A request may bring an `X-Correlation-Id`: everything that follows from it
-carries the same, also in the other services, and the answer says it again."""
+Every error is a problem document (RFC 9457). A request may have an `X-Correlation-Id` header: all that follows from
+it carries the same id, in the other services too, and the answer returns it."""
 
-# The package has Swagger UI's own files. FastAPI's page takes them from a CDN: without a network it would stay blank.
+# The package contains Swagger UI's files. FastAPI's own page loads them from a CDN: without a network it stays blank.
 _ASSETS = Path(fastapi_offline.__file__).parent / "static"
 
 
 class Api(FastAPI):
-    """A FastAPI application whose document says what is the same for all services, and whose /docs needs no network."""
+    """A FastAPI application that documents what all services have in common, and whose /docs needs no network."""
 
     def __init__(self, *, title: str, description: str, tags: Mapping[str, str], contact: str, **options: Any) -> None:
         """Say what the tags of the service's own operations mean, and who answers for it (`contact`)."""
@@ -59,14 +59,13 @@ class Api(FastAPI):
         return page
 
     def openapi(self) -> dict[str, Any]:
-        """See `FastAPI`."""
         document = self.openapi_schema
         if document is None:
             document = super().openapi()
             operations = [operation for path in document["paths"].values() for operation in path.values()]
             used = dict.fromkeys(tag for operation in operations for tag in operation["tags"])
             document["tags"] = [_documented(tag, self._tags) for tag in used]
-            document["security"] = []  # nothing asks who is calling
+            document["security"] = []  # there is no authentication
             document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
             for operation in operations:
                 for parameter in operation.get("parameters", ()):
@@ -79,12 +78,12 @@ def _documented(tag: str, descriptions: Mapping[str, str]) -> dict[str, str]:
 
 
 def example(status: int, content: Any) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI `responses` with an example of the success."""
+    """Return OpenAPI `responses` with an example of the success."""
     return {status: {"content": {"application/json": {"example": content}}}}
 
 
 def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A parameter's schema: one that may be left out is None in Python, but null can't be sent."""
+    """Return a parameter's schema without null: an optional parameter is None in Python, but null cannot be sent."""
     alternatives: list[dict[str, Any]] = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
     if len(alternatives) != 1:
         return schema

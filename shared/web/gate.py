@@ -1,4 +1,4 @@
-"""Which requests are let in: no more at once than a limit, and none when the process is about to end."""
+"""Decides which requests are let in: no more at once than a limit, and none when the process is about to end."""
 
 import asyncio
 from collections.abc import Iterator
@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from shared.web.problems import OVERLOADED, STOPPING, Kind
 
 SMALL_BODY = 4 << 10
-"""Bytes of a body that always find room: large ones can't keep small ones out."""
+"""The bytes of a body that always have room: so large bodies cannot keep small ones out."""
 MAX_LARGE_BODIES = 8 << 20
-"""Bytes of all bodies together that go beyond that. Parsed, they take some times as much."""
+"""The bytes beyond `SMALL_BODY` of all bodies together. Parsed, they take several times as much."""
 
 
 class Visit:
@@ -20,19 +20,19 @@ class Visit:
         self._large = 0
 
     def has_room_for(self, size: int) -> bool:
-        """Takes room for a body that has so many bytes by now; answers whether there was any left."""
+        """Reserve room for a body of `size` bytes so far; return whether there was enough."""
         large = max(0, size - SMALL_BODY)
         self._gate.large_bodies += large - self._large
         self._large = large
         return large == 0 or self._gate.large_bodies <= MAX_LARGE_BODIES
 
     def end(self) -> None:
-        """Gives the room back."""
+        """Release the room."""
         self.has_room_for(0)
 
 
 class Gate:
-    """Asked by the application for every request; closed by the server that is to end."""
+    """Counts the requests in progress. The application asks it for every request; the server closes it at the end."""
 
     def __init__(self, max_requests: int = 1500) -> None:
         self._max_requests = max_requests
@@ -42,7 +42,7 @@ class Gate:
         self._closed = False
         self.large_bodies = 0
         self.leaving = False
-        """Clients are told to open another connection next time, which may lead to another replica."""
+        """Whether clients are told to open a new connection next time, which may lead to another replica."""
 
     def refusal(self) -> Kind | None:
         """Why a request is not let in now; None when it is."""
@@ -54,7 +54,7 @@ class Gate:
 
     @contextmanager
     def passing(self) -> Iterator[Visit]:
-        """A request that was let in is being answered."""
+        """Count a request as in progress inside the block."""
         self._under_way += 1
         self._empty.clear()
         visit = Visit(self)
@@ -67,6 +67,6 @@ class Gate:
                 self._empty.set()
 
     async def close(self) -> None:
-        """Lets nobody in any more, and returns when those inside have been answered."""
+        """Let no more requests in, and return when those in progress have been answered."""
         self._closed = True
         await self._empty.wait()

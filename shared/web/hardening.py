@@ -1,4 +1,4 @@
-"""What browsers are told about every answer: to take it for nothing but what it is, and to run nothing in it."""
+"""Security headers for browsers: they must not guess the type of an answer, nor run anything in it."""
 
 import base64
 import hashlib
@@ -12,13 +12,13 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
-    # Answers are data. A page that is more says so itself.
+    # Answers are data. A page that needs more sets its own policy.
     POLICY: "default-src 'none'; frame-ancestors 'none'",
 }
 
 
 class SecurityHeaders:
-    """Adds to every answer of an application the headers that it does not have yet."""
+    """Adds security headers to every answer of an application, unless the answer has them already."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -35,7 +35,7 @@ class SecurityHeaders:
 
 
 def policy_of_page(html: str) -> str:
-    """The policy of a page of ours that shows an API: its own scripts, those in it by their hashes, and no others."""
+    """Return the policy of a page that shows an API: only its own scripts, and its inline scripts by their hashes."""
     inline = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
     hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in inline]
     scripts = " ".join(("'self'", *(f"'sha256-{each}'" for each in hashes)))

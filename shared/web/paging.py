@@ -1,5 +1,7 @@
-"""Lists in pages. A page begins behind a place in the list, not at a number of items: so pages neither repeat nor skip
-anything while items are added. Clients get the place as an opaque cursor.
+"""Lists in pages.
+
+A page begins behind a place in the list, not at a number of items: so pages neither repeat nor skip items while items
+are added. Clients get the place as an opaque cursor.
 
 Markus Winand, SQL Performance Explained, chapter 7: paging through results, the seek method.
 """
@@ -16,7 +18,7 @@ P = TypeVar("P")
 
 DEFAULT_LIMIT = 20
 
-Limit = Annotated[int, Query(ge=1, le=50, description="How many at most.")]
+Limit = Annotated[int, Query(ge=1, le=50, description="The most items to return.")]
 """The size of a page: `limit: Limit = DEFAULT_LIMIT`."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,31 +26,32 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class Cursors(Generic[P]):
-    """Cursors of one list: places in it as text.
+    """The cursors of one list: its places as text.
 
-    Every text that the pattern fits is a cursor: so the pattern alone says what is refused, and documents it.
+    Every text that matches the pattern is a valid cursor: so the pattern alone decides what is refused, and documents
+    it.
     """
 
     def __init__(self, pattern: str, encode: Callable[[P], str], decode: Callable[[str], P]) -> None:
-        """How a place is written and read; "" is kept for the end of the list."""
+        """Set how a place is written and read. The empty text is reserved for the end of the list."""
         self._pattern = rf"^({pattern})?$"
         self._encode = encode
         self._decode = decode
 
     def encode(self, place: P | None) -> str:
-        """The cursor of a place; "" for None, the end of the list."""
+        """Return the cursor of a place; "" for None, the end of the list."""
         return "" if place is None else self._encode(place)
 
     def decode(self, text: str) -> P | None:
-        """The inverse of `encode`; raises ValueError for what it never gives."""
+        """Return the place of a cursor, the inverse of `encode`; raise ValueError for a text that is not a cursor."""
         if not re.fullmatch(self._pattern.removesuffix("$"), text):
-            raise ValueError("not a cursor as it was given out")
+            raise ValueError("not a cursor of this list")
         return self._decode(text) if text else None
 
     @property
     def parameter(self) -> Any:
         """The parameter `next` as a FastAPI dependency: `after: Annotated[TicketId | None, cursors.parameter]`."""
-        description = "Where it begins: `next` of the page before."
+        description = "Where the page begins: `next` of the page before."
 
         def decoded(
             next_: Annotated[str, Query(alias="next", pattern=self._pattern, description=description)] = "",
@@ -63,20 +66,20 @@ TIME_PATTERN = "[0-9a-f]{14}"
 
 
 def id_to_text(id_: str) -> str:
-    """A UUID as a part of a cursor."""
+    """Return a UUID as a part of a cursor."""
     return id_.replace("-", "")
 
 
 def id_of_text(text: str) -> str:
-    """The inverse of `id_to_text`."""
+    """Return the id, the inverse of `id_to_text`."""
     return str(UUID(hex=text))
 
 
 def time_to_text(time: datetime) -> str:
-    """A time after 1970 as a part of a cursor: microseconds, which 14 digits hold until the year 4253."""
+    """Return a time after 1970 as a part of a cursor: microseconds in 14 hex digits, enough until the year 4253."""
     return f"{(time - _EPOCH) // _MICROSECOND:014x}"
 
 
 def time_of_text(text: str) -> datetime:
-    """The inverse of `time_to_text`."""
+    """Return the time, the inverse of `time_to_text`."""
     return _EPOCH + int(text, 16) * _MICROSECOND

@@ -1,4 +1,4 @@
-"""Types of the API's parameters and bodies, with the limits that every service has."""
+"""The types of the API's parameters and bodies, with the limits that every service has."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -31,18 +31,18 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=_
 
 
 def _whole(value: Any) -> Any:
-    # To JSON Schema, and to clients that know one kind of number only, 2.0 is an integer.
+    # In JSON Schema, and for clients with only one type of number, 2.0 is an integer.
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 Cents = Annotated[int, Field(ge=0, le=100_000_000, strict=True), BeforeValidator(_whole)]
-"""A price."""
+"""A price in cents."""
 
 Quantity = Annotated[int, Field(ge=1, le=10_000, strict=True), BeforeValidator(_whole)]
-"""How many of a dish."""
+"""A number of one dish, at least 1."""
 
 QuantityOrNone = Annotated[int, Field(ge=0, le=10_000, strict=True), BeforeValidator(_whole)]
-"""How many of a dish; 0 is none of it."""
+"""A number of one dish; 0 means none."""
 
 
 def _canonical_uuid(value: str) -> str:
@@ -60,7 +60,7 @@ UuidText = Annotated[
     AfterValidator(_canonical_uuid),
     WithJsonSchema({"type": "string", "format": "uuid", "examples": [AN_ID]}),
 ]
-"""An id of ours, as canonical text."""
+"""An id, as a UUID in canonical form."""
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -72,7 +72,7 @@ def _rfc_3339(value: Any) -> Any:
     return value
 
 
-# The very last moment that there is stands for infinity in asyncpg, and comes back from PostgreSQL without its zone.
+# asyncpg reads the last possible moment as infinity: it would come back from PostgreSQL without its time zone.
 _LAST = datetime.max.replace(tzinfo=UTC) - timedelta(microseconds=1)
 
 
@@ -84,14 +84,14 @@ def _in_utc(value: datetime) -> datetime:
 
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_rfc_3339), AfterValidator(_in_utc)]
-"""A point in time, in UTC whatever offset it was given with."""
+"""A point in time, converted to UTC."""
 
-IdInPath = Annotated[UuidText, Path(alias="id", description="Which one.")]
+IdInPath = Annotated[UuidText, Path(alias="id", description="The id.")]
 """The id in `/api/…/{id}`."""
 
 
 class _AnyText(Convertor[str]):
-    """`{name:text}` in a path: all that follows. Starlette's own `path` loses what lies behind a line break."""
+    """`{name:text}` in a path: all the rest of it. Starlette's own `path` loses what follows a line break."""
 
     regex = "(?s:.+)"
 
@@ -106,7 +106,7 @@ register_url_convertor("text", _AnyText())
 
 
 MAX_ENTRIES = 100
-"""Of an object in a body."""
+"""The most entries of an object in a body."""
 
 
 def _few(value: Any) -> Any:
@@ -116,8 +116,11 @@ def _few(value: Any) -> Any:
 
 
 Few = BeforeValidator(_few)
-"""Refuses an object with too many entries before they are looked at: pydantic would note what is wrong with each of
-them, which for a body of 1 MiB takes seconds and more memory than a service has."""
+"""Refuses an object with too many entries before they are validated.
+
+pydantic would record an error for each of them: for a body of 1 MiB that takes seconds, and more memory than a service
+has.
+"""
 
 
 class Body(BaseModel):

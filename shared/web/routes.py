@@ -1,4 +1,4 @@
-"""The routes of a service's API: what changes something can be sent again with the same `Idempotency-Key`."""
+"""The routes of a service's API: a changing request can be sent again with the same `Idempotency-Key`."""
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -22,7 +22,7 @@ async def _with_its_key(
             min_length=1,
             max_length=255,
             pattern=r"^[!-~]([ -~]*[!-~])?$",
-            description="Send the request again with the same key, and it is done once and answered as the first time.",
+            description="A request sent again with the same key is carried out once, and gets the first answer again.",
         ),
     ] = None,
 ) -> AsyncIterator[None]:
@@ -35,9 +35,10 @@ async def _with_its_key(
 
 
 class Routes(APIRouter):
-    """A router whose operations that change something take an `Idempotency-Key`, and document it.
+    """A router whose changing operations take an `Idempotency-Key`, and document it.
 
-    `CommandQueue` finds it and repeats the answer: an operation has nothing to do for it, but to carry out one command.
+    `CommandQueue` reads the key and repeats the answer. An operation need not do anything for it, but it must execute
+    exactly one command.
     """
 
     def add_api_route(
@@ -50,7 +51,6 @@ class Routes(APIRouter):
         responses: dict[int | str, dict[str, Any]] | None = None,
         **options: Any,
     ) -> None:
-        """See `APIRouter`."""
         methods = list(methods or ("GET",))
         if not _CHANGING.isdisjoint(methods):
             dependencies = [*(dependencies or ()), Depends(_with_its_key)]

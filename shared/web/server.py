@@ -1,6 +1,6 @@
-"""The HTTP server of a process: bounded in what a connection may send and how long it may take.
+"""The HTTP server of a process: limits what a connection may send and how long it may take.
 
-uvicorn's own limits say nothing of request lines and headers, and answer in plain text.
+uvicorn has no limits of its own for request lines and headers, and answers in plain text.
 """
 
 import asyncio
@@ -21,24 +21,24 @@ from shared.web import problems
 log = structlog.get_logger(__name__)
 
 MAX_HEAD = 32 << 10
-"""Bytes of a request line with its headers."""
+"""The most bytes of a request line with its headers."""
 HEAD_SECONDS = 10.0
-"""How long a client may take for them; also from the connection on."""
+"""How many seconds a client may take to send them, from the start of the connection too."""
 LAST_HEAD_SECONDS = 0.5
-"""The same when the server ends."""
+"""`HEAD_SECONDS` for a server that is ending."""
 KEEP_ALIVE_SECONDS = 75
-"""Longer than the pools of clients keep a connection."""
+"""Longer than clients keep an unused connection in their pools."""
 UNREAD_SECONDS = 60.0
-"""How long a client may leave an answer lying."""
+"""How many seconds a client may leave an answer unread."""
 MAX_UNREAD = 32 << 20
-"""Bytes of answers that clients leave lying, together: beyond it who has done so for the longest is cut off."""
+"""The most bytes of unread answers of all clients: beyond it, those unread for longest are cut off."""
 MAX_CONNECTIONS = 2000
 BACKLOG = 1024
 _FILES_BESIDES = 200
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection, with the limits of this module. Overrides asyncio's and uvicorn's callbacks."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -49,7 +49,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self._half_closed = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """See `asyncio.Protocol`."""
         super().connection_made(transport)
         if len(self.connections) > MAX_CONNECTIONS:
             self._end_with(problems.TOO_MANY_CONNECTIONS)
@@ -57,20 +56,18 @@ class BoundedProtocol(HttpToolsProtocol):
             self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
         self._head_is_complete()
         self._is_read()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """See `asyncio.Protocol`: the client reads more slowly than it is answered."""
+        """Start the limit for unread answers: the client reads more slowly than it is answered."""
         super().pause_writing()
         self._is_read()
         self._unread = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
         _cut_off_the_slowest(each for each in self.connections if isinstance(each, BoundedProtocol))
 
     def resume_writing(self) -> None:
-        """See `asyncio.Protocol`."""
         self._is_read()
         super().resume_writing()
 
@@ -80,7 +77,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self._unread = None
 
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`."""
         if self.transport.is_closing():
             return
         super().data_received(data)
@@ -90,25 +86,22 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._end_with(problems.HEAD_TOO_LARGE)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """See `asyncio.Protocol`. A client that sends no more still gets the answers to what it has sent in full."""
+        """Still answer the complete requests of a client that has closed its sending side."""
         self._head_is_complete()
-        cycle = self.cycle  # None before the first request, whatever its type says
+        cycle = self.cycle  # None before the first request, though its type does not say so
         self._half_closed = bool(cycle) and not (cycle.more_body or cycle.response_complete)
         return self._half_closed
 
     def on_response_complete(self) -> None:
-        """See `HttpToolsProtocol`."""
         super().on_response_complete()
         if self._half_closed and self.cycle.response_complete:
             self.transport.close()
 
     def on_message_begin(self) -> None:
-        """See `HttpToolsProtocol`."""
         super().on_message_begin()
         self._wait_for_head()
 
     def on_headers_complete(self) -> None:
-        """See `HttpToolsProtocol`."""
         self._head_is_complete()
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size > MAX_HEAD:
@@ -118,7 +111,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def shutdown(self) -> None:
-        """See `HttpToolsProtocol`. A request that is about to come is answered, which says why it is not let in."""
+        """Close the connection, but give a new one a moment to send its request: the answer says why it is refused."""
         if self._patience is None:
             super().shutdown()
         else:
@@ -151,7 +144,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def _cut_off_the_slowest(connections: Iterable[BoundedProtocol]) -> None:
-    """Closes connections whose clients do not take their answers, when these are too much together."""
+    """Close the connections whose answers have been unread longest, while too many bytes are unread in total."""
     unread = [(each._unread.when(), each.transport) for each in connections if each._unread is not None]
     total = sum(transport.get_write_buffer_size() for _, transport in unread)
     for _, transport in sorted(unread, key=lambda each: each[0]):
@@ -165,7 +158,7 @@ _HEAD_TOO_LARGE: Any = problems.problem(problems.HEAD_TOO_LARGE, headers={"Conne
 
 
 class Server(uvicorn.Server):
-    """Leaves the signals to whoever runs it, as other things have to end first. `should_exit` ends it."""
+    """A uvicorn server that leaves the signals to its caller, as other parts must end first. `should_exit` ends it."""
 
     def __init__(self, app: ASGIApp, *, lifespan: bool = True) -> None:
         super().__init__(
@@ -177,17 +170,18 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,  # who asks from where is nothing that anything here depends on
+                proxy_headers=False,  # nothing here depends on the client's address
                 backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=1,  # for answers on their way: whoever ends it has waited for the requests
+                timeout_graceful_shutdown=1,  # for the last bytes of answers: its caller has waited for the requests
             )
         )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """See `uvicorn.Server`. Who has connected, but was not accepted yet, is not cut off either."""
+        """Stop the server. Clients that have connected but were not accepted yet are accepted first, and get an
+        answer."""
         waiting = [client for listener in sockets or () for client in _waiting(listener)]
-        for server in self.servers:  # at once, as nobody accepts who comes between the two
+        for server in self.servers:  # at once: a client that connected in between would not be accepted
             server.close()
         for client in waiting:
             await asyncio.get_running_loop().connect_accepted_socket(self._protocol, client)
@@ -198,7 +192,6 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """See `uvicorn.Server`."""
         yield
 
 
@@ -211,7 +204,10 @@ def _waiting(listener: socket.socket) -> Iterator[socket.socket]:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """Where clients connect. Ends the process with one line when that can't be."""
+    """Return the socket that clients connect to.
+
+    End the process with one log line if the address cannot be used.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_CONNECTIONS + _FILES_BESIDES
     if soft != resource.RLIM_INFINITY and soft < wanted:

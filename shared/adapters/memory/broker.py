@@ -1,4 +1,4 @@
-"""The broker port in memory, for tests without infrastructure and for one process that plays the whole system."""
+"""The broker port in memory, for tests without infrastructure and for systems that run in one process."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -12,7 +12,10 @@ from shared.messaging.envelope import ROW_ID_HEADER, Received
 
 
 class MemoryBroker:
-    """One stream; its connections end when `disconnect` is called. Repeats are dropped by row id, without a window."""
+    """Implements `broker.Broker` with one stream. Connections end when `disconnect` is called.
+
+    Repeats are dropped by row id, without a time window.
+    """
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._clock = clock
@@ -27,7 +30,6 @@ class MemoryBroker:
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator["MemoryBrokerConnection"]:
-        """See `broker.Broker`."""
         connection = MemoryBrokerConnection(self)
         self._connections.add(connection)
         try:
@@ -43,38 +45,36 @@ class MemoryBroker:
         self._notify()
 
     def lose(self, after: int) -> None:
-        """Forget all messages behind a position, as a broker does that crashed before it wrote them to disk."""
+        """Delete all messages behind a position, like a broker that crashed before it wrote them to disk."""
         self.disconnect()
         del self._stored[after:]
         self._damaged = {position for position in self._damaged if position <= after}
         self._positions = {row_id: position for row_id, position in self._positions.items() if position <= after}
 
     def damage(self, position: int) -> None:
-        """Pass over a message from now on, as a broker does whose disk has changed it: nobody is told."""
+        """Skip a message from now on, like a broker whose disk has changed it: there is no error."""
         self._damaged.add(position)
 
     def lose_first(self, count: int) -> None:
-        """Begin behind so many messages, as a broker does whose first file is gone, or when they are too old."""
+        """Delete the first messages, like a broker whose first file is lost, or whose messages have expired."""
         self._first = count + 1
 
     def forget(self, row_id: str) -> None:
-        """As if the sender no longer kept it, nor what was sent before it."""
+        """Delete a row, and those before it, from the outbox: the sender can no longer send them again."""
         first = next(index for index, (_, message) in enumerate(self._outbox) if message.row_id == row_id)
         del self._outbox[: first + 1]
 
     def bounds(self) -> Bounds:
-        """See `broker.LogReader`."""
         return Bounds(self._first, len(self._stored))
 
     def message_at(self, position: int) -> Mark | None:
-        """See `broker.LogReader`."""
         stored = self.stored_at(position)
         return stored and Mark(position, stored[1].row_id, stored[1].received_at)
 
     def store(self, publication: Publication, *, again: bool = False) -> int:
-        """Append a message, or find the one that it repeats; returns its position.
+        """Append a message, or find the one that it repeats, and return its position.
 
-        `again` stores a repeat too, as a broker does that has had the first one too long ago.
+        `again` also stores a repeat, like a broker whose window for repeats has passed.
         """
         known = self._positions.get(publication.row_id)
         if known is not None and not again:
@@ -94,17 +94,20 @@ class MemoryBroker:
         return position
 
     def stored_at(self, position: int) -> tuple[str, Received] | None:
-        """Subject and message at a position."""
+        """Return the subject and message at a position, or None."""
         if not self._first <= position <= len(self._stored) or position in self._damaged:
             return None
         return self._stored[position - 1]
 
     def last_position(self) -> int:
-        """Of the last message, damaged or not."""
+        """Return the position of the last message, damaged or not."""
         return len(self._stored)
 
     def sent_before(self, sender: str, reader: str, partition: int, row: int | None) -> SentBefore:
-        """See `broker.LogReader`. A message was for whom it has a link for, and is kept until it is forgotten."""
+        """Return what was sent, as `broker.LogReader` does.
+
+        A message was sent to the readers that it has links for, and is kept until `forget`.
+        """
         sent: list[Received] = []
         for subject, message in self._outbox:
             of_sender = message.row_id.startswith(f"{sender}-") and link_header(reader) in message.headers
@@ -126,12 +129,11 @@ class MemoryBroker:
         return SentBefore(rows=tuple(rows), kept=begins)
 
     def sent_again(self, sender: str, rows: Sequence[int]) -> list[Received | None]:
-        """See `broker.LogReader`."""
         kept = {message.row_id: replace(message, position=0, subject=None) for _, message in self._outbox}
         return [kept.get(row_id_of(sender, row)) for row in rows]
 
     def subjects_behind(self, position: int) -> list[str]:
-        """The subjects of all messages behind a position."""
+        """Return the subjects of all messages behind a position."""
         return [subject for subject, _ in self._stored[position:]]
 
     async def changed(self) -> None:
@@ -144,19 +146,17 @@ class MemoryBroker:
 
 
 class MemoryBrokerConnection:
-    """See `broker.BrokerConnection`."""
+    """Implements `broker.BrokerConnection` on a memory broker."""
 
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
         self.fault: str | None = None
 
     async def bounds(self) -> Bounds:
-        """See `broker.LogReader`."""
         self.check()
         return self._broker.bounds()
 
     async def message_at(self, position: int) -> Mark | None:
-        """See `broker.LogReader`."""
         self.check()
         return self._broker.message_at(position)
 
@@ -164,23 +164,19 @@ class MemoryBrokerConnection:
     async def read(
         self, partition: int, *, after: int, filters: Sequence[str], to_end: bool = False
     ) -> AsyncIterator["MemoryFeed"]:
-        """See `broker.LogReader`."""
         self.check()
         subjects = frozenset(subject_of(partition, route) for route in filters)
         yield MemoryFeed(self._broker, self, after, subjects, self._broker.last_position() if to_end else None)
 
     async def sent_before(self, sender: str, reader: str, partition: int, row: int | None) -> SentBefore:
-        """See `broker.LogReader`."""
         self._ask(sender)
         return self._broker.sent_before(sender, reader, partition, row)
 
     async def sent_again(self, sender: str, reader: str, rows: Sequence[int]) -> list[Received | None]:
-        """See `broker.LogReader`."""
         self._ask(sender)
         return self._broker.sent_again(sender, rows)
 
     async def publish(self, messages: Sequence[Publication]) -> list[int | None]:
-        """See `broker.Publisher`."""
         self.check()
         return [self._broker.store(message) for message in messages]
 
@@ -190,13 +186,13 @@ class MemoryBrokerConnection:
             raise BrokerUnavailable(f"the relay of the service {sender} does not say what it has sent")
 
     def check(self) -> None:
-        """Raises BrokerUnavailable when the connection has ended."""
+        """Raise BrokerUnavailable when the connection has ended."""
         if self.fault is not None:
             raise BrokerUnavailable(self.fault)
 
 
 class MemoryFeed:
-    """See `broker.Feed`."""
+    """Implements `broker.Feed` on a memory broker."""
 
     def __init__(
         self,
@@ -214,7 +210,6 @@ class MemoryFeed:
         self.pending = sum(subject in subjects for subject in broker.subjects_behind(after))
 
     async def take(self, limit: int, wait: float) -> list[Received]:
-        """See `broker.Feed`."""
         until = asyncio.get_running_loop().time() + wait
         while True:
             self._connection.check()

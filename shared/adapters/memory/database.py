@@ -1,6 +1,7 @@
-"""A service's database in memory: the same ports as PostgreSQL's, for tests of whole systems in one process.
+"""A service's database in memory, with the same ports as PostgreSQL's, for tests of whole systems in one process.
 
-One transaction at a time, so each sees all that went before; a transaction that fails is undone write by write.
+Only one transaction runs at a time, so each sees the changes of all before it. A failed transaction is undone, one
+write after the other.
 """
 
 import asyncio
@@ -43,7 +44,10 @@ Undo = list[Callable[[], object]]
 
 
 class MemoryDatabase:
-    """See `unit_of_work.Database`. `outbox` is what has been committed for publishing, in order."""
+    """Implements `unit_of_work.Database` and `subscription.Sessions`.
+
+    `outbox` has the committed messages to publish, in order.
+    """
 
     def __init__(self, name: str = "memory", clock: Clock = utc_now) -> None:
         self.name = name
@@ -66,7 +70,7 @@ class MemoryDatabase:
         self._one_at_a_time = asyncio.Lock()
 
     def clear(self) -> None:
-        """Forget everything: then it is like a new one."""
+        """Delete everything, as if it were new."""
         for kept in (
             self.events,
             self.snapshots,
@@ -88,7 +92,6 @@ class MemoryDatabase:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["MemoryTransaction"]:
-        """See `unit_of_work.Database`."""
         async with self._one_at_a_time:
             undo: Undo = []
             try:
@@ -100,7 +103,6 @@ class MemoryDatabase:
 
     @asynccontextmanager
     async def session(self, holder: int) -> AsyncIterator["MemoryDatabase"]:
-        """See `subscription.Sessions`."""
         self.alive.add(holder)
         try:
             yield self
@@ -109,7 +111,7 @@ class MemoryDatabase:
 
 
 class MemoryTransaction:
-    """See `unit_of_work.Transaction`."""
+    """Implements `unit_of_work.Transaction`."""
 
     def __init__(self, database: MemoryDatabase, undo: Undo) -> None:
         self.database = database
@@ -123,14 +125,15 @@ class MemoryTransaction:
         self._undo = undo
 
     def rows(self, cls: type[R]) -> "_RowStore[R]":
-        """See `unit_of_work.Transaction`."""
         return _RowStore(cls, self.database, self._undo)
 
     async def flush(self) -> None:
-        """See `unit_of_work.Transaction`."""
+        """Do nothing: the stores write at once."""
 
 
 class _Events:
+    """Implements `store.EventStore`."""
+
     def __init__(self, database: MemoryDatabase, undo: Undo) -> None:
         self._database = database
         self._undo = undo
@@ -178,6 +181,8 @@ def _erased(event: StoredEvent) -> StoredEvent:
 
 
 class _RowStore(Generic[R]):
+    """Implements `store.RowStore`."""
+
     def __init__(self, cls: type[R], database: MemoryDatabase, undo: Undo) -> None:
         self._table: dict[str, Any] = database.tables[cls]
         self._undo = undo
@@ -206,6 +211,8 @@ class _RowStore(Generic[R]):
 
 
 class _Inbox:
+    """Implements `inbox.Inbox`."""
+
     def __init__(self, database: MemoryDatabase, undo: Undo) -> None:
         self._claims = database.inbox
         self._undo = undo
@@ -226,6 +233,8 @@ class _Inbox:
 
 
 class _Outbox:
+    """Implements `outbox.Outbox`."""
+
     def __init__(self, database: MemoryDatabase, undo: Undo) -> None:
         self._database = database
         self._undo = undo
@@ -242,6 +251,8 @@ class _Outbox:
 
 
 class _WaitingRoom:
+    """Implements `set_aside.WaitingRoom`."""
+
     def __init__(self, database: MemoryDatabase, undo: Undo) -> None:
         self._database = database
         self._waiting = database.waiting
@@ -317,6 +328,8 @@ def _is_wanted(message: SetAside, wanted: ParkedFilter) -> bool:
 
 
 class _RepairLog:
+    """Implements `repair_log.RepairLog`."""
+
     def __init__(self, database: MemoryDatabase, undo: Undo) -> None:
         self._repairs = database.repairs
         self._undo = undo
@@ -331,6 +344,8 @@ class _RepairLog:
 
 
 class _Positions:
+    """Implements `positions.Positions`."""
+
     def __init__(self, database: MemoryDatabase, undo: Undo) -> None:
         self._database = database
         self._undo = undo
@@ -371,7 +386,7 @@ class _Positions:
         self, partition: int, holder: int, mark: Mark | None, lease: timedelta, heads: Mapping[str, int] | None = None
     ) -> None:
         if self._database.holders.get(partition, (None,))[0] != holder:
-            raise LeaseLost(f"partition {partition} is held by another")
+            raise LeaseLost(f"partition {partition} is held by another replica")
         _put(self._database.holders, partition, (holder, self._database.clock() + lease), self._undo)
         if mark is not None:
             _put(self._database.positions, partition, mark, self._undo)
@@ -396,6 +411,8 @@ class _Positions:
 
 
 class _SagaTimers:
+    """Implements `instance.SagaTimers`."""
+
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 

@@ -1,4 +1,4 @@
-"""The event store: what every database does."""
+"""Tests of event stores that every database must pass."""
 
 import json
 from dataclasses import replace
@@ -17,7 +17,7 @@ from shared.testing.database.given import (
 
 
 class EventStoreSuite:
-    """Events and snapshots."""
+    """Tests of events and snapshots."""
 
     async def test_events_come_back_as_they_were_stored_by_aggregate_and_in_order(self, databases: Databases) -> None:
         stored = [event("b", 1), event("a", 1), event("a", 2), event("b", 2, data='{"name": "Zoë 🍕", "n": null}')]

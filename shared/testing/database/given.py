@@ -1,4 +1,4 @@
-"""What the suite of the database port gives to a database."""
+"""Test data for the suite of the database port."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -20,17 +20,17 @@ from shared.saga.machine import Phase
 from shared.unit_of_work.unit_of_work import Database
 
 NOWHERE = {"street1": "", "street2": None}
-"""What takes the place of an address that is forgotten."""
+"""Replaces an address that was erased."""
 
 
 class ParcelSent(Event, service="parcels", personal={"deliver_to": NOWHERE}):
-    """Tells where somebody lives."""
+    """An event with personal data."""
 
     deliver_to: dict[str, str | None]
 
 
 class RecipientErased(Event, service="parcels", erases=True):
-    """From now on nobody is to know it."""
+    """An event that erases personal data."""
 
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -39,12 +39,12 @@ HOUR = timedelta(hours=1)
 
 
 def due(now: datetime) -> Due:
-    """What is due at that time, where pauses take two hours at most."""
+    """Return what is due at that time, where no pause is longer than two hours."""
     return Due(now, 2 * HOUR)
 
 
 class Size(StrEnum):
-    """An enum to be kept in a column."""
+    """An enum for a column."""
 
     SMALL = "small"
     LARGE = "large"
@@ -52,7 +52,7 @@ class Size(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """A value to be kept as JSON."""
+    """A value for a JSON column."""
 
     name: str
     count: int
@@ -60,7 +60,7 @@ class Content:
 
 @dataclass(kw_only=True)
 class Parcel(Entity):
-    """A row with every kind of column: text, number, enum, time, JSON, and those that may be null."""
+    """A row with every kind of column: text, number, enum, time, JSON, and nullable ones."""
 
     size: Size
     weight: int
@@ -73,18 +73,18 @@ class Parcel(Entity):
 
 
 class OpenDatabase(Database, Sessions, Protocol):
-    """Both ports: PostgreSQL's pool and memory have them."""
+    """A database with both ports, as PostgreSQL's pool and memory have them."""
 
 
 Databases = Callable[[], AbstractAsyncContextManager[OpenDatabase]]
 
 
 class Unexpected(Exception):
-    """Ends a transaction."""
+    """An error that ends a transaction."""
 
 
 def event(id_: str, version: int, aggregate: str = "Order", data: str = '{"n":1}') -> StoredEvent:
-    """A stored event."""
+    """Return a stored event."""
     return StoredEvent(
         aggregate=aggregate,
         id=id_,
@@ -97,17 +97,17 @@ def event(id_: str, version: int, aggregate: str = "Order", data: str = '{"n":1}
 
 
 def snapshot(id_: str, version: int, tag: str = "t1", state: str = '{"a":"b"}') -> Snapshot:
-    """A snapshot."""
+    """Return a snapshot."""
     return Snapshot(aggregate="Order", id=id_, version=version, tag=tag, state=state)
 
 
 def parcel(id_: str, version: int = 1, **fields: Any) -> Parcel:
-    """A row."""
+    """Return a row."""
     return Parcel(**{"id": id_, "version": version, "size": Size.SMALL, "weight": 7, "labels": {}, **fields})
 
 
 def envelope(id_: str, key: str = "k") -> Envelope:
-    """A reply with every optional field set."""
+    """Return a reply with every optional field set."""
     return Envelope(
         id=id_,
         type="kitchen.CreateTicketReply",
@@ -129,12 +129,12 @@ def envelope(id_: str, key: str = "k") -> Envelope:
 
 
 def line(key: str, source: str = "tests") -> Line:
-    """What a sender says of a key."""
+    """Return the line of a sender and a key."""
     return Line(key, source)
 
 
 def waiting(id_: str, key: str = "a", retry_at: datetime = NOON, partition: int = 0) -> SetAside:
-    """A message to be set aside."""
+    """Return a message to be set aside."""
     headers = {"ce-id": id_, "ce-type": "order.OrderCreated"}
     received = Received(position=9, row_id=f"row-{id_}", received_at=NOON, headers=headers, data='{"x":1}')
     return SetAside(
@@ -143,7 +143,7 @@ def waiting(id_: str, key: str = "a", retry_at: datetime = NOON, partition: int 
 
 
 def saga(id_: str, due_at: datetime | None = None, **fields: Any) -> SagaInstance:
-    """A saga's row."""
+    """Return a saga's row."""
     defaults: dict[str, Any] = {
         "id": id_,
         "version": 1,
@@ -161,5 +161,5 @@ def saga(id_: str, due_at: datetime | None = None, **fields: Any) -> SagaInstanc
 
 
 def ids(messages: Any) -> list[str]:
-    """The ids of messages that wait."""
+    """Return the ids of waiting messages."""
     return [message.message_id for message in messages]

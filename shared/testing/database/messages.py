@@ -1,4 +1,4 @@
-"""Messages that were handled or wait: what every database does."""
+"""Tests of inbox, waiting room and repair log that every database must pass."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from shared.testing.database.given import HOUR, NOON, SECOND, Databases, Unexpec
 
 
 class MessageSuite:
-    """Inbox, waiting room and repairs."""
+    """Tests of inbox, waiting room and repair log."""
 
     async def test_the_inbox_knows_what_was_claimed(self, databases: Databases) -> None:
         claims = [Claim(message_id="a", row_id="r1"), Claim(message_id="b", row_id="r2", reply=envelope("reply"))]
@@ -96,7 +96,7 @@ class MessageSuite:
                 assert await room.next_due(0, due(NOON)) == NOON + SECOND
                 assert await room.next_due(1, due(NOON)) == NOON
                 assert await room.next_due(2, due(NOON)) is None
-                # A clock that was set back since: no pause is that long.
+                # The clock was set back since: no pause is that long.
                 assert ids(await room.heads(0, due(NOON - 2 * HOUR), 10)) == ["b1", "a1"]
                 assert await room.next_due(0, due(NOON - 2 * HOUR)) == NOON - 2 * HOUR
 

@@ -1,4 +1,4 @@
-"""Positions and leases of partitions: what every database does."""
+"""Tests of positions and leases that every database must pass."""
 
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from shared.testing.database.given import HOUR, NOON, SECOND, Databases
 
 
 class PartitionSuite:
-    """Who holds a partition, and where in the stream it is."""
+    """Tests of a partition's holder and position."""
 
     async def test_a_partition_that_nobody_holds_can_be_taken(self, databases: Databases) -> None:
         async with databases() as database, database.session(1) as one, one.transaction() as tx:
@@ -43,7 +43,7 @@ class PartitionSuite:
     async def test_a_lease_from_before_the_clock_was_set_back_has_ended(self, databases: Databases) -> None:
         async with databases() as database, database.session(1) as one, database.session(2) as two:
             async with one.transaction() as tx:
-                assert await tx.positions.take(0, 1, 3 * HOUR)  # as one of a few seconds that was set three hours ago
+                assert await tx.positions.take(0, 1, 3 * HOUR)  # like a lease from a clock three hours ahead
             async with two.transaction() as tx:
                 assert not await tx.positions.take(0, 2, 2 * HOUR)
                 assert await tx.positions.take(0, 2, SECOND)

@@ -1,4 +1,4 @@
-"""Rows: what every database does."""
+"""Tests of row stores that every database must pass."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from shared.unit_of_work.idempotency import KeptAnswer
 
 
 class RowStoreSuite:
-    """Entities as rows."""
+    """Tests of the row store port."""
 
     async def test_rows_come_back_as_they_were_written(self, databases: Databases) -> None:
         full = parcel(

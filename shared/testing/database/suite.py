@@ -1,5 +1,8 @@
-"""What every implementation of the database port does. Subclass it in a test module and define the fixture
-`databases`: a function that opens a fresh, empty database which has a table for `Parcel`."""
+"""The tests that every implementation of the database port must pass.
+
+Subclass `DatabaseSuite` in a test module and define the fixture `databases`: a function that opens a fresh, empty
+database with a table for `Parcel`.
+"""
 
 from abc import ABC, abstractmethod
 
@@ -34,7 +37,10 @@ from shared.testing.database.rows import RowStoreSuite
 
 
 class DatabaseSuite(EventStoreSuite, RowStoreSuite, MessageSuite, PartitionSuite, ABC):
-    """Each test gets an empty database. Transactions follow each other: memory runs one at a time."""
+    """Tests of the database port. Each gets an empty database.
+
+    Transactions do not overlap: memory runs one at a time.
+    """
 
     async def test_sagas_are_found_when_they_are_due(self, databases: Databases) -> None:
         rows = [
@@ -55,7 +61,7 @@ class DatabaseSuite(EventStoreSuite, RowStoreSuite, MessageSuite, PartitionSuite
                 assert list(await timers.due(due(NOON + SECOND), 1)) == [("soon", "c-soon")]
                 assert await timers.next_due(due(NOON)) == NOON
                 assert await timers.next_due(due(NOON - SECOND)) == NOON
-                # A clock that was set back since: no pause is that long.
+                # The clock was set back since: no pause is that long.
                 set_back = due(NOON - 2 * HOUR)
                 assert list(await timers.due(set_back, 10)) == [("late", "c-late")]
                 assert await timers.next_due(set_back) == set_back.now
@@ -148,4 +154,4 @@ class DatabaseSuite(EventStoreSuite, RowStoreSuite, MessageSuite, PartitionSuite
 
     @abstractmethod
     async def outbox(self, database: OpenDatabase) -> list[str]:
-        """The ids of the messages in the outbox, in the order they are to be published in."""
+        """Return the ids of the messages in the outbox, in the order of publishing."""
