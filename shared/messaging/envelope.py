@@ -1,4 +1,4 @@
-"""The envelope: a message with its metadata, as it is sent.
+"""What travels: a message with everything that is said about it.
 
 The format is CloudEvents 1.0 in binary mode: the attributes are headers (`ce-id`, `ce-type`, …), the data is JSON.
 https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/nats-protocol-binding.md
@@ -19,7 +19,7 @@ _KINDS: dict[str, Kind] = {"event": "event", "command": "command", "reply": "rep
 _OUTCOMES: dict[str | None, Outcome | None] = {None: None, "success": "success", "refusal": "refusal"}
 
 ROW_ID_HEADER = "Nats-Msg-Id"
-"""The header with the outbox row's id, by which JetStream drops repeats. The relay sets it."""
+"""The outbox row's id: what JetStream drops repeats by. The relay sets it."""
 
 OWN_HEADER = "app-"
 """The names of the library's own headers begin so. On a broker that applications share it is the application's name."""
@@ -28,13 +28,13 @@ SCHEMA_URN = "urn:app:"
 """What a schema's name begins with, in the same way."""
 
 MAX_PAYLOAD = 4 << 20
-"""The bytes of data and headers that a broker must accept: `max_payload` in its configuration."""
+"""Bytes of data and headers that a broker must take: `max_payload` in its configuration."""
 
 MAX_DATA = MAX_PAYLOAD - (64 << 10)
 
 
 class MessageTooLarge(InvalidArgument):
-    """The message is larger than a broker accepts.
+    """No broker of ours would take it. Found out while it is written, so that whoever caused it is told."""
 
     code = "message_too_large"
     text = "too large to be told to others"
@@ -42,7 +42,7 @@ class MessageTooLarge(InvalidArgument):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Envelope:
-    """A message with its metadata. `key` is what its receivers handle in order, `schema` the version of its fields."""
+    """A message on its way. `key` names what its receivers must handle in order, `schema` the version of its fields."""
 
     id: str
     type: str
@@ -70,11 +70,11 @@ class Envelope:
     @property
     def is_too_large(self) -> bool:
         """Whether its data is larger than `MAX_DATA`."""
-        # A character has at most four bytes: so only long messages are encoded for this check.
+        # A character has four bytes at most: few messages are ever encoded for this.
         return len(self.data) > MAX_DATA // 4 and len(self.data.encode()) > MAX_DATA
 
     def to_headers(self) -> dict[str, str]:
-        """Return the CloudEvents attributes and `traceparent` as headers, without those that are not set."""
+        """The CloudEvents attributes and `traceparent`; those that are not set are left out."""
         headers = {
             "ce-specversion": "1.0",
             "ce-id": self.id,
@@ -103,19 +103,18 @@ class Envelope:
 
     @classmethod
     def of(cls, received: "Received") -> "Envelope":
-        """Return the envelope of a received message.
+        """What was received. Raises ValueError for what is no message, or another one than its subject says.
 
-        Raise ValueError if it is not a message, or if its headers do not match the subject that it was sent to: the
-        broker lets nobody publish to the subjects of others, so the subject, unlike the headers, cannot be forged.
+        The broker lets nobody publish to another's subjects. That is worth as much as what it says of the content.
         """
         envelope = cls.from_headers(received.headers, received.data)
         if received.subject is not None and not received.subject.endswith(f".{envelope.route}"):
-            raise ValueError(f"its headers say {envelope.route}, but it was sent to {received.subject}")
+            raise ValueError(f"it says that it is {envelope.route}, and was sent to {received.subject}")
         return envelope
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str], data: str) -> "Envelope":
-        """Return the envelope, the inverse of `to_headers`; raise ValueError if headers are missing or invalid."""
+        """The inverse of `to_headers`; raises ValueError for what is not such a message."""
         try:
             kind, outcome = _KINDS[headers["ce-kind"]], _OUTCOMES[headers.get("ce-outcome")]
             sequence = headers.get("ce-sequence")
@@ -144,9 +143,9 @@ class Envelope:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Received:
-    """A message as a subscription receives it. `row_id` tells a relay's repeat from a sender's resend.
+    """A message as a subscription gets it. `row_id` tells a relay's repeat from a sender's resend.
 
-    `subject` is where it was published; None for a message that was set aside, whose subject was checked before.
+    `subject` is where it was published, as long as that is known: what was set aside has been looked at before.
     """
 
     position: int
@@ -166,5 +165,5 @@ def _schema_of(uri: str | None) -> int:
 
 
 def partition_of(key: str, partitions: int) -> int:
-    """Return the partition of a key: the same in every process, unlike `hash()`."""
+    """The partition of a key: the same in every process, unlike `hash()`."""
     return zlib.crc32(key.encode()) % partitions

@@ -1,12 +1,12 @@
-"""The dispatcher: passes messages to handlers and sagas. All messages of a batch are handled in one unit of work.
+"""The dispatcher: what becomes of messages that arrive. All that wait are handled in one unit of work.
 
-- Handled before: nothing, except that a command that was sent again gets the stored reply again.
-- Behind a set-aside message of its line (same key, same sender): set aside too.
-- Handled: its inbox row and its reply are written with the changes of its handler.
-- Refused (`DomainError` for a command): its inbox row and the refusal are written; the handler's changes are dropped.
+- Handled before: nothing, but a command that its sender has sent again gets the kept reply again.
+- Behind a message of its line (same key, same sender) that was set aside: set aside too.
+- Handled: its inbox row and its reply are written with what its handler changed.
+- Refused (`DomainError` for a command): the same, but only the refusal stays.
 - Not yet (`NotYet`): set aside until the grace period ends.
-- Failed (any other error): the batch is rolled back and its messages are handled one by one; a message that fails alone
-  is set aside, and parked after a number of tries.
+- Failed (anything else): the batch is rolled back and handled one by one; what fails alone is set aside, and parked
+  after a number of tries.
 """
 
 import dataclasses
@@ -37,15 +37,15 @@ log = structlog.get_logger(__name__)
 
 
 _LATEST = timedelta(minutes=1)
-"""The longest delay that a busy service causes: beyond it, the clock was set or the service was down."""
+"""By how much a busy service is late with what it tries again."""
 
 
 class Unhandleable(Exception):
-    """The message cannot be decoded, or nothing here handles it. No try can succeed, so it is parked at once."""
+    """No try can succeed: the message can't be decoded, or nobody handles it. It is parked at once."""
 
 
 class Dropped(FailedPrecondition):
-    """An operator has dropped a command."""
+    """An operator has given a command up."""
 
     code = "dropped_by_an_operator"
 
@@ -54,7 +54,7 @@ class Dropped(FailedPrecondition):
 
 
 class StillAwaited(FailedPrecondition):
-    """A saga waits for this reply.
+    """Its command would only be answered with the same reply again."""
 
     code = "reply_is_still_awaited"
     text = "a saga waits for this reply and would wait for ever: redrive it when what fails is mended"
@@ -62,7 +62,7 @@ class StillAwaited(FailedPrecondition):
 
 @dataclass(frozen=True, slots=True)
 class _Arrival:
-    """A received message, decoded as far as possible; `error` says why it could not be decoded."""
+    """A received message as far as it could be understood."""
 
     received: Received
     envelope: Envelope | None
@@ -80,7 +80,7 @@ class _Arrival:
 
 
 class Dispatcher(Generic[U]):
-    """Passes messages to a service's handlers and sagas."""
+    """Brings messages to a service's handlers and sagas."""
 
     def __init__(self, handlers: Handlers, policy: Policy | None = None, clock: Clock = utc_now) -> None:
         self._handlers = handlers
@@ -88,11 +88,10 @@ class Dispatcher(Generic[U]):
         self._clock = clock
 
     async def handle(self, uow: U, batch: Sequence[Received], partition: int, *, assume_new: bool = False) -> None:
-        """Handle messages in their order, in one unit of work. A failure of one fails the whole unit.
+        """Handles messages in their order, in one unit of work. Any failure is the whole unit's.
 
-        With `assume_new`, skip the checks for messages that were handled before or must wait in line. Use it only when
-        nothing is set aside. A message that was handled before, which is rare, then ends the unit with a Conflict, as
-        it cannot be claimed twice.
+        With `assume_new` it does not look for what has been handled before, which is rare: then it ends as a Conflict,
+        since nothing can be claimed twice. Nor does it look for what is set aside: use it only where nothing is.
         """
         arrivals = [_understand(received) for received in batch]
         claims: dict[str, Claim] = {}
@@ -111,10 +110,10 @@ class Dispatcher(Generic[U]):
             claims[arrival.id] = await self._handle_or_set_aside(uow, arrival, partition, blocked)
 
     async def settle_failure(self, uow: U, received: Received, error: BaseException, partition: int) -> None:
-        """Decide what to do with a message that failed when it was handled alone, after its rollback.
+        """Decides what becomes of a message that failed when it was handled alone, its work being rolled back.
 
-        If the handler refused, or found something not yet known, after a part of its work was written, the message is
-        treated like any other refusal. Other failures are set aside.
+        What was refused, or is not yet known, after a part of its work had been written is treated like any other
+        refusal; all else is set aside.
         """
         arrival = _understand(received)
         if (claim := (await uow.transaction.inbox.find([arrival.id])).get(arrival.id)) is not None:
@@ -132,7 +131,7 @@ class Dispatcher(Generic[U]):
         uow.claim(Claim(message_id=arrival.id, row_id=arrival.received.row_id, reply=reply))
 
     async def retry(self, uow: U, waiting: SetAside) -> None:
-        """Handle a set-aside message from its row. Raise the errors of its handler, except refusals."""
+        """Handles a set-aside message straight from its row. Raises what its handler raises, but for refusals."""
         arrival = _understand(waiting.received)
         try:
             reply = await self._answer(uow, arrival)
@@ -142,7 +141,7 @@ class Dispatcher(Generic[U]):
             self._take_up(uow, waiting, reply)
 
     def settle_retry(self, uow: U, waiting: SetAside, error: BaseException) -> None:
-        """Decide what to do with a set-aside message that has failed again, after its rollback."""
+        """Decides what becomes of a set-aside message that has failed once more, its work being rolled back."""
         arrival = _understand(waiting.received)
         refusal = refusal_behind(error)
         if isinstance(refusal, NotYet):
@@ -153,10 +152,11 @@ class Dispatcher(Generic[U]):
             uow.set_aside(PutBack(self._failed(waiting, refusal or error)))
 
     async def drop(self, uow: U, waiting: SetAside, reason: str) -> None:
-        """Drop a set-aside message, for an operator; the messages behind it go on.
+        """Gives a set-aside message up, for an operator; what waits behind it goes on. Its inbox row stays, so that it
+        does not come back when it is published again.
 
-        Its inbox row stays, so that a repeat is not handled. Nobody is left waiting: a command gets a refusal, and
-        again if its sender sends it again. Raise StillAwaited for a reply that its saga waits for.
+        Nobody is left waiting: a command is refused, and once more if its sender sends it again. Raises StillAwaited
+        for a reply that its saga waits for.
         """
         envelope = _understand(waiting.received).envelope
         reply = None
@@ -170,7 +170,7 @@ class Dispatcher(Generic[U]):
         self._take_up(uow, waiting, reply)
 
     def _wait_or_refuse(self, uow: U, waiting: SetAside, arrival: _Arrival, error: NotYet) -> None:
-        """Let a message wait until the grace period ends; then refuse a command, and let any other message fail."""
+        """Until the grace period ends it waits; then a command is refused, and all else has failed."""
         if self._waited(waiting) < self._policy.grace:
             uow.set_aside(PutBack(self._not_yet(waiting, error)))
         elif isinstance(arrival.message, Command):
@@ -211,7 +211,7 @@ class Dispatcher(Generic[U]):
         return claim
 
     async def _answer(self, uow: U, arrival: _Arrival) -> Envelope | None:
-        """Run the handler and return the reply that was sent, if any. Raise NotYet, Unhandleable and faults."""
+        """Runs the handler; answers the reply that was sent, if any. Raises NotYet, Unhandleable and faults."""
         envelope, message = arrival.envelope, arrival.message
         if envelope is None or message is None:
             raise Unhandleable(arrival.error)
@@ -231,7 +231,7 @@ class Dispatcher(Generic[U]):
             return None
         handler = self._handlers.get(type(message))
         if handler is None:
-            raise Unhandleable(f"this service has no handler for {envelope.type}")
+            raise Unhandleable(f"nothing here handles {envelope.type}")
         return await handler(message, uow)
 
     def _send_reply(self, uow: U, envelope: Envelope, answer: Reply | None) -> Envelope | None:
@@ -244,7 +244,7 @@ class Dispatcher(Generic[U]):
     def _refuse_or_raise(
         self, uow: U, arrival: _Arrival, error: DomainError, traceparent: str | None = None
     ) -> Envelope | None:
-        """Send a refusal to a command. For other messages raise the error: an event or a reply cannot be refused."""
+        """A command is refused. An event has already happened, and a saga's reply too: refusing them is a fault."""
         envelope = arrival.envelope
         if envelope is None or not isinstance(arrival.message, Command):
             raise error
@@ -273,10 +273,7 @@ class Dispatcher(Generic[U]):
         )
 
     def _repeat_reply(self, uow: U, claim: Claim, row_id: str) -> None:
-        """Send the stored reply again for a resent command.
-
-        A relay's repeat of the same row gets no reply: else each republished row would cause another reply.
-        """
+        """A resend is answered again. The relay's own repeat of a row is not, or a lost store would breed replies."""
         metrics.DUPLICATES.inc()
         if claim.reply is not None and claim.row_id != row_id:
             uow.send(claim.reply)
@@ -293,10 +290,8 @@ class Dispatcher(Generic[U]):
         )
 
     def _not_yet(self, waiting: SetAside, error: NotYet) -> SetAside:
-        """Delay a message that names something not yet known.
-
-        First by 20 ms, then by half of the time it has waited: the missing message is usually on its way.
-        """
+        """Tried again soon at first, as what is missing is mostly on its way: after 20 ms, then half of the time it
+        has waited already."""
         waited = self._waited(waiting)
         pause = min(max(waited / 2, self._policy.retry / 25), self._policy.grace - waited)
         return dataclasses.replace(self._again_after(waiting, pause), error=_storable(error.message))
@@ -321,28 +316,29 @@ class Dispatcher(Generic[U]):
         )
 
     def _waited(self, waiting: SetAside) -> timedelta:
-        """Return how long a message has waited: its planned pauses, and the delay of this try.
+        """How long it has waited: its pauses, and how much later than planned it is tried.
 
-        If the delay is negative or longer than `_LATEST`, the clock was set or the service was down: then only the
-        pauses count. So a change of the clock neither ends a wait early nor makes it longer.
+        If that is more than _LATEST, or less than nothing, the clock was set or nobody was there to try it: then only
+        the pauses count. So nothing is given up because a clock jumps, and nothing waits for longer.
         """
         late = self._clock() - waiting.retry_at
         planned = waiting.retry_at - waiting.set_aside_at
         return planned + late if timedelta(0) <= late <= _LATEST else planned
 
     def _again_after(self, waiting: SetAside, pause: timedelta) -> SetAside:
-        """Schedule another try after a pause. Both stored times are by the clock as it is set now."""
+        """It is tried again after a pause. Both times are of the same clock, whatever that was set to since."""
         now = self._clock()
         return dataclasses.replace(waiting, set_aside_at=now - self._waited(waiting), retry_at=now + pause)
 
 
 def failed_by_itself(error: BaseException) -> bool:
-    """Return whether the message itself failed, and not its surroundings: a try together with others cannot help."""
+    """Whether trying the message again among others could never help: it is not the surroundings that failed."""
     return not isinstance(error, TechnicalFault) or isinstance(error, AlreadyWritten)
 
 
 def is_own_failure(error: BaseException) -> bool:
-    """Return whether the work failed by itself or in a conflict with another transaction, and not its surroundings."""
+    """Whether something of the work is why it has failed, or what another transaction got in its way with, and not its
+    surroundings."""
     return failed_by_itself(error) or isinstance(error, Conflict)
 
 
@@ -355,7 +351,7 @@ def refusal_behind(error: BaseException) -> DomainError | None:
 
 def _understand(received: Received) -> _Arrival:
     if not _is_storable(received):
-        return _Arrival(_made_storable(received), None, None, "not a message of ours: its text cannot be stored")
+        return _Arrival(_made_storable(received), None, None, "not a message of ours: it contains what no text does")
     try:
         envelope = Envelope.of(received)
     except ValueError as error:
@@ -382,7 +378,7 @@ def _made_storable(received: Received) -> Received:
 
 
 def _storable(text: str) -> str:
-    """Return the text without characters that PostgreSQL's `text` cannot store, so that the message can be parked."""
+    """The text without what PostgreSQL's `text` can't hold: or what is to be parked could never be stored."""
     return text.replace("\x00", "\ufffd").encode(errors="replace").decode()
 
 
