@@ -31,6 +31,12 @@ NOT_IN_THE_REPOSITORY = {
     "docker-compose.override.yml": "users may make it",
     "docker/certificates": "docker/make-certificates makes it",
     "order/2": "a process",
+    "owner.json": "in a data folder",
+    "run.json": "in a data folder",
+    "features/loans": "docs/adding-a-service.md makes it",
+    "features/steps/loans.py": "docs/adding-a-service.md makes it",
+    "features/test_loans.py": "docs/adding-a-service.md makes it",
+    "tests/contracts/loans.json": "docs/adding-a-service.md makes it",
 }
 
 

@@ -37,7 +37,7 @@ class MessageTooLarge(InvalidArgument):
     """No broker of ours would take it. Found out while it is written, so that whoever caused it is told."""
 
     code = "message_too_large"
-    text = "too large to be told to others"
+    text = "too large to be sent to other services"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

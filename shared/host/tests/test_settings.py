@@ -25,7 +25,7 @@ def test_the_defaults_go_together() -> None:
 
 
 def test_the_histograms_tell_all_sizes_of_batches_apart() -> None:
-    assert ServiceSettings(**GIVEN).batch_size in BATCH_SIZES
+    assert ServiceSettings(application=FTGO, **GIVEN).batch_size in BATCH_SIZES
     assert max(BATCH_SIZES) >= max(WINDOW, MAX_WAITING)
     for histogram in (BATCH_SIZE, COMMAND_BATCH_SIZE):
         bounds = {sample.labels["le"] for metric in histogram.collect() for sample in metric.samples if sample.labels}
