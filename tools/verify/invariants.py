@@ -8,7 +8,7 @@ messages, I7 about idempotency keys.
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from shared.core.serialization import from_json
 from shared.eventsourcing.aggregate import Entity
