@@ -1,18 +1,16 @@
 """Who may do what in NATS: a user for each service, for each relay, for the stream's keeper and for operators.
 
-What a service reads and sends is in `kernel/traffic.json`. What JetStream's own permissions can't say, the keeper
-does: see `shared/adapters/nats/keeper.py`.
+What a service reads and sends is in `kernel/traffic.json`. What JetStream's own permissions can't say, the keeper of
+the stream enforces: it opens readers only for what is in `readable_routes`.
 """
 
 import json
 from dataclasses import dataclass
 
-from kernel.topology import SERVICES
+from kernel.topology import FTGO, SERVICES
 from kernel.traffic import reads, senders_to, sends
-from shared.adapters.nats.keeper_client import keeper_subject
-from shared.adapters.nats.stream import STREAM
-from shared.messaging.chain import rows_subject, sent_subject
-from shared.messaging.replay import control_subject, replay_end, replay_stream, replay_subject
+from shared.adapters.nats.names import NatsNames
+from shared.messaging.replay import END
 
 OPERATOR = "ftgo"
 """May do everything: for the commands of `./ftgo` that look into the stream."""
@@ -21,6 +19,8 @@ ALL_RELAYS = "relay"
 """One process that is the relay of every service, and the keeper."""
 
 _API = "$JS.API"
+_NAMES = NatsNames(FTGO)
+_STREAM = _NAMES.log.stream
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,20 @@ def compose_variable(user: str) -> str:
 def _service(name: str) -> NatsUser:
     """Reads what its subscription reads, and publishes nothing to the stream: that is its relay's part."""
     owners = sorted({route.split(".")[1] for route in reads(name) if route.startswith("event.")})
-    replays = () if _publishes(name) else (*_own_stream(replay_stream(name)), *map(control_subject, owners))
-    asks = () if _publishes(name) else (keeper_subject(name, "replay.begin"), keeper_subject(name, "replay.end"))
-    again = [subject for sender in senders_to(name) for subject in (sent_subject(sender), rows_subject(sender))]
+    replays = (
+        () if _publishes(name) else (*_own_stream(_NAMES.replays(name).stream), *map(_NAMES.replay_control, owners))
+    )
+    asks = (
+        ()
+        if _publishes(name)
+        else (_NAMES.keeper_subject(name, "replay.begin"), _NAMES.keeper_subject(name, "replay.end"))
+    )
+    again = [
+        subject for sender in senders_to(name) for subject in (_NAMES.sent_control(sender), _NAMES.rows_control(sender))
+    ]
     return NatsUser(
         name,
-        (*_asks(name), keeper_subject(name, "read"), *asks, *_consumers(STREAM), *replays, *again),
+        (*_asks(name), _NAMES.keeper_subject(name, "read"), *asks, *_consumers(_STREAM), *replays, *again),
         (_inbox(name),),
     )
 
@@ -96,18 +104,23 @@ def _service(name: str) -> NatsUser:
 def _relay(service: str) -> NatsUser:
     """Publishes what its service sends, and sends it again: to readers that are rebuilt, and to those that miss it."""
     name = relay_user(service)
-    publishes = [f"ftgo.*.{route}" for route in sorted(sends(service))]
+    publishes = [_NAMES.log.to_wire(f"*.{route}") for route in sorted(sends(service))]
     readers = [each.name for each in SERVICES if not each.publishes]
     replays = [
         subject
         for reader in readers
-        for subject in (replay_subject(reader, "*", f"event.{service}.*"), replay_end(reader, "*"))
+        for subject in map(_NAMES.replays(reader).to_wire, (f"*.event.{service}.*", f"*.{END}"))
     ]
     answers = [_inbox(each.name) for each in SERVICES if not each.publishes or service in senders_to(each.name)]
     return NatsUser(
         name,
         (*publishes, *_asks(name), *replays, *answers),
-        (control_subject(service), sent_subject(service), rows_subject(service), _inbox(name)),
+        (
+            _NAMES.replay_control(service),
+            _NAMES.sent_control(service),
+            _NAMES.rows_control(service),
+            _inbox(name),
+        ),
     )
 
 
@@ -117,18 +130,22 @@ def _keeper() -> NatsUser:
     return NatsUser(
         KEEPER,
         (
-            *(f"{_API}.STREAM.{what}.{STREAM}" for what in ("INFO", "CREATE", "UPDATE", "MSG.GET")),
-            f"{_API}.CONSUMER.CREATE.{STREAM}.>",
-            *(f"{_API}.STREAM.{what}.{replay_stream(reader)}" for reader in readers for what in ("CREATE", "DELETE")),
+            *(f"{_API}.STREAM.{what}.{_STREAM}" for what in ("INFO", "CREATE", "UPDATE", "MSG.GET")),
+            f"{_API}.CONSUMER.CREATE.{_STREAM}.>",
+            *(
+                f"{_API}.STREAM.{what}.{_NAMES.replays(reader).stream}"
+                for reader in readers
+                for what in ("CREATE", "DELETE")
+            ),
             "_INBOX.>",
         ),
-        (keeper_subject("*", ">"), _inbox(KEEPER)),
+        (_NAMES.keeper_subject("*", ">"), _inbox(KEEPER)),
     )
 
 
 def _asks(user: str) -> tuple[str, ...]:
     """Where the stream begins and ends, and what identifies a message in it."""
-    return f"{_API}.STREAM.INFO.{STREAM}", keeper_subject(user, "mark")
+    return f"{_API}.STREAM.INFO.{_STREAM}", _NAMES.keeper_subject(user, "mark")
 
 
 def _consumers(stream: str) -> tuple[str, ...]:

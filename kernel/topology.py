@@ -1,11 +1,15 @@
 """Which services there are, where they listen and which database is theirs."""
 
+from kernel.releases import RELEASES
 from kernel.traffic import senders_to
+from shared.core.application import Application
 from shared.core.service_info import ServiceInfo
+
+FTGO = Application("ftgo", RELEASES)
 
 
 def _service(name: str, port: int, database: str = "", *, publishes: bool = True) -> ServiceInfo:
-    return ServiceInfo(name, port, database or name, publishes, senders_to(name))
+    return ServiceInfo(name, port, database or name, FTGO, publishes, senders_to(name))
 
 
 SERVICES: tuple[ServiceInfo, ...] = (

@@ -22,12 +22,6 @@ def sends(service: str) -> frozenset[str]:
     return frozenset(_traffic().get(service, {}).get("sends", ()))
 
 
-def readers() -> dict[str, tuple[str, ...]]:
-    """Return the services that read each route."""
-    routes = sorted({route for service in _traffic() for route in reads(service)})
-    return {route: tuple(service for service in _traffic() if route in reads(service)) for route in routes}
-
-
 def senders_to(reader: str) -> tuple[str, ...]:
     """Return the services that send what a service reads."""
     return tuple(service for service in _traffic() if reads(reader) & sends(service))

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from cdc.nats_users import ALL_RELAYS, OPERATOR, compose_variable, nats_users
-from kernel.topology import SERVICES
+from kernel.topology import FTGO, SERVICES
 from shared.core.service_info import ServiceInfo
 from shared.host.settings import PoolSettings
 from tools.system.connections import Connections, needed, shortage
@@ -48,7 +48,7 @@ def test_there_is_a_container_for_every_program_and_no_other() -> None:
 def test_postgresql_has_connections_for_all_programs() -> None:
     options = dict(each.removeprefix("-c").split("=") for each in CONTAINERS["postgres"]["command"] if "=" in each)
     there = Connections(int(options["max_connections"]), int(options["max_wal_senders"]))
-    assert shortage(needed({}, 1, PoolSettings()), there) is None
+    assert shortage(needed({}, 1, PoolSettings(application=FTGO)), there) is None
 
 
 def test_all_count_the_same_partitions() -> None:

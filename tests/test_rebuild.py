@@ -11,8 +11,8 @@ import asyncpg
 import httpx
 import pytest
 
+from kernel.topology import FTGO
 from shared.adapters.postgres.new_tables import new_tables
-from shared.core.releases import CURRENT
 from tests.api import Api
 from tests.support.infra import Infra
 from tests.support.old_data import run_sql, touched_by_the_next_release
@@ -168,7 +168,7 @@ async def test_while_one_is_under_way_another_is_refused(system: RunningSystem) 
 async def test_the_data_of_a_newer_release_are_left_alone(system: RunningSystem) -> None:
     relations = await names(system)
     url = system.databases["order_history"].migrations_url
-    touched_by_the_next_release(url, beside=CURRENT.number + 1)
+    touched_by_the_next_release(url, beside=FTGO.releases.current.number + 1)
     try:
         code, output = await ended(await begin_rebuild(system))
     finally:

@@ -10,14 +10,15 @@ import pytest
 from nats.aio.client import Client
 
 from cdc.nats_users import KEEPER, OPERATOR, nats_users, readable_routes, relay_user
-from kernel.topology import SERVICES
+from kernel.topology import FTGO, SERVICES
 from shared.adapters.nats.broker import NatsBroker
 from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.nats.keeper import Keeper
-from shared.adapters.nats.stream import STREAM, StreamLimits
+from shared.adapters.nats.stream import StreamLimits
 from shared.messaging.broker import BrokerUnavailable, Publication
 from tests.support.infra import PASSWORD, Infra, NatsServer
 
+STREAM = "FTGO"
 LIMITS = StreamLimits(max_age=3600, max_bytes=1 << 26)
 SERVICE_NAMES = [each.name for each in SERVICES]
 RELAYS = [relay_user(each.name) for each in SERVICES if each.publishes]
@@ -79,16 +80,16 @@ async def stolen(server: NatsServer, user: str) -> AsyncIterator[Thief]:
 
 @asynccontextmanager
 async def kept(server: NatsServer) -> AsyncIterator[None]:
-    async with Keeper(NatsAddress(server.url, KEEPER, PASSWORD), 1, LIMITS, readable_routes()).keeping():
+    async with Keeper(NatsAddress(server.url, FTGO, KEEPER, PASSWORD), 1, LIMITS, readable_routes()).keeping():
         yield
 
 
 def broker(server: NatsServer, user: str) -> NatsBroker:
-    return NatsBroker(NatsAddress(server.url, user, PASSWORD), 1)
+    return NatsBroker(NatsAddress(server.url, FTGO, user, PASSWORD), 1)
 
 
 def message(route: str, number: int = 1) -> Publication:
-    return Publication(row_id=f"row-{route}-{number}", subject=f"ftgo.0.{route}", headers={}, data="{}")
+    return Publication(row_id=f"row-{route}-{number}", subject=f"0.{route}", headers={}, data="{}")
 
 
 @pytest.mark.parametrize("credentials", [{}, {"user": OPERATOR}, {"user": OPERATOR, "password": "guessed"}])
@@ -162,7 +163,7 @@ async def test_a_service_reads_what_it_subscribes_to_and_nothing_else(server: Na
         async with broker(server, service).connect() as log:
             async with log.read(0, after=0, filters=sorted(routes[service])) as feed:
                 received = {each.subject for each in await feed.take(1000, 10)}
-            assert received == {f"ftgo.0.{route}" for route in routes[service]}
+            assert received == {f"0.{route}" for route in routes[service]}
             for forbidden in (*sorted(every - routes[service])[:3], ">", "event.>", "event.*.*", "*.*.*"):
                 for filters in ([forbidden], [*routes[service], forbidden]):
                     with pytest.raises(BrokerUnavailable, match=f"{service} may not read"):

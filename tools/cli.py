@@ -10,9 +10,8 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from kernel.topology import BY_NAME, SERVICES
+from kernel.topology import BY_NAME, FTGO, SERVICES
 from shared.core.printable import printable
-from shared.core.releases import CURRENT
 from tools.bench.command import bench
 from tools.chaos.command import chaos
 from tools.demo.command import demo
@@ -66,7 +65,7 @@ PortOffset = Annotated[
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        console.print(CURRENT.version)
+        console.print(FTGO.releases.current.version)
         raise typer.Exit
 
 

@@ -41,7 +41,7 @@ async def repartition(settings: SystemSettings, partitions: int, wait: float, co
         await _drain(system, wait=0)  # what came in between, by a timer
         await _forget_others(system, partitions)
         async with connect(system.nats_address) as nats:
-            await change_partitions(nats.jetstream, partitions)
+            await change_partitions(nats, partitions)
     console.print(f"It has {partitions} now: ./ftgo up --partitions {partitions}")
 
 

@@ -16,9 +16,10 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from cdc.main import main, serve
+from cdc.main import main
 from shared.core.service_info import ServiceInfo
 from shared.host.provision import Database
+from shared.host.relays import serve
 from shared.relay.tests.support import eventually, first_seen, nats_broker, opened, published
 from shared.web.server import listening
 from tests.support.infra import NatsServer

@@ -1,8 +1,8 @@
-"""The releases of this code, and which of them may work on the same data at the same time.
+"""Which releases of an application's code may work on the same data at the same time.
 
 A release has a number. Each service's database keeps the numbers of the releases that have worked on it, and programs
 have their number in the name of their sessions. So code that is older than the data, and code that must not run beside
-what runs already, is told so when it starts: docs/upgrading.md.
+what runs already, is told so when it starts.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Release:
     """A state of the code that others run.
 
     `beside` is the number of the oldest release that may run beside this one, and go on with what this one has
-    written. `commit` is where it is in this project's history: known from the next release on.
+    written. `commit` is where it is in the project's history: known from the next release on.
     """
 
     number: int
@@ -24,57 +24,64 @@ class Release:
     commit: str = ""
 
 
-RELEASES = (
-    Release(1, "0.1.0", beside=1, commit="43c9deb984bf6fdefb1031b1e684160ccb5b15b3"),
-    Release(2, "0.2.0", beside=1),
-)
-"""The oldest first. The last one is this code."""
-
-CURRENT = RELEASES[-1]
-PREVIOUS = RELEASES[-2]
-
 BEFORE_THE_FIRST = 0
 """The number of everything older than the first release."""
-
-_WHAT_TO_DO = "run the newer version, or bring back a backup from before the upgrade: see docs/upgrading.md"
 
 
 class WrongRelease(TechnicalFault):
     """This code must not work on that data now. Its text is one line that says why, and what to do about it."""
 
 
-def session_name(program: str) -> str:
-    """What this release's sessions in PostgreSQL are called."""
-    return f"{program}/{CURRENT.number}"
+@dataclass(frozen=True)
+class Releases:
+    """The releases of an application, the oldest first. The last one is the code that runs.
 
+    `guide` names the page that tells operators how to upgrade; empty: there is none.
+    """
 
-def require_not_older(service: str, newest: Release | None) -> None:
-    """Raise WrongRelease when code as old as this must not touch what the newest release has left in a database."""
-    if newest is not None and newest.beside > CURRENT.number:
-        raise WrongRelease(
-            f"the data of {service} is from a newer version ({newest.version}) than this code ({CURRENT.version}), and"
-            f" not for it to read: {_WHAT_TO_DO}"
-        )
+    known: tuple[Release, ...] = (Release(1, "1", beside=1),)
+    guide: str = ""
 
+    @property
+    def current(self) -> Release:
+        """The release that this code is."""
+        return self.known[-1]
 
-def require_known(service: str, migration: str, known: bool) -> None:
-    """Raise WrongRelease when a database is at a migration that this code does not have."""
-    if not known:
-        raise WrongRelease(
-            f"the data of {service} is from a newer version of the code: it is at migration {migration}, which"
-            f" {CURRENT.version} does not know: {_WHAT_TO_DO}"
-        )
+    @property
+    def first(self) -> Release:
+        """The oldest release."""
+        return self.known[0]
 
+    def require_not_older(self, service: str, newest: Release | None) -> None:
+        """Raise WrongRelease when code as old as this must not touch what the newest release has left in a database."""
+        if newest is not None and newest.beside > self.current.number:
+            raise WrongRelease(
+                f"the data of {service} is from a newer version ({newest.version}) than this code"
+                f" ({self.current.version}), and not for it to read: {self._what_to_do()}"
+            )
 
-def require_beside(service: str, running: int) -> None:
-    """Raise WrongRelease when this release must not run beside one that runs on the same database."""
-    if running < CURRENT.beside:
-        raise WrongRelease(
-            f"{_name_of(running)} still runs on the data of {service}, and must not run beside {CURRENT.version}:"
-            " stop it first; see docs/upgrading.md"
-        )
+    def require_known(self, service: str, migration: str, known: bool) -> None:
+        """Raise WrongRelease when a database is at a migration that this code does not have."""
+        if not known:
+            raise WrongRelease(
+                f"the data of {service} is from a newer version of the code: it is at migration {migration}, which"
+                f" {self.current.version} does not know: {self._what_to_do()}"
+            )
 
+    def require_beside(self, service: str, running: int) -> None:
+        """Raise WrongRelease when this release must not run beside one that runs on the same database."""
+        if running < self.current.beside:
+            raise WrongRelease(
+                f"{self._name_of(running)} still runs on the data of {service}, and must not run beside"
+                f" {self.current.version}: stop it first{self._see('; ')}"
+            )
 
-def _name_of(number: int) -> str:
-    known = {release.number: release.version for release in RELEASES}
-    return known.get(number, f"a version older than {RELEASES[0].version}")
+    def _what_to_do(self) -> str:
+        return f"run the newer version, or bring back a backup from before the upgrade{self._see(': ')}"
+
+    def _see(self, separator: str) -> str:
+        return f"{separator}see {self.guide}" if self.guide else ""
+
+    def _name_of(self, number: int) -> str:
+        versions = {release.number: release.version for release in self.known}
+        return versions.get(number, f"a version older than {self.first.version}")

@@ -1,11 +1,13 @@
-"""What identifies a service: its name, its port and its database."""
+"""What identifies a service: its application, its name, its port and its database."""
 
 from dataclasses import dataclass
+
+from shared.core.application import Application
 
 
 @dataclass(frozen=True)
 class ServiceInfo:
-    """One service of the system.
+    """One service of an application.
 
     `publishes` says whether its database has a relay. `senders` are the services that send what it reads: it asks them
     again for what the stream has lost. `package` is where its code is, with the `migrations` of its own tables; it is
@@ -15,6 +17,7 @@ class ServiceInfo:
     name: str
     port: int
     database: str
+    application: Application
     publishes: bool = True
     senders: tuple[str, ...] = ()
     package: str | None = None

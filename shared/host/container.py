@@ -19,7 +19,6 @@ from shared.adapters.postgres.database import PostgresDatabase
 from shared.core.clock import Clock, SteadyClock, utc_now
 from shared.core.messages import Event
 from shared.core.policy import Policy
-from shared.core.releases import session_name
 from shared.core.service_info import ServiceInfo
 from shared.eventsourcing.aggregate import Entity
 from shared.host import garbage_collector
@@ -67,13 +66,14 @@ def _postgres(info: ServiceInfo, settings: ServiceSettings, tables: Mapping[type
         # One for each partition's subscription; the rest is for the API.
         pool_size=settings.pool_size + settings.partitions,
         idle_seconds=settings.lease_seconds,
-        application_name=session_name(info.name),
+        application_name=info.application.session_name(info.name),
     )
 
 
 def _nats_address(settings: ServiceSettings) -> NatsAddress:
     return NatsAddress(
         url=settings.nats_url,
+        application=settings.application,
         user=settings.nats_user,
         password=settings.nats_password.get_secret_value() if settings.nats_password else None,
         ca_file=settings.nats_ca_file,
@@ -149,6 +149,10 @@ def _housekeeping(database: PostgresDatabase, settings: ServiceSettings) -> Hous
     )
 
 
+def _contact(info: ServiceInfo) -> str:
+    return f"The maintainers of {info.application.name.upper()}"
+
+
 def _count_nothing(_events: Sequence[Event]) -> None:
     """A service without counters of its own."""
 
@@ -171,7 +175,7 @@ class ServiceContainer(containers.DeclarativeContainer):
     tags: providers.Provider[Mapping[str, str]] = providers.Dependency(default={})
     counters: providers.Provider[Callable[[Sequence[Event]], None]] = providers.Dependency(default=_count_nothing)
 
-    settings = providers.Singleton(ServiceSettings)
+    settings = providers.Singleton(ServiceSettings, application=info.provided.application)
     clock: providers.Provider[Clock] = providers.Object(utc_now)
     steady: providers.Provider[Clock] = providers.Singleton(SteadyClock)
     policy = providers.Singleton(_policy, settings)
@@ -207,6 +211,7 @@ class ServiceContainer(containers.DeclarativeContainer):
         lifespan=service.provided.lifespan,
         gate=gate,
         tags=tags,
+        contact=providers.Callable(_contact, info),
     )
     admin_app: providers.Provider[FastAPI] = providers.Singleton(
         create_app,
@@ -219,10 +224,11 @@ class ServiceContainer(containers.DeclarativeContainer):
 
 def run(container: ServiceContainer) -> NoReturn:
     """Runs a service's process until it is told to stop, and ends it with 0; with 1 after a failure of its own."""
+    info = container.info()
     try:
-        info, settings = container.info(), container.settings()
+        settings = container.settings()
     except ValidationError as invalid:
-        print(*what_is_wrong(invalid), sep="\n", file=sys.stderr)  # noqa: T201 - there is no log yet
+        print(*what_is_wrong(info.application, invalid), sep="\n", file=sys.stderr)  # noqa: T201 - there is no log yet
         raise SystemExit(2) from None
     configure_logging(info.name, settings.log_level, settings.log_format)
     traces = configure_traces(info.name, settings.trace_ratio)

@@ -1,6 +1,7 @@
-"""Asks this container's HTTP server whether it can work: `python -S -m shared.host.healthcheck`.
+"""Asks this container's HTTP server whether it can work: `python -S -m shared.host.healthcheck LOANS_PORT`.
 
-The image has no curl. This runs every few seconds in every container, so it imports next to nothing.
+The argument names the environment variable that has the port. The image has no curl. This runs every few seconds in
+every container, so it imports next to nothing.
 """
 
 import os
@@ -23,4 +24,4 @@ def check(port: int, seconds: float = 4.0) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(check(int(os.environ["FTGO_PORT"])) or 0)
+    sys.exit(check(int(os.environ[sys.argv[1]])) or 0)

@@ -27,7 +27,7 @@ def migrate(service: ServiceInfo, url: str) -> None:
         LIBRARY.upgrade(connection, grants)
         if own is not None:
             own.upgrade(connection, grants)
-        record_release(cursor)
+        record_release(service.application.releases.current, cursor)
 
 
 def grants_of(service: ServiceInfo) -> Grants:

@@ -11,14 +11,14 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - psycopg2 names its class in lower case
 from pydantic import Field, PostgresDsn, SecretStr
-from pydantic_settings import BaseSettings
 
+from shared.core.application import Application
 from shared.core.releases import WrongRelease
 from shared.core.service_info import ServiceInfo
 from shared.host.releases import require_usable_data
-from shared.host.settings import Settings
+from shared.host.settings import ApplicationSettings
 
-log = logging.getLogger("ftgo.provision")
+log = logging.getLogger("provision")
 
 # What everybody may call by default and would leave something in a database, beside its tables.
 _LARGE_OBJECTS = "lo_creat(int), lo_create(oid), lo_from_bytea(oid, bytea)"
@@ -30,13 +30,11 @@ _LOCK = 0x4654474F
 ROLE_CONNECTIONS = 60
 
 
-class ProvisionSettings(BaseSettings):
-    """What making the databases takes, from the environment or from files such as /run/secrets/ftgo_role_password.
+class ProvisionSettings(ApplicationSettings):
+    """What is needed to make the databases.
 
-    The simplest is one FTGO_ROLE_PASSWORD for all roles; FTGO_ROLE_PASSWORDS gives single roles their own.
+    The simplest is one `role_password` for all roles; `role_passwords` gives single roles their own.
     """
-
-    model_config = Settings.model_config
 
     admin_url: PostgresDsn = Field(description="The PostgreSQL server, as a superuser.")
     role_passwords: dict[str, SecretStr] = Field(
@@ -57,7 +55,8 @@ class ProvisionSettings(BaseSettings):
         }
         missing = [role for role, password in found.items() if password is None]
         if missing:
-            raise ValueError(f"no password for {', '.join(missing)}: set FTGO_ROLE_PASSWORD or FTGO_ROLE_PASSWORDS")
+            variable = f"{self.application.environment_prefix}ROLE_PASSWORD"
+            raise ValueError(f"no password for {', '.join(missing)}: set {variable} or {variable}S")
         return {role: password.get_secret_value() for role, password in found.items() if password is not None}
 
 
@@ -193,11 +192,11 @@ def wait_for_postgres(url: str, seconds: float) -> None:
             return
 
 
-def main(services: Collection[ServiceInfo]) -> int:
-    """Provision the services' databases from the environment; returns the exit status."""
+def main(application: Application, services: Collection[ServiceInfo]) -> int:
+    """Provision the databases of an application's services from the environment; return the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     try:
-        settings = ProvisionSettings()
+        settings = ProvisionSettings(application=application)
         wait_for_postgres(str(settings.admin_url), settings.wait_seconds)
         made = provision(
             str(settings.admin_url),

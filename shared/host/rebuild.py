@@ -1,4 +1,4 @@
-"""Builds a read model anew from the owners' stored events, while its service goes on: `./ftgo rebuild order_history`.
+"""Builds a read model anew from the owners' stored events, while its service goes on.
 
 new tables beside the old ones  ->  the owners' stored events  ->  what came in meanwhile  ->  swap
 
@@ -28,13 +28,14 @@ from shared.core.errors import Conflict, TechnicalFault
 from shared.core.ids import new_id
 from shared.core.serialization import Undecodable, decode_message
 from shared.host.container import ServiceContainer
+from shared.host.settings import what_is_wrong
 from shared.messaging.broker import Feed, LogReader, PartitionsDiffer
 from shared.messaging.envelope import Envelope, Received
 from shared.messaging.handlers import Handlers
 from shared.messaging.replay import END_HEADER, ReplayRequest, message_id
 from shared.unit_of_work.unit_of_work import UnitOfWork, Units
 
-log = logging.getLogger("ftgo.rebuild")
+log = logging.getLogger("rebuild")
 
 TRIES = 5
 BATCH = 400
@@ -182,7 +183,7 @@ class Rebuild:
     """One rebuild of all tables that a service's `main` names."""
 
     def __init__(self, container: ServiceContainer) -> None:
-        self._name = container.info().name
+        self._info = container.info()
         self._settings = container.settings()
         self._tables = container.tables()
         self._handlers = container.handlers()
@@ -197,7 +198,7 @@ class Rebuild:
         """Builds the tables anew. Raises RebuildFailed and faults; the old tables are in use then, as before."""
         names = [table.name for table in self._tables.values()]
         async with new_tables(str(self._settings.migrations_url), names) as tables:
-            await tables.require_release(self._name)
+            await tables.require_release(self._info.application.releases, self._info.name)
             database = self._beside()
             try:
                 units = Units(database, lambda transaction: self._unit_of_work(transaction, self._clock, self._policy))
@@ -240,7 +241,7 @@ class Rebuild:
             beside,
             pool_size=1,
             idle_seconds=self._settings.lease_seconds,
-            application_name="ftgo rebuild",
+            application_name="rebuild",
         )
 
 
@@ -280,7 +281,8 @@ def _cause(envelope: Envelope) -> Cause:
 
 def main(container: ServiceContainer, arguments: Sequence[str] | None = None) -> int:
     """Rebuilds a service's tables; returns the exit code."""
-    name = container.info().name
+    info = container.info()
+    name = info.name
     parser = argparse.ArgumentParser(
         prog=f"python -m {name}.rebuild",
         description=f"Build the tables of {name} anew from the owners' stored events. {name} goes on meanwhile; the "
@@ -291,8 +293,8 @@ def main(container: ServiceContainer, arguments: Sequence[str] | None = None) ->
     try:
         rebuild = Rebuild(container)
     except ValidationError as invalid:
-        for error in invalid.errors():
-            log.error("FTGO_%s: %s", "_".join(map(str, error["loc"])).upper(), error["msg"])
+        for line in what_is_wrong(info.application, invalid):
+            log.error("%s", line)
         return 2
     gc.freeze()  # what was imported is many times what a batch makes, and stays
     log.info("%s is built anew; until that is done, it answers from what it has.", name)

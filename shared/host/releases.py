@@ -11,7 +11,7 @@ from shared.adapters.postgres.releases import (
     revisions_in,
     running_releases,
 )
-from shared.core.releases import CURRENT, require_beside, require_known, require_not_older
+from shared.core.releases import Releases
 from shared.core.service_info import ServiceInfo
 
 
@@ -20,9 +20,10 @@ def require_usable_data(service: ServiceInfo, cursor: Any) -> DataState:
 
     Raises WrongRelease when it is not for code as old as this.
     """
+    releases = service.application.releases
     state = data_state(cursor)
-    require_not_older(service.name, state.newest)
-    if not _is_newer(state):
+    releases.require_not_older(service.name, state.newest)
+    if not _is_newer(state, releases):
         _require_known_migrations(service, state)
     return state
 
@@ -32,10 +33,11 @@ def may_migrate(service: ServiceInfo, cursor: Any) -> DataState | None:
 
     Raises WrongRelease.
     """
+    releases = service.application.releases
     state = require_usable_data(service, cursor)
-    for number in running_releases(cursor, service.name, state):
-        require_beside(service.name, number)
-    return None if _is_newer(state) else state
+    for number in running_releases(cursor, service.application, service.name, state):
+        releases.require_beside(service.name, number)
+    return None if _is_newer(state, releases) else state
 
 
 def migrations_of(service: ServiceInfo) -> Path | None:
@@ -54,8 +56,8 @@ def _require_known_migrations(service: ServiceInfo, state: DataState) -> None:
         own = own + library  # a database of before 0.2.0 has one chain of both
     for migration, known in ((state.service_migration, own), (state.library_migration, library)):
         if migration is not None:
-            require_known(service.name, migration, migration in known)
+            service.application.releases.require_known(service.name, migration, migration in known)
 
 
-def _is_newer(state: DataState) -> bool:
-    return state.newest is not None and state.newest.number > CURRENT.number
+def _is_newer(state: DataState, releases: Releases) -> bool:
+    return state.newest is not None and state.newest.number > releases.current.number

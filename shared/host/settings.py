@@ -1,28 +1,46 @@
-"""Every setting of the system: environment variables `FTGO_…`, or files of those names in a secrets folder."""
+"""The settings of services and relays: environment variables, or files of those names in a secrets folder.
+
+Their names begin with the application's name: `LOANS_NATS_URL` is the setting `nats_url` of the application `loans`.
+"""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, PostgresDsn, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.core.application import Application
 
-def _secrets_dir() -> str | None:
-    folder = os.environ.get("FTGO_SECRETS_DIR", "/run/secrets")
+
+def secrets_dir(application: Application) -> str | None:
+    """Return the folder with files of secrets, if there is one."""
+    folder = os.environ.get(f"{application.environment_prefix}SECRETS_DIR", "/run/secrets")
     return folder if Path(folder).is_dir() else None
 
 
-class Settings(BaseSettings):
-    """What services and relays have in common."""
+class ApplicationSettings(BaseSettings):
+    """Settings of one application's processes. What is not given is looked up; raises pydantic's ValidationError."""
 
     model_config = SettingsConfigDict(
-        env_prefix="FTGO_",
         extra="ignore",
-        secrets_dir=_secrets_dir(),
         hide_input_in_errors=True,  # it may be a password, or an address with one
     )
+
+    application: Application = Field(exclude=True)
+
+    def __init__(self, *, application: Application, **given: Any) -> None:
+        super().__init__(
+            _env_prefix=application.environment_prefix,
+            _secrets_dir=secrets_dir(application),
+            application=application,
+            **given,
+        )
+
+
+class Settings(ApplicationSettings):
+    """What services and relays have in common."""
 
     host: str = Field("127.0.0.1", description="Address that HTTP servers listen on.")
     nats_url: str = Field("nats://127.0.0.1:4222", description="Where NATS is.")
@@ -76,18 +94,19 @@ class ServiceSettings(PoolSettings):
     @model_validator(mode="after")
     def _remember_for_longer_than_others_repeat(self) -> Self:
         """A message can be published again as long as the outbox has it, and read as long as the stream has that."""
+        prefix = self.application.environment_prefix
         repeated = self.outbox_retention_seconds + self.stream_max_age_seconds
         if self.inbox_retention_seconds < repeated:
             raise ValueError(
-                f"FTGO_INBOX_RETENTION_SECONDS ({self.inbox_retention_seconds:g}) is shorter than a message can be"
-                " repeated: FTGO_OUTBOX_RETENTION_SECONDS + FTGO_STREAM_MAX_AGE_SECONDS"
+                f"{prefix}INBOX_RETENTION_SECONDS ({self.inbox_retention_seconds:g}) is shorter than a message can be"
+                f" repeated: {prefix}OUTBOX_RETENTION_SECONDS + {prefix}STREAM_MAX_AGE_SECONDS"
                 f" ({repeated:g}); what is forgotten too early acts twice"
             )
         # A saga's last command can be repeated for that long, and then the reply to the repeat once more.
         if self.saga_retention_seconds < 2 * repeated:
             raise ValueError(
-                f"FTGO_SAGA_RETENTION_SECONDS ({self.saga_retention_seconds:g}) is shorter than a late reply can take:"
-                f" twice FTGO_OUTBOX_RETENTION_SECONDS + FTGO_STREAM_MAX_AGE_SECONDS ({2 * repeated:g});"
+                f"{prefix}SAGA_RETENTION_SECONDS ({self.saga_retention_seconds:g}) is shorter than a late reply can"
+                f" take: twice {prefix}OUTBOX_RETENTION_SECONDS + {prefix}STREAM_MAX_AGE_SECONDS ({2 * repeated:g});"
                 " it would find no saga and be parked"
             )
         return self
@@ -104,8 +123,9 @@ class RelaySettings(Settings):
     wal_sender_timeout_seconds: float = Field(60.0, gt=0, description="Silence after which PostgreSQL drops a relay.")
 
 
-def what_is_wrong(invalid: ValidationError) -> Iterator[str]:
-    """One line a setting that is missing or makes no sense."""
+def what_is_wrong(application: Application, invalid: ValidationError) -> Iterator[str]:
+    """Yield one line per setting that is missing or makes no sense."""
+    prefix = application.environment_prefix
     for error in invalid.errors():
-        variable = "FTGO_" + "_".join(map(str, error["loc"])).upper() + ": " if error["loc"] else ""
+        variable = prefix + "_".join(map(str, error["loc"])).upper() + ": " if error["loc"] else ""
         yield variable + error["msg"].removeprefix("Value error, ")

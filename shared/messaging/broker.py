@@ -128,5 +128,5 @@ class Broker(Protocol):
 
 
 def subject_of(partition: int, route: str) -> str:
-    """The full subject: `ftgo.0.event.order.OrderCreated`."""
-    return f"ftgo.{partition}.{route}"
+    """Return the subject of a route in a partition: `0.event.order.OrderCreated`."""
+    return f"{partition}.{route}"

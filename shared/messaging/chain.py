@@ -12,7 +12,7 @@ What was published before there were chains has no link and is not checked.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from shared.messaging.envelope import Received
+from shared.messaging.envelope import OWN_HEADER, Received
 
 BEGINNING = "0"
 """The link of the first message of a chain."""
@@ -77,17 +77,7 @@ class Gap:
 
 def link_header(reader: str) -> str:
     """The header of a message that names the row before it in the chain to a reader."""
-    return f"ftgo-previous-{reader}"
-
-
-def sent_subject(service: str) -> str:
-    """Where the relay of a service is asked what it has sent. Below no stream, like all that is asked of a relay."""
-    return f"ftgo-control.sent.{service}"
-
-
-def rows_subject(service: str) -> str:
-    """Where the relay of a service is asked to send rows again."""
-    return f"ftgo-control.rows.{service}"
+    return f"{OWN_HEADER}previous-{reader}"
 
 
 def row_id_of(sender: str, row: int) -> str:

@@ -21,9 +21,11 @@ _OUTCOMES: dict[str | None, Outcome | None] = {None: None, "success": "success",
 ROW_ID_HEADER = "Nats-Msg-Id"
 """The outbox row's id: what JetStream drops repeats by. The relay sets it."""
 
-SUBJECTS = "ftgo.>"
-"""Everything that is published."""
-
+OWN_HEADER = "app-"
+"""The names of the library's own headers begin so. On a broker that applications share it is the application's name."""
+SCHEMA_HEADER = "ce-dataschema"
+SCHEMA_URN = "urn:app:"
+"""What a schema's name begins with, in the same way."""
 
 MAX_PAYLOAD = 4 << 20
 """Bytes of data and headers that a broker must take: `max_payload` in its configuration."""
@@ -85,7 +87,7 @@ class Envelope:
             "ce-causationid": self.causation_id,
         }
         for name, value in (
-            ("ce-dataschema", _schema_uri(self.type, self.schema) if self.schema > 1 else None),
+            (SCHEMA_HEADER, _schema_uri(self.type, self.schema) if self.schema > 1 else None),
             ("ce-subject", self.subject),
             ("ce-sequence", self.sequence),
             ("ce-sagaid", self.saga_id),
@@ -125,7 +127,7 @@ class Envelope:
                 time=datetime.fromisoformat(headers["ce-time"]),
                 correlation_id=headers["ce-correlationid"],
                 causation_id=headers["ce-causationid"],
-                schema=_schema_of(headers.get("ce-dataschema")),
+                schema=_schema_of(headers.get(SCHEMA_HEADER)),
                 subject=headers.get("ce-subject"),
                 sequence=None if sequence is None else int(sequence),
                 saga_id=headers.get("ce-sagaid"),
@@ -154,7 +156,7 @@ class Received:
 
 
 def _schema_uri(type_: str, schema: int) -> str:
-    return f"urn:ftgo:{type_}:{schema}"
+    return f"{SCHEMA_URN}{type_}:{schema}"
 
 
 def _schema_of(uri: str | None) -> int:

@@ -1,11 +1,11 @@
 """Replay: a read model that is built anew asks the owners' relays for what they have stored, all of it, from the start.
 
-The reader has the keeper make a stream for what it asks for, and tells the relay of each owner in turn, on the relay's
-control subject: `ReplayRequest`. The relay publishes its stored events in order per aggregate, numbered from 1, and
+The reader has the keeper make a stream for what it asks for, and sends the relay of each owner in turn a
+`ReplayRequest`. The relay publishes its stored events in order per aggregate, numbered from 1, and
 then the end mark with their count. The same messages as the first time, with the same ids, versions and times.
 
 Neither the subjects nor the stream are those of what happens now: that stream refuses everything when it is full, and
-what a replay leaves must not be what fills it.
+what a replay leaves must not be what fills it. There a subject begins with the id of the run.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,10 +15,13 @@ from shared.core.messages import Event
 from shared.core.serialization import decode_message, to_json
 from shared.eventsourcing.store import StoredEvent
 from shared.messaging.broker import Publication
+from shared.messaging.envelope import OWN_HEADER
 from shared.messaging.outbox import event_envelope
 
-END_HEADER = "ftgo-replayed"
+END_HEADER = f"{OWN_HEADER}replayed"
 """The end mark has it: how many events went before."""
+END = "end"
+"""The route of the end mark."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,31 +41,6 @@ class ReplayAnswer:
     reason: str = ""
 
 
-def control_subject(service: str) -> str:
-    """Where the relay of a service is asked. Below no stream: a question that nobody hears is to be known at once."""
-    return f"ftgo-control.replay.{service}"
-
-
-def replay_subjects(reader: str, run: str = "*") -> str:
-    """Where the events of a run are published, or of all of the reader's."""
-    return f"ftgo-replay.{reader}.{run}.>"
-
-
-def replay_subject(reader: str, run: str, route: str) -> str:
-    """Where an event of a run is published."""
-    return f"ftgo-replay.{reader}.{run}.{route}"
-
-
-def replay_end(reader: str, run: str) -> str:
-    """Where the end mark of a run is published."""
-    return f"ftgo-replay.{reader}.{run}.end"
-
-
-def replay_stream(reader: str) -> str:
-    """The stream that keeps them."""
-    return f"FTGO_REPLAY_{reader}"
-
-
 def message_id(run: str, number: int) -> str:
     """The id, for the broker, of a run's message: the reader sees by it that none is missing."""
     return f"{run}-{number}"
@@ -79,7 +57,7 @@ def publications(request: ReplayRequest, stored: Sequence[StoredEvent], before: 
         envelope = event_envelope(each, event, None)
         yield Publication(
             row_id=message_id(request.run, number),
-            subject=replay_subject(request.reader, request.run, envelope.route),
+            subject=f"{request.run}.{envelope.route}",
             headers=envelope.to_headers(),
             data=envelope.data,
         )
@@ -89,7 +67,7 @@ def end_mark(request: ReplayRequest, count: int) -> Publication:
     """What follows the last of `count` events."""
     return Publication(
         row_id=message_id(request.run, count + 1),
-        subject=replay_end(request.reader, request.run),
+        subject=f"{request.run}.{END}",
         headers={END_HEADER: str(count)},
         data=to_json({"events": count}),
     )

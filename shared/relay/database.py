@@ -10,8 +10,9 @@ from typing import Any, Literal
 import asyncpg
 
 from shared.adapters.postgres.lost_connections import LOST_CONNECTION
-from shared.adapters.postgres.releases import RELAY_SESSION, require_not_older_than_data
-from shared.core.releases import session_name
+from shared.adapters.postgres.releases import require_not_older_than_data
+from shared.core.application import Application
+from shared.core.releases import Releases
 from shared.core.serialization import from_json, to_json
 from shared.eventsourcing.store import Metadata, StoredEvent
 from shared.messaging.chain import Links
@@ -83,10 +84,10 @@ class RelayDatabase:
         self._connection = connection
         self._purged_to = 0
 
-    async def require_release(self, service: str) -> None:
-        """Raises WrongRelease when the database is one of a newer release that this one must not work beside."""
+    async def require_release(self, releases: Releases, service: str) -> None:
+        """Raise WrongRelease when the database is one of a newer release that this one must not work beside."""
         with database_faults():
-            await require_not_older_than_data(self._connection, service)
+            await require_not_older_than_data(self._connection, releases, service)
 
     async def require_outbox(self) -> None:
         """Raises DatabaseUnavailable until the service's migrations have made the outbox and published it."""
@@ -358,8 +359,8 @@ def _stored_event(record: Sequence[Any]) -> StoredEvent:
 
 
 @asynccontextmanager
-async def open_database(url: str) -> AsyncIterator[RelayDatabase]:
-    """A session of the relay."""
+async def open_database(url: str, application: Application) -> AsyncIterator[RelayDatabase]:
+    """Open a session of the application's relay. Raises DatabaseUnavailable."""
     with database_faults():
         connection = await asyncpg.connect(
             url,
@@ -367,7 +368,7 @@ async def open_database(url: str) -> AsyncIterator[RelayDatabase]:
             command_timeout=COMMAND_SECONDS,
             # Publishing a whole outbox from one snapshot may take long.
             server_settings={
-                "application_name": session_name(RELAY_SESSION),
+                "application_name": application.session_name(application.relay_program),
                 "transaction_timeout": "0",
                 "idle_in_transaction_session_timeout": "0",
             },

@@ -30,6 +30,7 @@ import msgspec
 
 from shared.core.backoff import Backoff
 from shared.core.errors import TechnicalFault
+from shared.core.service_info import ServiceInfo
 from shared.core.tasks import beside
 from shared.messaging.broker import Broker, BrokerConnection, BrokerUnavailable, LogReader, Publication, subject_of
 from shared.messaging.chain import Links, row_id_of
@@ -55,7 +56,11 @@ _decode_headers = msgspec.json.Decoder(dict[str, str]).decode
 
 @dataclass(frozen=True, kw_only=True)
 class RelayOptions:
-    """What `RelaySettings` documents; `wal_sender_timeout` in seconds. `readers` names those that read a route."""
+    """How a relay works. `readers` names the services that read a route.
+
+    Rows stay in the outbox for `outbox_retention`, messages in the stream for `stream_max_age`. PostgreSQL ends a
+    connection that it has not heard of for `wal_sender_timeout` seconds.
+    """
 
     partitions: int
     outbox_retention: timedelta
@@ -139,17 +144,18 @@ class Relay:
 
     def __init__(
         self,
-        service: str,
+        service: ServiceInfo,
         database_url: str,
         broker: Broker,
         options: RelayOptions,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         database = urlsplit(database_url).path.removeprefix("/")
-        self.status = RelayStatus(service, database)
-        self._service = service
+        self.status = RelayStatus(service.name, database)
+        self._service = service.name
+        self._application = service.application
         self._url = database_url
-        self._slot = f"ftgo_{database}"
+        self._slot = service.application.slot(database)
         self._broker = broker
         self._options = options
         self._clock = clock
@@ -184,8 +190,8 @@ class Relay:
 
     async def _relay(self, backoff: Backoff) -> None:
         """One life of the connections: they are opened together, and when one is lost all are closed."""
-        async with open_database(self._url) as database:
-            await database.require_release(self._service)
+        async with open_database(self._url, self._application) as database:
+            await database.require_release(self._application.releases, self._service)
             await database.require_outbox()
             if not await self._has_slot(database):
                 await self._make_slot(database)

@@ -19,6 +19,7 @@ from shared.adapters.nats.sent import SentRows, answering_for
 from shared.core.backoff import Backoff
 from shared.core.errors import TechnicalFault
 from shared.core.messages import Event, message_type
+from shared.core.service_info import ServiceInfo
 from shared.eventsourcing.store import StoredEvent
 from shared.messaging.broker import BrokerUnavailable, Publisher
 from shared.messaging.replay import ReplayAnswer, ReplayRequest, end_mark, publications
@@ -40,16 +41,17 @@ class Replays:
     """Answers for one service. `active` says whether its relay is the one that publishes: a second one keeps quiet."""
 
     def __init__(
-        self, service: str, database_url: str, address: NatsAddress, active: Callable[[], bool], sent: SentRows
+        self, service: ServiceInfo, database_url: str, address: NatsAddress, active: Callable[[], bool], sent: SentRows
     ) -> None:
-        self._service = service
+        self._service = service.name
+        self._application = service.application
         self._sent = sent
         self._url = database_url
         self._address = address
         self._active = active
         self._runs: dict[str, _Run] = {}  # by reader
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._log = structlog.get_logger().bind(relay=service)
+        self._log = structlog.get_logger().bind(relay=service.name)
 
     async def run(self) -> None:
         """Listen until cancelled; a connection that is lost is opened anew."""
@@ -100,9 +102,9 @@ class Replays:
         log.info("replay begins", types=len(request.types))
         try:
             async with (
-                open_database(self._url) as database,
+                open_database(self._url, self._application) as database,
                 connect(self._address) as connection,
-                open_publisher(connection) as publisher,
+                open_publisher(connection, connection.names.replays(request.reader)) as publisher,
             ):
                 await database.committed_is_visible()
                 async with aclosing(database.stored_events(request.types)) as events:

@@ -1,4 +1,4 @@
-"""What a relay has sent, for readers that find a gap in the stream: see `shared.messaging.chain`."""
+"""What a relay has sent, for readers that find a gap in the stream: it is looked up in the outbox."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from shared.core.service_info import ServiceInfo
 from shared.messaging.broker import BrokerUnavailable, Publication, subject_of
 from shared.messaging.chain import (
     BEGINNING,
@@ -44,13 +45,14 @@ class SentFromOutbox:
 
     def __init__(
         self,
-        service: str,
+        service: ServiceInfo,
         database_url: str,
         partitions: int,
         readers: Mapping[str, Sequence[str]],
         active: Callable[[], bool],
     ) -> None:
-        self._service = service
+        self._service = service.name
+        self._application = service.application
         self._url = database_url
         self._partitions = partitions
         self._readers = readers
@@ -60,7 +62,7 @@ class SentFromOutbox:
         """See `shared.adapters.nats.sent.SentRows`."""
         if not self._active():
             return None
-        async with open_database(self._url) as database:
+        async with open_database(self._url, self._application) as database:
             if request.row is not None:
                 return await self._before(database, request, request.row)
             head = (await database.chain_heads()).get(chain_name(request.partition, request.reader), BEGINNING)
@@ -73,7 +75,7 @@ class SentFromOutbox:
         """See `shared.adapters.nats.sent.SentRows`."""
         if not self._active():
             return None
-        async with open_database(self._url) as database:
+        async with open_database(self._url, self._application) as database:
             kept = {row.id: row for row in await database.rows_with(request.rows)}
         return [self._publication(kept.get(row), request.reader) for row in request.rows]
 

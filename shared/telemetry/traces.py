@@ -20,7 +20,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from shared.core.errors import DomainError
 from shared.messaging.envelope import Envelope
 
-_tracer = trace.get_tracer("ftgo")
+_tracer = trace.get_tracer("shared")
 _propagator = TraceContextTextMapPropagator()
 
 

@@ -367,12 +367,12 @@ async def test_what_says_that_it_is_another_message_than_its_subject_does_is_par
     """Or who may publish to one subject could say what only others may."""
     service = WalletService()
     await service.open("w")
-    told = replace(deposit("told"), subject=f"ftgo.0.command.{Deposit.type_name}")
-    forged = replace(deposit("forged"), subject=f"ftgo.0.event.{Heard.type_name}")
+    told = replace(deposit("told"), subject=f"0.command.{Deposit.type_name}")
+    forged = replace(deposit("forged"), subject=f"0.event.{Heard.type_name}")
     await service.handle(told, forged)
     assert service.parked() == ["forged"]
     (waiting,) = service.database.waiting.values()
-    assert f"it says that it is command.{Deposit.type_name}, and was sent to ftgo.0.event" in waiting.error
+    assert f"it says that it is command.{Deposit.type_name}, and was sent to 0.event" in waiting.error
 
 
 async def test_a_message_without_any_of_our_headers_is_parked() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from kernel.topology import FTGO
 from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.postgres.database import PostgresDatabase
 from shared.core.clock import SteadyClock, utc_now
@@ -122,7 +123,7 @@ async def replicas_of(infra: Infra, database: Database) -> AsyncIterator[Replica
             sql = await asyncpg.connect(database.migrations_url)
             stack.push_async_callback(sql.close)
             await sql.execute("truncate events, snapshots, inbox, subscriptions, subscription_checkpoints, set_aside")
-            yield Replicas(database, KeptBroker(NatsAddress(nats.url), PARTITIONS, LIMITS), stack, sql)
+            yield Replicas(database, KeptBroker(NatsAddress(nats.url, FTGO), PARTITIONS, LIMITS), stack, sql)
 
 
 async def test_replicas_share_the_partitions_and_take_over_those_of_who_goes(infra: Infra, made: Database) -> None:

@@ -11,8 +11,8 @@ import nats
 import psycopg2
 import pytest
 
+from kernel.topology import FTGO
 from shared.adapters.nats.connection import NatsAddress
-from shared.adapters.nats.stream import STREAM
 from shared.adapters.postgres import database as postgres_database
 from shared.adapters.postgres.database import PostgresDatabase
 from shared.core.clock import utc_now
@@ -31,6 +31,9 @@ from tests.support.kept_broker import KeptBroker
 from tests.support.schema import make_framework_tables
 
 NewNats = Callable[[], NatsServer]
+
+
+STREAM = "FTGO"
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,7 @@ class World:
     def __init__(self, database: Database, nats: NatsServer) -> None:
         self.database = database
         self.nats = nats
-        self.broker = KeptBroker(NatsAddress(nats.url), 1, LIMITS)
+        self.broker = KeptBroker(NatsAddress(nats.url, FTGO), 1, LIMITS)
         self._stack = AsyncExitStack()
 
     async def replica(self, heard: Behaviour = note, lease: timedelta = LEASE, **options: Any) -> Replica:

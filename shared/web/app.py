@@ -51,12 +51,14 @@ def create_app(
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
     gate: Gate | None = None,
     tags: Mapping[str, str] | None = None,
+    contact: str = "The maintainers",
 ) -> FastAPI:
     """The service's API with /ping, /readyz, /metrics, /docs and /openapi.json."""
     app = Api(
         title=title,
         description=description,
         tags=tags or {},
+        contact=contact,
         version="1.0.0",
         lifespan=lifespan,
         generate_unique_id_function=_operation_id,

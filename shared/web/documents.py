@@ -32,12 +32,12 @@ _ASSETS = Path(fastapi_offline.__file__).parent / "static"
 class Api(FastAPI):
     """A FastAPI application whose document says what is the same for all services, and whose /docs needs no network."""
 
-    def __init__(self, *, title: str, description: str, tags: Mapping[str, str], **options: Any) -> None:
-        """`tags` says what the tags of the service's own operations mean."""
+    def __init__(self, *, title: str, description: str, tags: Mapping[str, str], contact: str, **options: Any) -> None:
+        """Say what the tags of the service's own operations mean, and who answers for it (`contact`)."""
         super().__init__(
             title=title,
             description=description + _ABOUT_ALL,
-            contact={"name": "The maintainers of FTGO in Python"},
+            contact={"name": contact},
             servers=[{"url": "/"}],
             docs_url=None,
             redoc_url=None,

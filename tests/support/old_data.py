@@ -6,9 +6,9 @@ from typing import Any
 import psycopg2
 from sqlalchemy import text
 
+from kernel.topology import FTGO
 from shared.adapters.postgres.migrate import LIBRARY, Chain, migrating
 from shared.adapters.postgres.releases import LIBRARY_VERSION, SERVICE_VERSION, revisions_in
-from shared.core.releases import CURRENT
 from shared.host.migrations import grants_of
 from shared.host.provision import Database
 from shared.host.releases import migrations_of
@@ -38,7 +38,7 @@ def migrated_to(database: Database, migration: str) -> None:
 
 def touched_by_the_next_release(url: str, beside: int) -> None:
     """Let a newer release have worked on a database, which may run beside `beside` and later ones."""
-    number = CURRENT.number + 1
+    number = FTGO.releases.current.number + 1
     run_sql(url, "insert into releases (number, version, beside) values (%s, 'next', %s)", number, beside)
 
 

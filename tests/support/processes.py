@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 
 from cdc.nats_users import ALL_RELAYS, OPERATOR, nats_users
-from kernel.topology import BY_NAME
+from kernel.topology import BY_NAME, FTGO
 from shared.adapters.nats.connection import NatsAddress
 from shared.host.provision import Database
 from tests.support.infra import PASSWORD, Infra, NatsServer, Server
@@ -52,7 +52,7 @@ class RunningSystem:
 
     def nats_address_of(self, user: str) -> NatsAddress:
         """Where NATS is, for one of its users."""
-        return NatsAddress(self.nats.url, user, PASSWORD)
+        return NatsAddress(self.nats.url, FTGO, user, PASSWORD)
 
     def settings_of(self, service: str) -> dict[str, str]:
         """Environment variables with which another program can do what the service may."""

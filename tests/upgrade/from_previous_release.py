@@ -17,8 +17,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from kernel.releases import RELEASES
 from kernel.topology import BY_NAME, SERVICES
-from shared.core.releases import CURRENT, PREVIOUS
 from tests.support.old_data import run_sql
 from tools.chaos.load import Load
 from tools.chaos.run import SHORT, AnyReplica
@@ -39,6 +39,8 @@ PARTITIONS = 2
 """Two, so that replicas of both releases read the stream."""
 
 pytestmark = pytest.mark.time_limit(LIMIT)
+
+CURRENT, PREVIOUS = RELEASES.known[-1], RELEASES.known[-2]
 
 TWICE = "select key from sagas where type = 'order.CreateOrderSaga' group by key having count(*) > 1"
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
+from kernel.topology import FTGO
 from shared.adapters.nats.connection import UNLIMITED, NatsAddress, connect
 from shared.core.ids import new_id
 from shared.host.event_loop import new_event_loop
@@ -140,11 +141,11 @@ class Generator:
     async def _in_town(self) -> AsyncIterator[None]:
         """Open a town, and hear of the ends of sagas."""
         await self._open_town()
-        nats = NatsAddress(self._plan.nats_url, self._plan.nats_user, self._plan.nats_password)
+        nats = NatsAddress(self._plan.nats_url, FTGO, self._plan.nats_user, self._plan.nats_password)
         async with connect(nats) as connection:
             for end in ENDS:
                 await connection.client.subscribe(
-                    f"ftgo.*.event.order.{end}",
+                    connection.names.log.to_wire(f"*.event.order.{end}"),
                     cb=self._ends.note,
                     pending_msgs_limit=UNLIMITED,
                     pending_bytes_limit=UNLIMITED,

@@ -12,6 +12,7 @@ from timeit import repeat
 import asyncpg
 import psutil
 
+from kernel.topology import FTGO
 from shared.adapters.nats.connection import connect
 from shared.host.settings import PoolSettings, ServiceSettings
 from tools.system.system import System
@@ -65,7 +66,7 @@ async def surroundings(system: System) -> Surroundings:
             "partitions": str(system.settings.partitions),
             "replicas": str(max(system.arrangement.replicas.values(), default=1)),
             "batch size": str(batch_size),
-            "pool size": str(PoolSettings().pool_size),
+            "pool size": str(PoolSettings(application=FTGO).pool_size),
             "traces": "exported" if "OTEL_EXPORTER_OTLP_ENDPOINT" in os.environ else "not exported",
         },
     )

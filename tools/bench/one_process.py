@@ -14,8 +14,9 @@ from typing import Any
 
 import httpx
 
-import cdc.main
-from kernel.topology import BY_NAME, SERVICES
+from cdc.nats_users import readable_routes
+from kernel.topology import BY_NAME, FTGO, SERVICES
+from shared.host import relays
 from shared.host.event_loop import new_event_loop
 from shared.host.migrations import migrate
 from shared.host.service import serve
@@ -69,10 +70,11 @@ def _service(name: str, stack: ExitStack) -> Coroutine[Any, Any, int]:
 
 def _relay(stack: ExitStack) -> Coroutine[Any, Any, int]:
     """The relay and the stream's keeper, set up with the environment as it is now."""
-    container = cdc.main.Container(services=cdc.main.PUBLISHING, keeps_stream=True)
+    publishing = tuple(service for service in SERVICES if service.publishes)
+    container = relays.RelayContainer(application=FTGO, services=publishing, reads=readable_routes(), keeps_stream=True)
     settings = container.settings()
     listener = stack.enter_context(listening(settings.host, settings.port))
-    return cdc.main.serve(
+    return relays.serve(
         container.keeper(), container.relays(), container.replays(), container.app(), listener, _SHUTDOWN_SECONDS
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
 
-from kernel.topology import BY_NAME, SERVICES
+from kernel.topology import BY_NAME, FTGO, SERVICES
 from kernel.values import Address, ConsumerId, LineItem, MenuItemId, Money, OrderId, RestaurantId
 from order.contracts import OrderCreated
 from shared.adapters.nats.broker import NatsBroker, NatsBrokerConnection
@@ -192,7 +192,7 @@ async def _look(running: Running, broker: NatsBrokerConnection, position: int) -
 @asynccontextmanager
 async def _broker(running: Running) -> AsyncIterator[NatsBrokerConnection]:
     system = running.system
-    address = NatsAddress(system.nats.url, READER, system.secrets.nats[READER])
+    address = NatsAddress(system.nats.url, FTGO, READER, system.secrets.nats[READER])
     async with NatsBroker(address, system.settings.partitions).connect() as connection:
         yield connection
 

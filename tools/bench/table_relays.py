@@ -12,8 +12,8 @@ from contextlib import suppress
 
 import asyncpg
 
-import cdc.main
 from shared.core.backoff import Backoff
+from shared.host import relays
 from shared.messaging.broker import BrokerConnection
 from shared.relay.database import RelayDatabase, database_faults
 from shared.relay.pgoutput import OutboxRow
@@ -89,7 +89,7 @@ def main() -> None:
     """Run the module that is named first, with the arguments that follow."""
     sys.argv = sys.argv[1:]
     if sys.argv[0] == "cdc":
-        vars(cdc.main)["Relay"] = RELAYS[os.environ[VARIABLE]]
+        vars(relays)["Relay"] = RELAYS[os.environ[VARIABLE]]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 

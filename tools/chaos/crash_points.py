@@ -192,13 +192,14 @@ def _run_service(name: str, reached: Reached) -> NoReturn:
 
 
 def _run_relay(services: Sequence[str], reached: Reached) -> int:
-    from cdc.main import Container, main
+    from cdc.main import main
+    from shared.host.relays import RelayContainer
 
     def make_broker(*arguments: Any) -> Any:
         return wrapped_broker(original(*arguments), reached)
 
-    original = Container.broker.cls
-    Container.broker.set_provides(make_broker)
+    original = RelayContainer.broker.cls
+    RelayContainer.broker.set_provides(make_broker)
     return main(services)
 
 

@@ -2,15 +2,17 @@
 
 from pathlib import Path
 
-from shared.adapters.nats.stream import STREAM
+from kernel.topology import FTGO
+from shared.adapters.nats.names import NatsNames
 
+_STREAM = NatsNames(FTGO).log.stream
 _INTO_MESSAGE = 60
 """Bytes behind the beginning of its subject at which a message is damaged: somewhere in its headers."""
 
 
 def blocks(store: Path) -> list[Path]:
     """The files that have the stream's messages, the oldest first."""
-    return sorted(store.glob(f"**/{STREAM}/msgs/*.blk"), key=lambda path: int(path.stem))
+    return sorted(store.glob(f"**/{_STREAM}/msgs/*.blk"), key=lambda path: int(path.stem))
 
 
 def positions_of(block: Path, subject: str) -> list[int]:
@@ -31,7 +33,7 @@ def flip_bit(block: Path, message: int) -> None:
 
 def forget_index(store: Path) -> None:
     """Have the server read all messages anew when it starts."""
-    for index in store.glob(f"**/{STREAM}/msgs/index.db"):
+    for index in store.glob(f"**/{_STREAM}/msgs/index.db"):
         index.unlink()
 
 

@@ -15,7 +15,7 @@ import httpx
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from kernel.topology import BY_NAME, SERVICES
+from kernel.topology import BY_NAME, FTGO, SERVICES
 from shared.adapters.nats.connection import NatsAddress, NatsConnection, connect
 from tools.chaos import crash_points
 from tools.chaos.load import Load
@@ -231,7 +231,7 @@ class World:
             port = await connection.fetchval(
                 "select client_port from pg_replication_slots join pg_stat_replication on pid = active_pid"
                 " where slot_name = $1",
-                f"ftgo_{BY_NAME[service].database}",
+                FTGO.slot(BY_NAME[service].database),
             )
         return self._connected_from(port, "relay")
 

@@ -183,7 +183,7 @@ async def _wait_until_ready(places: Places, console: Console) -> None:
 async def _require_nats(address: NatsAddress) -> None:
     try:
         async with connect(address) as connection:
-            await stream_bounds(connection.jetstream)
+            await stream_bounds(connection)
     except BrokerUnavailable as error:
         raise LaunchError(
             f"NATS at {address.url}, for the timelines, can't be used ({error}): --nats-url says where it is, "

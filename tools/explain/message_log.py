@@ -5,15 +5,13 @@ from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from nats.js.manager import JetStreamManager
-
-from shared.adapters.nats.connection import NatsAddress, connect
+from shared.adapters.nats.connection import NatsAddress, NatsConnection, connect
 from shared.adapters.nats.reader import read
 from shared.adapters.nats.stream import stored_message, stream_bounds
 from shared.messaging.broker import BrokerUnavailable
 from shared.messaging.envelope import Envelope, Received
 
-SUBJECTS = tuple(f"ftgo.*.{kind}.>" for kind in ("event", "command", "reply"))
+SUBJECTS = tuple(f"*.{kind}.>" for kind in ("event", "command", "reply"))
 """All partitions, without the replays for read models that are rebuilt."""
 CLOCKS_DIFFER = timedelta(seconds=5)
 """How far the clocks of services and broker may be apart."""
@@ -44,8 +42,8 @@ class NatsLog:
     async def since(self, moment: datetime) -> AsyncGenerator[Envelope]:
         """See `MessageLog`."""
         async with connect(self._address) as connection:
-            after = await position_before(connection.jetstream, moment - CLOCKS_DIFFER)
-            async with read(connection, after, SUBJECTS, to_end=True) as feed:
+            after = await position_before(connection, moment - CLOCKS_DIFFER)
+            async with read(connection, connection.names.log, after, SUBJECTS, to_end=True) as feed:
                 while batch := await feed.take(_BATCH, wait=5):
                     for received in batch:
                         if envelope := _envelope(received):
@@ -58,8 +56,8 @@ class NatsLog:
             try:
                 async with connect(self._address) as connection:
                     if after is None:
-                        after = await position_before(connection.jetstream, moment)
-                    async with read(connection, after, SUBJECTS) as feed:
+                        after = await position_before(connection, moment)
+                    async with read(connection, connection.names.log, after, SUBJECTS) as feed:
                         while True:
                             for received in await feed.take(_BATCH, wait=5):
                                 after = received.position
@@ -69,13 +67,13 @@ class NatsLog:
                 await asyncio.sleep(0.5)
 
 
-async def position_before(jetstream: JetStreamManager, moment: datetime) -> int:
+async def position_before(connection: NatsConnection, moment: datetime) -> int:
     """Return the position of the last message stored before that moment, by bisection."""
-    bounds = await stream_bounds(jetstream)
+    bounds = await stream_bounds(connection)
     low, high = bounds.first, bounds.last + 1
     while low < high:
         middle = (low + high) // 2
-        mark = await stored_message(jetstream, middle)
+        mark = await stored_message(connection, middle)
         # Where nothing is stored any more, going back is what can't miss anything.
         if mark is not None and mark.at < moment:
             low = middle + 1

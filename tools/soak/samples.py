@@ -11,7 +11,6 @@ import asyncpg
 
 from kernel.topology import SERVICES
 from shared.adapters.nats.connection import connect
-from shared.adapters.nats.stream import STREAM
 
 if TYPE_CHECKING:
     from tools.bench.running import Running
@@ -67,7 +66,7 @@ async def looking(running: "Running") -> AsyncIterator[Callable[[float, int], Aw
             for service, database in databases.items():
                 for name, size, rows, dead in await database.fetch(_TABLES):
                     tables[f"{service}.{name}"] = Size(bytes=size, rows=rows, dead=dead)
-            stream = (await nats.jetstream.stream_info(STREAM)).state
+            stream = (await nats.jetstream.stream_info(nats.names.log.stream)).state
             return Sample(
                 seconds=round(seconds, 1),
                 orders=orders,

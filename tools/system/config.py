@@ -7,8 +7,9 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, EnvSettingsSource, SecretsSettingsSource
 from rich.table import Table
 
+from kernel.topology import FTGO
 from shared.host.provision import ProvisionSettings
-from shared.host.settings import RelaySettings, ServiceSettings
+from shared.host.settings import RelaySettings, ServiceSettings, secrets_dir
 from tools.system.system import SystemSettings
 from tools.terminal import Terminal, as_text
 
@@ -40,9 +41,13 @@ def config() -> None:
 
 def _settings_rows(model: type[BaseSettings]) -> list[tuple[str, str, str, str]]:
     """Return variable, default, present value and meaning of each setting; secrets are not shown."""
-    present = {**SecretsSettingsSource(model)(), **EnvSettingsSource(model)()}
+    prefix = FTGO.environment_prefix
+    secrets = SecretsSettingsSource(model, secrets_dir=secrets_dir(FTGO), env_prefix=prefix)
+    present = {**secrets(), **EnvSettingsSource(model, env_prefix=prefix)()}
     rows = []
     for name, setting in model.model_fields.items():
+        if setting.exclude:
+            continue  # given, not looked up
         default = (
             "(required)"
             if setting.default is PydanticUndefined
@@ -53,7 +58,7 @@ def _settings_rows(model: type[BaseSettings]) -> list[tuple[str, str, str, str]]
         value = ""
         if name in present:
             value = "********" if "Secret" in str(setting.annotation) else _shown(present[name])
-        rows.append((f"FTGO_{name.upper()}", default, value, setting.description or ""))
+        rows.append((f"{prefix}{name.upper()}", default, value, setting.description or ""))
     return rows
 
 

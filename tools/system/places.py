@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from cdc.nats_users import OPERATOR
-from kernel.topology import SERVICES
+from kernel.topology import FTGO, SERVICES
 from shared.adapters.nats.connection import NatsAddress
 from shared.host.settings import Settings
 from tools.system.process import LaunchError
@@ -45,9 +45,9 @@ def of_host(url_base: str, nats_url: str | None, port_offset: int = 0) -> Places
 
 def nats_address(url: str | None = None) -> NatsAddress:
     """Return NATS' address with FTGO_NATS_USER and FTGO_NATS_PASSWORD, or what the compose file has instead."""
-    settings = Settings()
+    settings = Settings(application=FTGO)
     password = settings.nats_password.get_secret_value() if settings.nats_password else COMPOSE_PASSWORD
-    return NatsAddress(url or settings.nats_url, settings.nats_user or OPERATOR, password, settings.nats_ca_file)
+    return NatsAddress(url or settings.nats_url, FTGO, settings.nats_user or OPERATOR, password, settings.nats_ca_file)
 
 
 def nats_of(nats_url: str | None) -> NatsAddress:

@@ -5,8 +5,8 @@ For the compose file. Doing it again changes nothing but passwords.
 
 import sys
 
-from kernel.topology import SERVICES
+from kernel.topology import FTGO, SERVICES
 from shared.host.provision import main
 
 if __name__ == "__main__":
-    sys.exit(main(SERVICES))
+    sys.exit(main(FTGO, SERVICES))

@@ -18,17 +18,17 @@ from typing import Any
 
 import httpx
 from pydantic import Field
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Console
 
 from cdc.nats_users import ALL_RELAYS, OPERATOR, nats_users
-from kernel.topology import SERVICES
+from kernel.topology import FTGO, SERVICES
 from shared.adapters.nats.connection import NatsAddress, connect
 from shared.adapters.nats.stream import stored_partitions
 from shared.core.releases import WrongRelease
 from shared.core.service_info import ServiceInfo
 from shared.host.provision import ROLE_CONNECTIONS, Database, addresses, provision, require_usable, roles_of
-from shared.host.settings import PoolSettings, RelaySettings, Settings
+from shared.host.settings import PoolSettings, RelaySettings, secrets_dir
 from tools.system.connections import Connections, needed, shortage
 from tools.system.embedded.nats import Nats
 from tools.system.embedded.postgres import Postgres, socket_folder
@@ -49,7 +49,9 @@ _FREE_OFFSETS = range(2000, 17000)
 class SystemSettings(BaseSettings):
     """What `./ftgo up` and the commands beside it read. The services' own settings are passed on to them."""
 
-    model_config = Settings.model_config
+    model_config = SettingsConfigDict(
+        env_prefix=FTGO.environment_prefix, secrets_dir=secrets_dir(FTGO), extra="ignore", hide_input_in_errors=True
+    )
 
     data_dir: Path = Field(ROOT / ".ftgo", description="Folder for data, logs, passwords and state.")
     host: str = Field("127.0.0.1", description="Address that the services' HTTP servers listen on.")
@@ -184,7 +186,7 @@ class System:
     @property
     def nats_address(self) -> NatsAddress:
         """Where NATS is, and who operators are there."""
-        return NatsAddress(self.nats.url, OPERATOR, self.secrets.nats[OPERATOR])
+        return NatsAddress(self.nats.url, FTGO, OPERATOR, self.secrets.nats[OPERATOR])
 
     def port(self, service: ServiceInfo, replica: int = 1) -> int:
         """Return the port of a service's HTTP API."""
@@ -335,7 +337,7 @@ class System:
         configured = self.postgres.configuration()
         there = Connections(int(configured["max_connections"]), int(configured["max_wal_senders"]))
         replicas = {each.name: len(self.arrangement.replicas_of(each.name)) for each in SERVICES}
-        pools = PoolSettings(partitions=self.settings.partitions)
+        pools = PoolSettings(application=FTGO, partitions=self.settings.partitions)
         need = needed(replicas, len(self.arrangement.replicas_of(RELAY)), pools)
         if lacking := shortage(need, there):
             raise LaunchError(lacking)
@@ -361,7 +363,7 @@ class System:
 
     async def _compare_partitions(self) -> None:
         async with connect(self.nats_address) as connection:
-            stored = await stored_partitions(connection.jetstream)
+            stored = await stored_partitions(connection)
         if stored is not None and stored != self.settings.partitions:
             raise OtherPartitions(stored, self.settings.partitions)
 

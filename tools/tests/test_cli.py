@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from cdc.nats_users import OPERATOR
-from kernel.topology import SERVICES
+from kernel.topology import FTGO, SERVICES
 from shared.adapters.nats.connection import NatsAddress, connect
 from shared.adapters.nats.stream import StreamLimits, make_stream
 from shared.host.settings import ServiceSettings
@@ -136,9 +136,9 @@ def test_standard_files_that_were_closed_are_there_for_it_and_its_programs() -> 
 def test_another_count_of_partitions_than_the_stream_has_is_refused(ftgo: Ftgo) -> None:
     async def make_a_stream() -> None:
         password = json.loads((ftgo.folder / "secrets.json").read_text())["nats"][OPERATOR]
-        address = NatsAddress(f"nats://127.0.0.1:{ftgo.environment['FTGO_NATS_PORT']}", OPERATOR, password)
+        address = NatsAddress(f"nats://127.0.0.1:{ftgo.environment['FTGO_NATS_PORT']}", FTGO, OPERATOR, password)
         async with connect(address) as connection:
-            await make_stream(connection.jetstream, 3, StreamLimits(max_age=3600, max_bytes=1 << 20))
+            await make_stream(connection, 3, StreamLimits(max_age=3600, max_bytes=1 << 20))
 
     first = ftgo.up()
     asyncio.run(make_a_stream())
@@ -188,7 +188,7 @@ def test_a_setting_that_is_wrong_is_not_shown(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("FTGO_PORT", "8000")
     monkeypatch.setenv("FTGO_DATABASE_URL", "http://user:hidden@host/database")
     with pytest.raises(ValidationError) as invalid:
-        ServiceSettings()
+        ServiceSettings(application=FTGO)
     assert "hidden" not in str(invalid.value)
 
 

@@ -84,4 +84,4 @@ class MemorySystemState:
 
 
 def _sent(row_id: str, subject: str, headers: Mapping[str, str]) -> Sent:
-    return Sent(row_id, headers.get("ce-id", row_id), subject.split(".", 2)[2])
+    return Sent(row_id, headers.get("ce-id", row_id), subject.partition(".")[2])

@@ -129,7 +129,7 @@ class RunningSystemState:
 
     async def stream(self) -> AsyncIterator[Sent]:
         """See `state.SystemState`."""
-        async with read(self._nats, 0, SUBJECTS, to_end=True) as feed:
+        async with read(self._nats, self._nats.names.log, 0, SUBJECTS, to_end=True) as feed:
             while batch := await feed.take(_BATCH_ROWS, wait=5):
                 for received in batch:
                     yield Sent(received.row_id, received.headers.get("ce-id", received.row_id), _route(received))
@@ -141,12 +141,12 @@ class RunningSystemState:
             return 0
         rows = await self.services[service].connection.fetch("select partition, position from subscriptions")
         if not rows:
-            bounds = await stream_bounds(self._nats.jetstream)
+            bounds = await stream_bounds(self._nats)
             return bounds.last + 1 - bounds.first
         pending = 0
         for partition, position in rows:
             subjects = [subject_of(partition, route) for route in routes]
-            async with read(self._nats, position, subjects, to_end=True) as feed:
+            async with read(self._nats, self._nats.names.log, position, subjects, to_end=True) as feed:
                 # Counted, as some of them may be damaged and never come.
                 while batch := await feed.take(_BATCH_ROWS, wait=5):
                     pending += len(batch)
@@ -158,7 +158,7 @@ async def running_state(databases: Iterable[Database], nats: NatsAddress) -> Asy
     """The state of a running system as it is now. Raises OSError, PostgresError and BrokerUnavailable."""
     async with AsyncExitStack() as stack:
         connection = await stack.enter_async_context(connect(nats))
-        stream_age = await max_age(connection.jetstream)
+        stream_age = await max_age(connection)
         services = {}
         for database in databases:
             driver = await asyncpg.connect(

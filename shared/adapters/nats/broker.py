@@ -34,7 +34,7 @@ class _Room:
         """How many of them may be sent now, at least one."""
         now = time.monotonic()
         if now >= self._good_until:
-            free = await stream.free_bytes(self._connection.jetstream)
+            free = await stream.free_bytes(self._connection)
             self._share = free / _SHARES
             self._good_until = now + _LOOK_SECONDS if free > _AMPLE else now
         for count, message in enumerate(messages):
@@ -55,7 +55,7 @@ class NatsBrokerConnection:
 
     async def bounds(self) -> Bounds:
         """See `broker.LogReader`."""
-        return await stream.stream_bounds(self._connection.jetstream)
+        return await stream.stream_bounds(self._connection)
 
     async def message_at(self, position: int) -> Mark | None:
         """See `broker.LogReader`."""
@@ -66,7 +66,8 @@ class NatsBrokerConnection:
     ) -> AbstractAsyncContextManager[reader.NatsFeed]:
         """See `broker.LogReader`."""
         subjects = [subject_of(partition, route) for route in filters]
-        return reader.read(self._connection, after, subjects, make=keeper_client.open_reader, to_end=to_end)
+        names = self._connection.names.log
+        return reader.read(self._connection, names, after, subjects, keeper_client.open_reader, to_end=to_end)
 
     async def sent_before(self, sender: str, reader: str, partition: int, row: int | None) -> SentBefore:
         """See `broker.LogReader`."""
@@ -108,6 +109,6 @@ class NatsBroker:
                 raise BrokerUnavailable(
                     f"its max_payload is {connection.client.max_payload} bytes, and messages may have {MAX_PAYLOAD}"
                 )
-            await stream.check_stream(connection.jetstream, self._partitions)
-            async with open_publisher(connection) as publisher:
+            await stream.check_stream(connection, self._partitions)
+            async with open_publisher(connection, connection.names.log) as publisher:
                 yield NatsBrokerConnection(connection, publisher)

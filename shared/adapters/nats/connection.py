@@ -14,6 +14,8 @@ from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError, Error
 from nats.js.manager import JetStreamManager
 
+from shared.adapters.nats.names import NatsNames
+from shared.core.application import Application
 from shared.messaging.broker import BrokerUnavailable
 
 log = structlog.get_logger(__name__)
@@ -30,15 +32,19 @@ UNLIMITED = -1
 
 @dataclass(frozen=True, slots=True)
 class NatsAddress:
-    """Where NATS is and who we are. With the file of an authority, NATS is spoken to over TLS only."""
+    """Where NATS is and who we are: one user of one application, of several that may share the server.
+
+    With `ca_file`, the file of a certificate authority, NATS is spoken to over TLS only.
+    """
 
     url: str
+    application: Application
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     ca_file: Path | None = None
 
     def tls(self) -> dict[str, Any]:
-        """The client's options for it."""
+        """Return the client's options for TLS; none where it is not used. Raises BrokerUnavailable."""
         if self.ca_file is None:
             return {}
         try:
@@ -51,18 +57,19 @@ class NatsAddress:
 
 
 class PlainClient(Client):
-    """nats-py's client without its care for headers, which takes longer than all else that is done for a message.
+    """nats-py's client with a plain parser of headers: nats-py's own takes longer than all else done per message.
 
-    Ours have some fourteen of them, with names that are known, and are written and read by ourselves. It also gives
-    requests up when the connection is lost: nats-py lets them wait for their time-out.
+    Our messages have some fourteen headers, with names that are known, and we write and read them ourselves. Requests
+    end as soon as the connection is lost: nats-py lets them wait for their time-out.
     """
 
-    def __init__(self, lost: asyncio.Future[str]) -> None:
+    def __init__(self, lost: asyncio.Future[str], names: NatsNames) -> None:
         super().__init__()
         self._lost = lost
+        self._names = names
 
     async def request(self, *arguments: Any, **options: Any) -> Msg:
-        """See `Client`. Raises ConnectionClosedError as soon as no answer can come any more."""
+        """Send a request and return its answer. Raises ConnectionClosedError as soon as no answer can come any more."""
         asking = asyncio.ensure_future(super().request(*arguments, **options))
         try:
             await asyncio.wait((asking, self._lost), return_when=asyncio.FIRST_COMPLETED)
@@ -81,8 +88,8 @@ class PlainClient(Client):
         await self._send_command(frames)
         await self._flush_pending()
 
-    @staticmethod
-    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+    def _parse_header_lines(self, raw: bytes) -> dict[str, str]:  # type: ignore[override]  # a static one there
+        raw = self._names.headers_from_wire(raw)
         try:
             return dict(line.split(": ", 1) for line in raw.decode().removesuffix("\r\n\r\n").split("\r\n"))
         except ValueError:  # somebody else's: spaced otherwise, or not in UTF-8
@@ -91,9 +98,10 @@ class PlainClient(Client):
 
 @dataclass(frozen=True, slots=True)
 class NatsConnection:
-    """A connected client. `lost` is done, with the reason, as soon as the connection is closed, by whomever."""
+    """A connected client. `lost` is done, with the reason, as soon as either side has closed the connection."""
 
     user: str
+    names: NatsNames
     client: PlainClient
     jetstream: JetStreamManager
     lost: asyncio.Future[str]
@@ -105,7 +113,8 @@ async def connect(address: NatsAddress) -> AsyncIterator[NatsConnection]:
     tls = address.tls()
     user = address.user or ANYBODY
     lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    client = PlainClient(lost)
+    names = NatsNames(address.application)
+    client = PlainClient(lost, names)
 
     async def closed() -> None:
         if not lost.done():
@@ -139,7 +148,7 @@ async def connect(address: NatsAddress) -> AsyncIterator[NatsConnection]:
                     closed_cb=closed,
                     error_cb=told,
                 )
-        yield NatsConnection(user, client, client.jsm(timeout=REQUEST_SECONDS), lost)
+        yield NatsConnection(user, names, client, client.jsm(timeout=REQUEST_SECONDS), lost)
     finally:
         # Closing flushes what is pending first, which a server that no longer reads could hold up for ever.
         with broker_faults_ignored(), unswallowed_cancellation():

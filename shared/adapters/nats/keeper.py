@@ -24,13 +24,12 @@ from shared.adapters.nats.connection import (
     broker_faults_ignored,
     connect,
 )
-from shared.adapters.nats.keeper_client import Answer, Question, keeper_subject
+from shared.adapters.nats.keeper_client import Answer, Question
 from shared.adapters.nats.reader import make_consumer
-from shared.adapters.nats.stream import STREAM, StreamLimits, check_stream, make_stream, stored_message
+from shared.adapters.nats.stream import StreamLimits, check_stream, make_stream, stored_message
 from shared.core.backoff import Backoff
 from shared.core.serialization import Undecodable, from_json, to_json
 from shared.messaging.broker import BrokerUnavailable
-from shared.messaging.replay import replay_stream, replay_subjects
 
 log = structlog.get_logger(__name__)
 
@@ -86,7 +85,7 @@ class Keeper:
                 with broker_faults():
                     subscriptions.append(
                         await self._connection.client.subscribe(
-                            keeper_subject("*", what), queue=_QUEUE, cb=self._answering(answer)
+                            self._connection.names.keeper_subject("*", what), queue=_QUEUE, cb=self._answering(answer)
                         )
                     )
             self.waiting_for = None
@@ -99,8 +98,8 @@ class Keeper:
                         await subscription.unsubscribe()
 
     async def _make_stream(self) -> None:
-        await make_stream(self._connection.jetstream, self._partitions, self._limits)
-        await check_stream(self._connection.jetstream, self._partitions)
+        await make_stream(self._connection, self._partitions, self._limits)
+        await check_stream(self._connection, self._partitions)
 
     def _answers(self) -> dict[str, Callable[[str, Question], Awaitable[Answer]]]:
         return {
@@ -131,27 +130,28 @@ class Keeper:
     async def _open_reader(self, user: str, question: Question) -> Answer:
         if not question.filters or not all(self._may_read(user, each) for each in question.filters):
             return Answer(error=f"{user} may not read {', '.join(question.filters) or 'everything'}")
-        made = await make_consumer(
-            self._connection, STREAM, question.position, question.filters, name=f"{user}-{secrets.token_urlsafe(24)}"
-        )
+        stream, name = self._connection.names.log.stream, f"{user}-{secrets.token_urlsafe(24)}"
+        made = await make_consumer(self._connection, stream, question.position, question.filters, name=name)
         return Answer(consumer=made.name, pending=made.pending)
 
     def _may_read(self, user: str, subject: str) -> bool:
         # Where there are no users, everybody may do everything; where there are, nobody may ask as ANYBODY.
-        ours, _, route = (*subject.split(".", 2), "", "")[:3]
-        return user == ANYBODY or (ours == "ftgo" and route in self._reads.get(user, ()))
+        names = self._connection.names.log
+        _, _, route = names.from_wire(subject).partition(".")
+        return user == ANYBODY or (subject.startswith(names.prefix) and route in self._reads.get(user, ()))
 
     async def _tell_mark(self, _user: str, question: Question) -> Answer:
-        mark = await stored_message(self._connection.jetstream, question.position)
+        mark = await stored_message(self._connection, question.position)
         return Answer() if mark is None else Answer(row_id=mark.row_id, at=mark.at)
 
     async def _begin_replays(self, user: str, question: Question) -> Answer:
         await self._end_replays(user, question)
+        names = self._connection.names.replays(user)
         with broker_faults():
             await self._connection.jetstream.add_stream(
                 StreamConfig(
-                    name=replay_stream(user),
-                    subjects=[replay_subjects(user)],
+                    name=names.stream,
+                    subjects=[names.subjects],
                     retention=RetentionPolicy.LIMITS,
                     discard=DiscardPolicy.NEW,
                     storage=StorageType.FILE,
@@ -162,5 +162,5 @@ class Keeper:
 
     async def _end_replays(self, user: str, _question: Question) -> Answer:
         with broker_faults(), suppress(NotFoundError):
-            await self._connection.jetstream.delete_stream(replay_stream(user))
+            await self._connection.jetstream.delete_stream(self._connection.names.replays(user).stream)
         return Answer()

@@ -1,4 +1,4 @@
-"""How services and relays ask the stream's keeper, see `keeper.py`."""
+"""Asking the keeper of the stream, as services and relays do: for a reader, and for what is stored at a position."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -16,7 +16,6 @@ from shared.adapters.nats.connection import (
     broker_faults_ignored,
 )
 from shared.adapters.nats.reader import Consumer
-from shared.adapters.nats.stream import STREAM
 from shared.core.backoff import Backoff
 from shared.core.serialization import Undecodable, from_json, to_json
 from shared.messaging.broker import BrokerUnavailable, Mark
@@ -32,6 +31,8 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
+    """What the keeper answers; `error` says why not. `pending` counts the messages that wait for the consumer."""
+
     error: str = ""
     consumer: str = ""
     pending: int = 0
@@ -39,14 +40,9 @@ class Answer:
     at: datetime | None = None
 
 
-def keeper_subject(user: str, what: str) -> str:
-    """Where a user asks the keeper."""
-    return f"ftgo-keeper.{user}.{what}"
-
-
 async def open_reader(connection: NatsConnection, stream: str, after: int, filters: Sequence[str]) -> Consumer:
     """A consumer that the keeper makes for us. Raises BrokerUnavailable."""
-    assert stream == STREAM, "the keeper opens readers of its own stream only"
+    assert stream == connection.names.log.stream, "the keeper opens readers of its own stream only"
     answer = await _ask(connection, "read", Question(position=after, filters=tuple(filters)))
     return Consumer(answer.consumer, answer.pending)
 
@@ -71,7 +67,7 @@ async def stream_for_replays(connection: NatsConnection) -> AsyncIterator[None]:
 
 
 async def _ask(connection: NatsConnection, what: str, question: Question) -> Answer:
-    subject, asked = keeper_subject(connection.user, what), to_json(question).encode()
+    subject, asked = connection.names.keeper_subject(connection.user, what), to_json(question).encode()
     try:
         with broker_faults():
             try:

@@ -10,6 +10,7 @@ import msgspec
 from nats.aio.msg import Msg
 
 from shared.adapters.nats.connection import UNLIMITED, NatsConnection, broker_faults, broker_faults_ignored
+from shared.adapters.nats.names import NatsNames, StreamNames
 from shared.messaging.broker import BrokerUnavailable, Publication
 from shared.messaging.envelope import ROW_ID_HEADER
 
@@ -43,10 +44,11 @@ _decode_ack = msgspec.json.Decoder(_Ack).decode
 
 
 class NatsPublisher:
-    """Messages ask for their acknowledgements in an inbox of our own, whose last token names the message."""
+    """Publishes to one stream. It is acknowledged in an inbox of its own, whose last token names the message."""
 
-    def __init__(self, connection: NatsConnection, inbox: str) -> None:
+    def __init__(self, connection: NatsConnection, names: StreamNames, inbox: str) -> None:
         self._connection = connection
+        self._names = names
         self._inbox = inbox
         self._sent = 0
         self._last_position = 0
@@ -118,14 +120,15 @@ class NatsPublisher:
 
     def _frame(self, index: int, message: Publication) -> bytes:
         """The message as it is sent; empty if the server can't take it: it would close the connection."""
-        payload, headers = message.data.encode(), header_block(message.row_id, message.headers)
+        payload = message.data.encode()
+        headers = header_block(self._connection.names, message.row_id, message.headers)
         size = len(headers) + len(payload)
         if size > self._connection.client.max_payload or not headers or not _is_subject(message.subject):
             return b""
         self._sent += 1
         token = str(self._sent)
         self._awaited[token] = index
-        command = f"HPUB {message.subject} {self._inbox}.{token} {len(headers)} {size}\r\n"
+        command = f"HPUB {self._names.to_wire(message.subject)} {self._inbox}.{token} {len(headers)} {size}\r\n"
         return b"".join((command.encode(), headers, payload, b"\r\n"))
 
     def _check(self) -> None:
@@ -148,15 +151,16 @@ def _is_subject(subject: str) -> bool:
     return re.fullmatch(r"[^\s.*>]+(\.[^\s.*>]+)*", subject) is not None
 
 
-def header_block(row_id: str, headers: Mapping[str, str]) -> bytes:
-    """The headers as they are sent, the row's id first; empty where one has a name that is none."""
+def header_block(names: NatsNames, row_id: str, headers: Mapping[str, str]) -> bytes:
+    """Return the headers as they are sent, the row's id first; empty where one of them has no valid name."""
     if not _are_names(tuple(headers)):
         return b""
     values = {ROW_ID_HEADER: row_id, **headers}
     text = "".join(values.values())
     if "\r" in text or "\n" in text:
         values = {name: value.translate(_LINE_BREAKS) for name, value in values.items()}
-    return "".join(("NATS/1.0\r\n", *(f"{name}: {value}\r\n" for name, value in values.items()), "\r\n")).encode()
+    text = "".join(("NATS/1.0\r\n", *(f"{name}: {value}\r\n" for name, value in values.items()), "\r\n"))
+    return names.headers_to_wire(text.encode())
 
 
 @lru_cache(maxsize=1024)
@@ -165,10 +169,10 @@ def _are_names(names: tuple[str, ...]) -> bool:
 
 
 @asynccontextmanager
-async def open_publisher(connection: NatsConnection) -> AsyncIterator[NatsPublisher]:
-    """A publisher with an inbox of its own."""
+async def open_publisher(connection: NatsConnection, names: StreamNames) -> AsyncIterator[NatsPublisher]:
+    """Open a publisher to a stream, with an inbox of its own."""
     inbox = connection.client.new_inbox()
-    publisher = NatsPublisher(connection, inbox)
+    publisher = NatsPublisher(connection, names, inbox)
     with broker_faults():
         subscription = await connection.client.subscribe(
             f"{inbox}.*", cb=publisher.on_ack, pending_msgs_limit=UNLIMITED, pending_bytes_limit=UNLIMITED

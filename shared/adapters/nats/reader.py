@@ -17,7 +17,8 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from shared.adapters.nats.connection import UNLIMITED, NatsConnection, broker_faults, broker_faults_ignored
-from shared.adapters.nats.stream import STREAM, row_id
+from shared.adapters.nats.names import StreamNames
+from shared.adapters.nats.stream import row_id
 from shared.messaging.broker import BrokerUnavailable
 from shared.messaging.envelope import Received
 
@@ -45,7 +46,7 @@ class Consumer:
 
 
 MakeConsumer = Callable[[NatsConnection, str, int, Sequence[str]], Awaitable[Consumer]]
-"""Of a stream, behind a position, for these subjects."""
+"""Makes a consumer of a stream, behind a position, for these subjects as NATS knows them."""
 
 
 async def make_consumer(
@@ -76,11 +77,11 @@ class NatsFeed:
     many messages wait it knows only as long as none of them is damaged.
     """
 
-    def __init__(self, connection: NatsConnection, inbox: str, stream: str, *, to_end: bool = False) -> None:
+    def __init__(self, connection: NatsConnection, inbox: str, names: StreamNames, *, to_end: bool = False) -> None:
         self._connection = connection
         self._to_end = to_end
         self._ended = False
-        self._stream = stream
+        self._names = names
         self._inbox = inbox
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Received] = deque()
@@ -131,7 +132,7 @@ class NatsFeed:
         if self._consumer and not self._connection.lost.done():
             with broker_faults_ignored():
                 async with asyncio.timeout(1):
-                    await self._connection.jetstream.delete_consumer(self._stream, self._consumer)
+                    await self._connection.jetstream.delete_consumer(self._names.stream, self._consumer)
 
     async def on_message(self, message: Msg) -> None:
         """A message of the stream, or what the server has to say about our requests."""
@@ -151,9 +152,9 @@ class NatsFeed:
         headers, position = message.headers or {}, int(stream_sequence)
         received = Received(
             position=position,
-            row_id=row_id(headers, position),
+            row_id=row_id(headers, self._names.stream, position),
             received_at=_EPOCH + timedelta(microseconds=int(at) // 1000),
-            subject=message.subject,
+            subject=self._names.from_wire(message.subject),
             headers=headers,
             data=message.data.decode(errors="replace"),
         )
@@ -193,7 +194,7 @@ class NatsFeed:
             request["idle_heartbeat"] = int(HEARTBEAT_SECONDS * 1e9)
         with broker_faults():
             await self._connection.client.publish(
-                f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}",
+                f"$JS.API.CONSUMER.MSG.NEXT.{self._names.stream}.{self._consumer}",
                 msgspec.json.encode(request),
                 reply=self._inbox,
             )
@@ -224,24 +225,24 @@ class NatsFeed:
 @asynccontextmanager
 async def read(
     connection: NatsConnection,
+    names: StreamNames,
     after: int,
     subjects: Sequence[str],
-    stream: str = STREAM,
     make: MakeConsumer = make_consumer,
     *,
     to_end: bool = False,
 ) -> AsyncIterator[NatsFeed]:
-    """A feed of these subjects from the position behind `after`. `make` makes its consumer."""
+    """Feed these subjects of a stream, from the position behind `after`. `make` makes the consumer."""
     if not subjects:
         raise ValueError("a feed without filters would be a feed of everything")
     inbox = connection.client.new_inbox()
-    feed = NatsFeed(connection, inbox, stream, to_end=to_end)
+    feed = NatsFeed(connection, inbox, names, to_end=to_end)
     with broker_faults():
         subscription = await connection.client.subscribe(
             inbox, cb=feed.on_message, pending_msgs_limit=UNLIMITED, pending_bytes_limit=UNLIMITED
         )
     try:
-        await feed.open(await make(connection, stream, after, subjects))
+        await feed.open(await make(connection, names.stream, after, [names.to_wire(each) for each in subjects]))
         yield feed
     finally:
         with broker_faults_ignored():

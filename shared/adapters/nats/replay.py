@@ -10,7 +10,7 @@ from shared.adapters.nats.connection import NatsConnection, broker_faults, broke
 from shared.adapters.nats.reader import NatsFeed, read
 from shared.core.serialization import Undecodable, from_json, to_json
 from shared.messaging.broker import BrokerUnavailable
-from shared.messaging.replay import ReplayAnswer, ReplayRequest, control_subject, replay_stream, replay_subjects
+from shared.messaging.replay import ReplayAnswer, ReplayRequest
 
 ANSWER_SECONDS = 5.0
 
@@ -35,7 +35,7 @@ async def answering(connection: NatsConnection, service: str, answer: Answer) ->
                 await message.respond(to_json(answered).encode())
 
     with broker_faults():
-        subscription = await connection.client.subscribe(control_subject(service), cb=on_request)
+        subscription = await connection.client.subscribe(connection.names.replay_control(service), cb=on_request)
     try:
         yield
     finally:
@@ -49,7 +49,7 @@ async def ask(connection: NatsConnection, service: str, request: ReplayRequest) 
         with broker_faults():
             try:
                 answer = await connection.client.request(
-                    control_subject(service), to_json(request).encode(), timeout=ANSWER_SECONDS
+                    connection.names.replay_control(service), to_json(request).encode(), timeout=ANSWER_SECONDS
                 )
             except (TimeoutError, NoRespondersError):
                 raise NoAnswer(f"the relay of the service {service} does not answer: is it ready?") from None
@@ -60,4 +60,4 @@ async def ask(connection: NatsConnection, service: str, request: ReplayRequest) 
 
 def read_replay(connection: NatsConnection, reader: str, run: str) -> AbstractAsyncContextManager[NatsFeed]:
     """The messages of a run, from the first."""
-    return read(connection, 0, [replay_subjects(reader, run)], replay_stream(reader))
+    return read(connection, connection.names.replays(reader), 0, [f"{run}.>"])

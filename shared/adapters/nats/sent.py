@@ -20,13 +20,13 @@ from shared.core.clock import utc_now
 from shared.core.errors import TechnicalFault
 from shared.core.serialization import Undecodable, from_json, to_json
 from shared.messaging.broker import BrokerUnavailable, Publication
-from shared.messaging.chain import RowsRequest, SentBefore, SentRequest, row_id_of, rows_subject, sent_subject
-from shared.messaging.envelope import ROW_ID_HEADER, Received
+from shared.messaging.chain import RowsRequest, SentBefore, SentRequest, row_id_of
+from shared.messaging.envelope import OWN_HEADER, ROW_ID_HEADER, Received
 
 ANSWER_SECONDS = 10.0
 """Silence that is too long. A relay may have to wait for its next checkpoint before it knows what it has sent."""
 
-_GONE_HEADER = "ftgo-gone"
+GONE_HEADER = f"{OWN_HEADER}gone"
 """Has an answer for a row that is not sent again: why."""
 
 Request = TypeVar("Request", SentRequest, RowsRequest)
@@ -73,10 +73,10 @@ async def answering_for(connection: NatsConnection, service: str, sent: SentRows
                         _frame(connection, message.reply, row_id_of(service, row), publication)
                     )
 
-    subscriptions = []
+    subscriptions, names = [], connection.names
     with broker_faults():
-        subscriptions.append(await connection.client.subscribe(sent_subject(service), cb=on_before))
-        subscriptions.append(await connection.client.subscribe(rows_subject(service), cb=on_again))
+        subscriptions.append(await connection.client.subscribe(names.sent_control(service), cb=on_before))
+        subscriptions.append(await connection.client.subscribe(names.rows_control(service), cb=on_again))
     try:
         yield
     finally:
@@ -91,7 +91,7 @@ async def ask_before(connection: NatsConnection, sender: str, request: SentReque
         with broker_faults():
             try:
                 answer = await connection.client.request(
-                    sent_subject(sender), to_json(request).encode(), timeout=ANSWER_SECONDS
+                    connection.names.sent_control(sender), to_json(request).encode(), timeout=ANSWER_SECONDS
                 )
             except (TimeoutError, NoRespondersError):
                 raise BrokerUnavailable(f"the relay of the service {sender} does not say what it has sent") from None
@@ -110,7 +110,9 @@ async def ask_again(connection: NatsConnection, sender: str, request: RowsReques
         )
     try:
         with broker_faults():
-            await connection.client.publish(rows_subject(sender), to_json(request).encode(), reply=inbox)
+            await connection.client.publish(
+                connection.names.rows_control(sender), to_json(request).encode(), reply=inbox
+            )
         return [await _answer(answers, sender, row) for row in request.rows]
     finally:
         with broker_faults_ignored():
@@ -127,7 +129,7 @@ async def _answer(answers: asyncio.Queue[Msg], sender: str, row: int) -> Receive
     row_id = row_id_of(sender, row)
     if headers.get(ROW_ID_HEADER) != row_id:
         raise BrokerUnavailable(f"the relay of the service {sender} does not send the row {row} when asked for it")
-    if _GONE_HEADER in headers:
+    if GONE_HEADER in headers:
         return None
     # It is not from the stream, and has no place there.
     return Received(
@@ -150,9 +152,10 @@ def asked(message: Msg, type_: type[Request]) -> Request | None:
 
 def _frame(connection: NatsConnection, reply: str, row_id: str, publication: Publication | None) -> bytes:
     """A message as it is sent to one reader, or that it can't be."""
-    headers = b"" if publication is None else header_block(row_id, publication.headers)
+    headers = b"" if publication is None else header_block(connection.names, row_id, publication.headers)
     payload = b"" if publication is None else publication.data.encode()
     if not headers or len(headers) + len(payload) > connection.client.max_payload:
-        headers, payload = header_block(row_id, {_GONE_HEADER: "it is not kept, or can't be sent"}), b""
+        reason = "it is not kept, or can't be sent"
+        headers, payload = header_block(connection.names, row_id, {GONE_HEADER: reason}), b""
     command = f"HPUB {reply} {len(headers)} {len(headers) + len(payload)}\r\n"
     return b"".join((command.encode(), headers, payload, b"\r\n"))

@@ -53,7 +53,7 @@ class PostgresDatabase:
         *,
         pool_size: int = 4,
         idle_seconds: float = 5.0,
-        application_name: str = "ftgo",
+        application_name: str = "service",
     ) -> None:
         self._engine = create_async_engine(
             engine_url(url, "asyncpg"),

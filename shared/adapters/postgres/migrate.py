@@ -15,6 +15,7 @@ from sqlalchemy import Connection, create_engine, pool, text
 
 from shared.adapters.postgres.addresses import engine_url
 from shared.adapters.postgres.releases import LIBRARY_MIGRATIONS, LIBRARY_VERSION, record_release
+from shared.core.releases import Releases
 
 _ENVIRONMENT = Path(__file__).resolve().parent / "alembic"
 _LOCK = 4_206_913_377  # any number that nothing else locks
@@ -65,14 +66,14 @@ class Chain:
 LIBRARY = Chain(LIBRARY_MIGRATIONS, LIBRARY_VERSION)
 
 
-def migrate_library(url: str, grants: Grants | None = None) -> None:
+def migrate_library(url: str, grants: Grants | None = None, releases: Releases | None = None) -> None:
     """Make or upgrade the library's tables in a database, as the role that is to own them.
 
-    Blocks. Raises sqlalchemy.exc.OperationalError when the database cannot be reached.
+    `releases` are those of the application's code. Blocks. Raises sqlalchemy.exc.OperationalError when the database cannot be reached.
     """
     with migrating(url) as connection:
         LIBRARY.upgrade(connection, grants or Grants())
-        record_release(connection.connection.cursor())
+        record_release((releases or Releases()).current, connection.connection.cursor())
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import asyncpg
 from shared.adapters.postgres.errors import translated_errors
 from shared.adapters.postgres.releases import LIBRARY_VERSION, SERVICE_VERSION, require_not_older_than_data
 from shared.core.errors import Conflict
+from shared.core.releases import Releases
 
 SUFFIX = "_rebuilt"
 SWAP_SECONDS = 2.0
@@ -76,9 +77,9 @@ class NewTables:
                     await self._session.execute(f"drop index {index}")
                     self._indexes.append(definition)
 
-    async def require_release(self, service: str) -> None:
-        """Raises WrongRelease when the database is one of a newer release that this one must not work beside."""
-        await require_not_older_than_data(self._session, service)
+    async def require_release(self, releases: Releases, service: str) -> None:
+        """Raise WrongRelease when the database is one of a newer release that this one must not work beside."""
+        await require_not_older_than_data(self._session, releases, service)
 
     async def index(self) -> None:
         """Make the other indexes. On what is there that takes far less than to keep them while it is written."""
@@ -151,7 +152,7 @@ async def new_tables(url: str, names: Sequence[str]) -> AsyncIterator[NewTables]
             url,
             timeout=5,
             server_settings={
-                "application_name": "ftgo rebuild",
+                "application_name": "rebuild",
                 # Should we be stopped in the middle of a swap, the tables are free again.
                 "idle_in_transaction_session_timeout": str(int(SWAP_SECONDS * 2000)),
                 "lock_timeout": str(int(SWAP_SECONDS * 1000)),

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shared.core.releases import BEFORE_THE_FIRST, CURRENT, RELEASES, Release, require_not_older
+from shared.core.application import Application
+from shared.core.releases import BEFORE_THE_FIRST, Release, Releases
 
 if TYPE_CHECKING:  # the command line looks at databases without it
     import asyncpg
-
-RELAY_SESSION = "ftgo relay"
 
 LIBRARY_MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 LIBRARY_VERSION = "library_version"
@@ -33,10 +32,9 @@ class DataState:
     service_migration: str | None
     library_migration: str | None
 
-    @property
-    def unnumbered(self) -> int:
-        """The number of a program on this database that doesn't say its number itself."""
-        first = RELEASES[0].number
+    def unnumbered(self, releases: Releases) -> int:
+        """Return the number of a program on this database that doesn't say its number itself."""
+        first = releases.first.number
         migrated = self.newest is not None or (self.service_migration or "") >= _FIRST_RELEASES_MIGRATION
         return first if migrated else BEFORE_THE_FIRST
 
@@ -55,22 +53,22 @@ def revisions_in(folder: Path) -> list[str]:
     return sorted(path.name.partition("_")[0] for path in folder.glob("[0-9]*_*.py"))
 
 
-def running_releases(cursor: Any, service: str, state: DataState) -> list[int]:
-    """The numbers of the releases whose service or relay has a session on the database now."""
+def running_releases(cursor: Any, application: Application, service: str, state: DataState) -> list[int]:
+    """Return the numbers of the releases whose service or relay has a session on the database now."""
     cursor.execute(
         "select application_name from pg_stat_activity"
         " where datname = current_database() and application_name ~ %s and pid <> pg_backend_pid()",
-        [f"^({re.escape(service)}|{RELAY_SESSION})(/[0-9]+)?$"],
+        [f"^({re.escape(service)}|{application.relay_program})(/[0-9]+)?$"],
     )
-    return [int(name.partition("/")[2] or state.unnumbered) for (name,) in cursor.fetchall()]
+    return [int(name.partition("/")[2] or state.unnumbered(application.releases)) for (name,) in cursor.fetchall()]
 
 
-def record_release(cursor: Any) -> None:
+def record_release(current: Release, cursor: Any) -> None:
     """Write down that this release works on the database."""
     cursor.execute(
         "insert into releases (number, version, beside) values (%s, %s, %s)"
         " on conflict (number) do update set version = excluded.version, beside = excluded.beside",
-        [CURRENT.number, CURRENT.version, CURRENT.beside],
+        [current.number, current.version, current.beside],
     )
 
 
@@ -86,8 +84,8 @@ def _migration(cursor: Any, version_table: str) -> str | None:
     return next((version for (version,) in cursor.fetchall()), None)
 
 
-async def require_not_older_than_data(connection: "asyncpg.Connection[Any]", service: str) -> None:
-    """Raises WrongRelease when this code must not touch what is in the connection's database."""
+async def require_not_older_than_data(connection: "asyncpg.Connection[Any]", releases: Releases, service: str) -> None:
+    """Raise WrongRelease when this code must not touch what is in the connection's database."""
     if await connection.fetchval("select to_regclass('releases') is not null"):
         row = await connection.fetchrow(_NEWEST)
-        require_not_older(service, None if row is None else Release(*row))
+        releases.require_not_older(service, None if row is None else Release(*row))

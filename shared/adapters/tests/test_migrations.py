@@ -7,7 +7,7 @@ from dataclasses import replace
 import psycopg2
 import pytest
 
-from kernel.topology import BY_NAME
+from kernel.topology import BY_NAME, FTGO
 from shared.adapters.postgres.migrate import Grants, migrate_library
 from shared.core.service_info import ServiceInfo
 from shared.host.migrations import migrate
@@ -125,7 +125,7 @@ def test_what_is_in_flight_in_it_goes_on(migration: str, infra: Infra) -> None:
 
 def test_one_role_can_do_everything(infra: Infra) -> None:
     """No role is named for a service and a relay of their own: the owner keeps its rights on all tables."""
-    alone = ServiceInfo("order", 1, "of_nobody")
+    alone = ServiceInfo("order", 1, "of_nobody", FTGO)
     with infra.database("order") as database:
         migrate(alone, database.migrations_url)
         run_sql(database.migrations_url, IN_FLIGHT)

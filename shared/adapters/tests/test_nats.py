@@ -8,10 +8,11 @@ import nats
 import pytest
 from nats.aio.client import Client
 
+from kernel.topology import FTGO
 from shared.adapters.nats import publisher, reader
 from shared.adapters.nats.broker import NatsBroker
 from shared.adapters.nats.connection import NatsAddress
-from shared.adapters.nats.stream import STREAM, StreamLimits
+from shared.adapters.nats.stream import StreamLimits
 from shared.messaging.broker import Bounds, Broker, BrokerUnavailable, PartitionsDiffer, Publication, subject_of
 from shared.messaging.envelope import MAX_DATA, ROW_ID_HEADER
 from shared.testing.broker_suite import CREATED, BrokerSuite, publication, publications, rows, take_exactly
@@ -20,12 +21,13 @@ from tests.support.kept_broker import KeptBroker
 from tools.chaos import rot
 from tools.chaos.proxy import Trouble, proxy
 
+STREAM = "FTGO"
 LIMITS = StreamLimits(max_age=3600, max_bytes=1 << 26)
 NewNats = Callable[[], NatsServer]
 
 
 def broker_at(url: str, partitions: int = 1, limits: StreamLimits = LIMITS) -> KeptBroker:
-    return KeptBroker(NatsAddress(url), partitions, limits)
+    return KeptBroker(NatsAddress(url, FTGO), partitions, limits)
 
 
 def store_of(nats: NatsServer) -> Path:
@@ -75,7 +77,7 @@ async def test_no_server_is_a_fault_that_passes() -> None:
 
 async def test_without_a_keeper_nothing_is_read(new_nats: NewNats) -> None:
     url = new_nats().url
-    unkept = NatsBroker(NatsAddress(url), 1)
+    unkept = NatsBroker(NatsAddress(url, FTGO), 1)
     with pytest.raises(BrokerUnavailable, match="no stream FTGO yet"):
         async with unkept.connect():
             pass
@@ -118,7 +120,7 @@ async def test_another_count_of_partitions_is_refused(new_nats: NewNats) -> None
     url = new_nats().url
     async with broker_at(url, partitions=4).connect():
         pass
-    for broker in (broker_at(url, partitions=3), NatsBroker(NatsAddress(url), 3)):
+    for broker in (broker_at(url, partitions=3), NatsBroker(NatsAddress(url, FTGO), 3)):
         with pytest.raises(PartitionsDiffer, match="has 4 partitions, this process is set to 3"):
             async with broker.connect():
                 pass
@@ -135,8 +137,8 @@ async def test_what_the_server_will_never_take_is_told_from_what_it_takes(new_na
                 publication(2, data="x" * limit),  # its headers make it too large
                 publication(3, route="event.with a space"),
                 publication(4, route="event..empty"),
-                Publication(row_id="order-5", subject="ftgo.0.event.x", headers={"not a token": "x"}, data="{}"),
-                Publication(row_id="order-6", subject="ftgo.0.event.x", headers={"ce-id": "y" * 70_000}, data="{}"),
+                Publication(row_id="order-5", subject="0.event.x", headers={"not a token": "x"}, data="{}"),
+                Publication(row_id="order-6", subject="0.event.x", headers={"ce-id": "y" * 70_000}, data="{}"),
                 publication(7),
             ]
         )
@@ -158,7 +160,7 @@ async def test_headers_that_others_have_written_are_read_as_they_mean_them(new_n
     headers = b"NATS/1.0\r\nce-id:x\r\nce-a:\t b \r\nce-umlaut: \xe4\r\n\r\n"
     async with broker_at(url).connect() as log, log.read(0, after=0, filters=[CREATED]) as feed:
         _, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
-        subject = subject_of(0, CREATED)
+        subject = f"ftgo.{subject_of(0, CREATED)}"
         writer.write(f'CONNECT {{"headers":true}}\r\nHPUB {subject} {len(headers)} {len(headers) + 2}\r\n'.encode())
         writer.write(headers + b"{}\r\n")
         await writer.drain()
@@ -170,7 +172,7 @@ async def test_headers_that_others_have_written_are_read_as_they_mean_them(new_n
 async def test_the_largest_message_that_may_be_written_is_taken(new_nats: NewNats) -> None:
     headers = {f"ce-{number}": "x" * 1000 for number in range(20)}
     async with broker_at(new_nats().url).connect() as log:
-        largest = Publication(row_id="r", subject="ftgo.0.event.x", headers=headers, data="x" * MAX_DATA)
+        largest = Publication(row_id="r", subject="0.event.x", headers=headers, data="x" * MAX_DATA)
         assert await log.publish([largest]) == [1]
 
 

@@ -11,7 +11,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError, NoRespondersError
 
+from kernel.topology import FTGO
 from shared.adapters.nats.connection import NatsAddress, PlainClient, connect
+from shared.adapters.nats.names import NatsNames
 from tests.support.infra import NatsServer
 
 NewNats = Callable[[], NatsServer]
@@ -24,7 +26,7 @@ async def test_a_request_ends_with_the_connection_that_its_answer_would_come_on(
     async def say_nothing(_: Msg) -> None:
         asked.set()
 
-    async with connect(NatsAddress(server.url)) as connection:
+    async with connect(NatsAddress(server.url, FTGO)) as connection:
         await connection.client.subscribe("question", cb=say_nothing)
         asking = asyncio.create_task(connection.client.request("question", timeout=3600))
         await asked.wait()
@@ -37,7 +39,7 @@ async def test_a_message_that_a_callback_fails_at_ends_the_connection(new_nats: 
     async def fail(_: Msg) -> None:
         raise KeyError("bug")
 
-    async with connect(NatsAddress(new_nats().url)) as connection:
+    async with connect(NatsAddress(new_nats().url, FTGO)) as connection:
         await connection.client.subscribe("subject", cb=fail)
         await connection.client.publish("subject", b"")
         assert await connection.lost == "a message was not handled: KeyError('bug')"
@@ -58,7 +60,7 @@ async def test_nothing_is_said_of_a_failed_request_that_nobody_waits_for(
     loop.set_exception_handler(lambda _, context: said.append(context))
 
     async def ask_and_give_up() -> None:
-        asking = asyncio.create_task(PlainClient(loop.create_future()).request("a.subject"))
+        asking = asyncio.create_task(PlainClient(loop.create_future(), NatsNames(FTGO)).request("a.subject"))
         await asked.wait()
         asking.cancel()
         await asyncio.wait([asking])
@@ -84,7 +86,7 @@ async def test_a_cancellation_is_none_the_less_for_being_swallowed(
     monkeypatch.setattr(PlainClient, call, deaf)
 
     async def use() -> None:
-        async with connect(NatsAddress(nats_url)):
+        async with connect(NatsAddress(nats_url, FTGO)):
             pass
 
     using = asyncio.create_task(use())

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cdc.nats_users import OPERATOR, nats_users
+from kernel.topology import FTGO
 from shared.adapters.nats.connection import NatsAddress, connect
 from shared.messaging.broker import BrokerUnavailable
 from tests.support.infra import PASSWORD, Infra
@@ -38,7 +39,7 @@ def url(infra: Infra, certificates: Path) -> Iterator[str]:
 
 
 def address(url: str, ca_file: Path | None) -> NatsAddress:
-    return NatsAddress(url, OPERATOR, PASSWORD, ca_file)
+    return NatsAddress(url, FTGO, OPERATOR, PASSWORD, ca_file)
 
 
 async def test_whom_our_authority_vouches_for_is_spoken_to(url: str, certificates: Path) -> None:

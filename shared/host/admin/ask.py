@@ -1,7 +1,9 @@
-"""Asks the admin port of the service that runs here, for a container, which has no curl and no `./ftgo`:
+"""Asks the admin port of the service that runs here, for a container, which has no curl.
 
-docker-compose exec order python -m shared.host.admin.ask /admin/sagas
-docker-compose exec order python -m shared.host.admin.ask /admin/sagas/retry '{"operator": "ada", "all": true}'
+The first argument names the environment variable that has the port, the second is the path, the third a body if any:
+
+docker-compose exec order python -m shared.host.admin.ask LOANS_ADMIN_PORT /admin/sagas
+docker-compose exec order python -m shared.host.admin.ask LOANS_ADMIN_PORT /admin/sagas/retry '{"operator": "ada"}'
 """
 
 import json
@@ -28,6 +30,6 @@ def ask(port: int, path: str, body: str | None = None) -> tuple[bool, str]:
 
 
 if __name__ == "__main__":
-    done, text = ask(int(os.environ["FTGO_ADMIN_PORT"]), *sys.argv[1:3])
+    done, text = ask(int(os.environ[sys.argv[1]]), *sys.argv[2:4])
     print(*map(printable, text.split("\n")), sep="\n", file=sys.stdout if done else sys.stderr)
     sys.exit(not done)

@@ -39,7 +39,7 @@ def port() -> Iterator[int]:
 
 def healthcheck(port: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-S", "-m", "shared.host.healthcheck"],
+        [sys.executable, "-S", "-m", "shared.host.healthcheck", "FTGO_PORT"],
         env={**os.environ, "FTGO_PORT": str(port)},
         cwd=ROOT,
         capture_output=True,

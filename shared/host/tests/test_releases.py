@@ -14,9 +14,10 @@ import pytest
 from dependency_injector.providers import Object
 from sqlalchemy import text
 
-from kernel.topology import BY_NAME
-from shared.adapters.postgres.releases import LIBRARY_VERSION, RELAY_SESSION, SERVICE_VERSION
-from shared.core.releases import CURRENT, RELEASES, WrongRelease, session_name
+from kernel.releases import RELEASES
+from kernel.topology import BY_NAME, FTGO
+from shared.adapters.postgres.releases import LIBRARY_VERSION, SERVICE_VERSION
+from shared.core.releases import WrongRelease
 from shared.host.container import ServiceContainer
 from shared.host.migrations import migrate
 from shared.host.provision import Database, provision, roles_of
@@ -34,6 +35,7 @@ from tests.support.processes import ROOT
 from tools.system.process import LaunchError
 from tools.system.system import System, SystemSettings
 
+CURRENT = RELEASES.current
 NEXT = CURRENT.number + 1
 SESSIONS = (
     "select application_name from pg_stat_activity where datname = %s and pid <> pg_backend_pid()"
@@ -69,9 +71,9 @@ def state(database: Database) -> list[tuple[object, ...]]:
 
 
 def test_releases_are_numbered_and_all_but_the_last_are_in_the_history() -> None:
-    assert [release.number for release in RELEASES] == list(range(1, len(RELEASES) + 1))
-    assert all(release.beside <= release.number for release in RELEASES)
-    assert [len(release.commit) for release in RELEASES] == [40] * (len(RELEASES) - 1) + [0]
+    assert [release.number for release in RELEASES.known] == list(range(1, len(RELEASES.known) + 1))
+    assert all(release.beside <= release.number for release in RELEASES.known)
+    assert [len(release.commit) for release in RELEASES.known] == [40] * (len(RELEASES.known) - 1) + [0]
 
 
 def test_the_last_release_is_this_project() -> None:
@@ -81,8 +83,8 @@ def test_the_last_release_is_this_project() -> None:
 
 def test_the_page_on_upgrading_names_the_releases() -> None:
     page = (ROOT / "docs/upgrading.md").read_text()
-    versions = {release.number: release.version for release in RELEASES}
-    for release in RELEASES:
+    versions = {release.number: release.version for release in RELEASES.known}
+    for release in RELEASES.known:
         beside = "nothing older" if release.beside == release.number else versions[release.beside]
         assert f"| {release.number} | {release.version} | {beside} |" in page
 
@@ -101,8 +103,8 @@ async def test_data_of_a_newer_release_that_allows_it_is_worked_on_as_it_is(infr
     provision_again(infra, database)
     migrate(database.service, database.migrations_url)
     assert state(database) == [("9999",)]
-    async with open_database(database.relay_url) as relay:
-        await relay.require_release("order")
+    async with open_database(database.relay_url, FTGO) as relay:
+        await relay.require_release(RELEASES, "order")
 
 
 async def test_code_that_is_older_than_its_data_is_refused_everywhere(infra: Infra, database: Database) -> None:
@@ -113,8 +115,8 @@ async def test_code_that_is_older_than_its_data_is_refused_everywhere(infra: Inf
     with pytest.raises(WrongRelease, match=told):
         provision_again(infra, database)
     with pytest.raises(WrongRelease, match=told):
-        async with open_database(database.relay_url) as relay:
-            await relay.require_release("order")
+        async with open_database(database.relay_url, FTGO) as relay:
+            await relay.require_release(RELEASES, "order")
 
 
 @pytest.mark.parametrize("table", [LIBRARY_VERSION, SERVICE_VERSION])
@@ -165,10 +167,10 @@ def test_what_is_refused_changes_nothing(infra: Infra, database: Database) -> No
 async def test_programs_say_their_release_in_the_names_of_their_sessions(database: Database) -> None:
     migrate(database.service, database.migrations_url)
     container: ServiceContainer = importlib.import_module("order.main").container()
-    settings = {"port": 1, "database_url": database.url, "migrations_url": database.migrations_url}
+    settings = {"application": FTGO, "port": 1, "database_url": database.url, "migrations_url": database.migrations_url}
     container.settings.override(Object(ServiceSettings.model_validate(settings)))
     pool = container.database()
-    async with pool.engine.connect() as connection, open_database(database.relay_url):
+    async with pool.engine.connect() as connection, open_database(database.relay_url, FTGO):
         await connection.execute(text("select 1"))
         sessions = run_sql(database.url, SESSIONS, database.name)
     await pool.close()
@@ -203,8 +205,8 @@ def test_it_waits_for_what_must_not_run_beside_it(database: Database, running: s
         (_of_the_first, "order"),
         (_of_the_first, "ftgo relay"),
         (_of_this_one, "order"),
-        (_of_this_one, session_name("order")),
-        (_of_this_one, session_name(RELAY_SESSION)),
+        (_of_this_one, FTGO.session_name("order")),
+        (_of_this_one, FTGO.session_name(FTGO.relay_program)),
         (_before_the_first, "verify"),
         (_before_the_first, "orders"),
     ],

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from kernel.topology import FTGO
 from shared.host.settings import ServiceSettings, what_is_wrong
 
 GIVEN: dict[str, Any] = {"port": 1, "database_url": "postgresql://db/a", "migrations_url": "postgresql://db/a"}
 
 
 def test_the_defaults_go_together() -> None:
-    settings = ServiceSettings(**GIVEN)
+    settings = ServiceSettings(application=FTGO, **GIVEN)
     assert settings.inbox_retention_seconds >= settings.outbox_retention_seconds + settings.stream_max_age_seconds
 
 
@@ -29,8 +30,8 @@ def test_the_defaults_go_together() -> None:
 )
 def test_what_is_forgotten_before_it_can_come_again_is_refused(settings: dict[str, Any], named: str) -> None:
     with pytest.raises(ValidationError) as refused:
-        ServiceSettings(**GIVEN, **settings)
-    (line,) = what_is_wrong(refused.value)
+        ServiceSettings(application=FTGO, **GIVEN, **settings)
+    (line,) = what_is_wrong(FTGO, refused.value)
     assert line.startswith(named)
     assert "FTGO_OUTBOX_RETENTION_SECONDS + FTGO_STREAM_MAX_AGE_SECONDS" in line
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 import asyncpg
 from prometheus_client import REGISTRY
 
+from kernel.topology import BY_NAME, FTGO
 from shared.adapters.memory.broker import MemoryBroker, MemoryBrokerConnection
 from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.nats.stream import StreamLimits
@@ -32,7 +33,7 @@ T = TypeVar("T")
 
 
 def nats_broker(url: str, partitions: int = 1) -> KeptBroker:
-    return KeptBroker(NatsAddress(url), partitions, StreamLimits(7 * 86400, 1 << 28))
+    return KeptBroker(NatsAddress(url, FTGO), partitions, StreamLimits(7 * 86400, 1 << 28))
 
 
 async def eventually(condition: Callable[[], Awaitable[T]]) -> T:
@@ -208,7 +209,7 @@ async def running(
 ) -> AsyncIterator[RunningRelay]:
     """A relay of the service `order`; a fault of its own fails the test."""
     clocks = {} if clock is None else {"clock": clock}
-    relay = RunningRelay(Relay("order", database.relay_url, broker, options, **clocks))
+    relay = RunningRelay(Relay(BY_NAME["order"], database.relay_url, broker, options, **clocks))
     try:
         yield relay
     finally:

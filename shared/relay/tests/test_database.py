@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from kernel.topology import FTGO
 from shared.core.service_info import ServiceInfo
 from shared.host.provision import Database
 from shared.relay import database as relay_database
@@ -33,7 +34,7 @@ def database(new_database: Callable[[str | ServiceInfo], Database]) -> Database:
 async def sessions(database: Database) -> AsyncIterator[tuple[RelayDatabase, asyncpg.Connection]]:
     """The relay's session and the service's."""
     service = await asyncpg.connect(database.url)
-    async with open_database(database.relay_url) as relay:
+    async with open_database(database.relay_url, FTGO) as relay:
         yield relay, service
     await service.close()
 
@@ -218,14 +219,14 @@ async def test_checkpoints_dated_ahead_grow_sparse_too(database: Database) -> No
 
 
 async def test_a_database_without_tables_says_so(new_database: Callable[[str | ServiceInfo], Database]) -> None:
-    async with open_database(new_database("order").relay_url) as relay:
+    async with open_database(new_database("order").relay_url, FTGO) as relay:
         with pytest.raises(DatabaseUnavailable, match="has not migrated it"):
             await relay.require_outbox()
 
 
 async def test_a_wrong_password_is_waited_out(database: Database) -> None:
     with pytest.raises(DatabaseUnavailable, match="password"):
-        async with open_database(database.relay_url.replace(":test@", ":wrong@")):
+        async with open_database(database.relay_url.replace(":test@", ":wrong@"), FTGO):
             pass
 
 
@@ -246,7 +247,7 @@ async def test_a_session_is_lost_with_the_last_word_of_postgresql(database: Data
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as proxy:
         port = proxy.sockets[0].getsockname()[1]
         through_proxy = server._replace(netloc=f"{server.username}:{server.password}@127.0.0.1:{port}").geturl()
-        async with open_database(through_proxy) as relay:
+        async with open_database(through_proxy, FTGO) as relay:
             await relay.now()
             admin = await asyncpg.connect(infra.admin_url)
             await admin.execute(

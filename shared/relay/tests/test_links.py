@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from kernel.topology import BY_NAME, FTGO
 from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.nats.sent import SentRows
 from shared.host.provision import Database
@@ -109,8 +110,8 @@ async def test_the_chain_goes_on_behind_what_the_broker_has_kept(database: Datab
 @asynccontextmanager
 async def answering(database: Database, nats: NatsServer, active: bool = True) -> AsyncIterator[BrokerConnection]:
     """A connection of a reader to a broker where the relay of the service `order` answers."""
-    answers: SentRows = SentFromOutbox("order", database.relay_url, 1, READERS, lambda: active)
-    replays = Replays("order", database.relay_url, NatsAddress(nats.url), lambda: active, answers)
+    answers: SentRows = SentFromOutbox(BY_NAME["order"], database.relay_url, 1, READERS, lambda: active)
+    replays = Replays(BY_NAME["order"], database.relay_url, NatsAddress(nats.url, FTGO), lambda: active, answers)
     task = asyncio.create_task(replays.run())
     try:
         async with nats_broker(nats.url).connect() as connection:
@@ -217,7 +218,7 @@ async def test_a_relay_that_stands_by_keeps_quiet(
 async def test_the_order_is_forgotten_with_the_outbox_but_not_the_chains_ends(
     database: Database, nats: NatsServer
 ) -> None:
-    async with opened(database) as outbox, relay_database.open_database(database.relay_url) as relay_side:
+    async with opened(database) as outbox, relay_database.open_database(database.relay_url, FTGO) as relay_side:
         async with running(database, nats_broker(nats.url), LINKING) as relay:
             await relay.publishing()
             for _ in range(2):

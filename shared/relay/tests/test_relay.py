@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
+from kernel.topology import FTGO
 from shared.adapters.postgres import schema
-from shared.core.releases import CURRENT
 from shared.core.service_info import ServiceInfo
 from shared.host.provision import Database
 from shared.messaging.envelope import partition_of
@@ -56,7 +56,7 @@ async def test_rows_are_published_in_the_order_of_their_commits(database: Databa
 
 
 async def test_the_data_of_a_newer_release_are_left_alone(database: Database, nats: NatsServer) -> None:
-    touched_by_the_next_release(database.migrations_url, beside=CURRENT.number + 1)
+    touched_by_the_next_release(database.migrations_url, beside=FTGO.releases.current.number + 1)
     async with opened(database) as outbox, running(database, nats_broker(nats.url)) as relay:
         await outbox.add()
         await relay.waiting("the data of order is from a newer version (next)")

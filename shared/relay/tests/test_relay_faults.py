@@ -13,8 +13,8 @@ import asyncpg
 import pytest
 from psycopg2 import extras
 
+from kernel.topology import FTGO
 from shared.adapters.nats.connection import NatsAddress, connect
-from shared.adapters.nats.stream import STREAM
 from shared.host.provision import Database
 from shared.messaging.broker import Publication
 from shared.relay import database as relay_database
@@ -46,6 +46,9 @@ async def migrations(database: Database) -> AsyncIterator[asyncpg.Connection]:
         yield connection
     finally:
         await connection.close()
+
+
+STREAM = "FTGO"
 
 
 class Store:
@@ -154,7 +157,7 @@ async def test_a_stream_that_is_deleted_while_nothing_happens_gets_everything_ag
         rows = await outbox.add(3)
         await published(broker, rows)
         await outbox.checkpointed(rows[-1])
-        async with connect(NatsAddress(nats.url)) as connection:
+        async with connect(NatsAddress(nats.url, FTGO)) as connection:
             await connection.jetstream.delete_stream(STREAM)
         assert await published(broker, rows) == rows
 
@@ -308,7 +311,7 @@ async def test_a_crash_while_it_publishes_again_is_not_taken_for_the_end_of_it(
         Store(nats).lose()
         async with broker.connect() as log:  # another service's relay is quicker
             other_service = [
-                Publication(row_id=f"x-{number}", subject=f"ftgo.0.{ROUTE}", headers={}, data="") for number in range(3)
+                Publication(row_id=f"x-{number}", subject=f"0.{ROUTE}", headers={}, data="") for number in range(3)
             ]
             assert await log.publish(other_service) == [1, 2, 3]
         await outbox.slot_is_free()
@@ -341,7 +344,7 @@ async def test_checkpoints_of_another_server_do_not_hide_our_own(database: Datab
     async with opened(database) as outbox:
         # A dump of this database was loaded into a new server, whose log begins anew; the broker is the same.
         async with broker.connect() as log:
-            await log.publish([Publication(row_id="order-999", subject=f"ftgo.0.{ROUTE}", headers={}, data="")])
+            await log.publish([Publication(row_id="order-999", subject=f"0.{ROUTE}", headers={}, data="")])
         await outbox.relay.execute("insert into relay_checkpoints values (999, 'FFFF/0', 1, now() - interval '1 day')")
         rows = await outbox.add(3)
         async with running(database, broker) as relay:

@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from kernel.topology import BY_NAME, FTGO
 from kernel.values import OrderId, TicketId
 from order.contracts import OrderApproved, OrderCancelled
 from shared.adapters.memory.broker import MemoryBroker
@@ -60,8 +61,8 @@ async def test_events_go_out_as_they_did_at_first_and_the_end_mark_counts_them()
 
     stored = [found for position in range(1, 5) if (found := broker.stored_at(position))]
     assert [subject for subject, _ in stored] == [
-        *[f"ftgo-replay.anybody.run.event.{APPROVED}"] * 3,
-        "ftgo-replay.anybody.run.end",
+        *[f"run.event.{APPROVED}"] * 3,
+        "run.end",
     ]
     assert [message.row_id for _, message in stored] == ["run-1", "run-2", "run-3", "run-4"]
     assert stored[-1][1].headers[END_HEADER] == "3"
@@ -86,7 +87,7 @@ async def test_without_events_there_is_an_end_mark() -> None:
         assert await replay(request(APPROVED), chunks(), publisher) == 0
     assert [
         (subject, message.headers[END_HEADER]) for subject, message in [broker.stored_at(1) or ("", None)] if message
-    ] == [("ftgo-replay.anybody.run.end", "0")]
+    ] == [("run.end", "0")]
 
 
 async def test_there_is_no_end_mark_behind_what_can_not_be_sent() -> None:
@@ -111,9 +112,9 @@ class Answering:
 
     def __init__(self, database: Database, nats: NatsServer) -> None:
         self.active = True
-        self._address = NatsAddress(nats.url)
-        sent = SentFromOutbox("order", database.relay_url, 1, {}, lambda: self.active)
-        self._replays = Replays("order", database.relay_url, self._address, lambda: self.active, sent)
+        self._address = NatsAddress(nats.url, FTGO)
+        sent = SentFromOutbox(BY_NAME["order"], database.relay_url, 1, {}, lambda: self.active)
+        self._replays = Replays(BY_NAME["order"], database.relay_url, self._address, lambda: self.active, sent)
         self.reader: NatsConnection
 
     @asynccontextmanager
@@ -178,7 +179,7 @@ async def test_the_stored_events_come_in_the_order_of_each_aggregate(database: D
 
 
 async def test_what_was_committed_when_it_began_is_in_it(database: Database) -> None:
-    async with service_of(database) as service, open_database(database.relay_url) as relay:
+    async with service_of(database) as service, open_database(database.relay_url, FTGO) as relay:
         async with service.transaction():
             await store(service, [approved("a", 1)])
             waiting = asyncio.create_task(relay.committed_is_visible())

@@ -10,7 +10,7 @@ import pytest
 from psycopg2 import errors
 from psycopg2.extras import LogicalReplicationConnection
 
-from kernel.topology import BY_NAME, SERVICES
+from kernel.topology import BY_NAME, FTGO, SERVICES
 from shared.core.service_info import ServiceInfo
 from shared.host.provision import Database, main, provision, roles_of
 from tests.support.infra import PASSWORD, Infra, NatsServer
@@ -50,7 +50,7 @@ def test_no_role_reaches_another_database(infra: Infra, new_database: NewDatabas
 
 
 def test_provisioning_again_keeps_what_is_there_and_takes_a_new_password(infra: Infra) -> None:
-    service = ServiceInfo("again", 1, "again")
+    service = ServiceInfo("again", 1, "again", FTGO)
     passwords = dict.fromkeys(roles_of(service), PASSWORD)
     database = provision(infra.admin_url, passwords, [service])["again"]
     query(database.migrations_url, "create table things (id int)")
@@ -69,16 +69,16 @@ def test_all_services_get_a_database(infra: Infra) -> None:
 def test_provisioning_runs_as_a_program(infra: Infra, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FTGO_ADMIN_URL", infra.admin_url)
     monkeypatch.setenv("FTGO_ROLE_PASSWORD", PASSWORD)
-    assert main(SERVICES) == 0
+    assert main(FTGO, SERVICES) == 0
     monkeypatch.delenv("FTGO_ROLE_PASSWORD")
-    assert main(SERVICES) == 1
+    assert main(FTGO, SERVICES) == 1
 
 
 def test_provisioning_waits_with_one_line(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("FTGO_ADMIN_URL", f"postgresql://admin:none@127.0.0.1:{free_port()}/postgres")
     monkeypatch.setenv("FTGO_WAIT_SECONDS", "0.5")
-    with caplog.at_level("INFO", logger="ftgo.provision"):
-        assert main(SERVICES) == 1
+    with caplog.at_level("INFO", logger="provision"):
+        assert main(FTGO, SERVICES) == 1
     assert [record.levelname for record in caplog.records] == ["INFO", "ERROR"]
     assert "Connection refused" in caplog.text
 

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from typer.testing import CliRunner
 
-from kernel.topology import SERVICES
+from kernel.topology import BY_NAME, SERVICES
 from shared.core.service_info import ServiceInfo
 from shared.host.provision import Database
 from shared.relay.tests.support import OPTIONS, GatedBroker, RunningRelay, eventually, opened, published
@@ -40,7 +40,7 @@ async def test_a_table_relay_publishes_what_is_there_and_what_comes_and_then_del
             await owner.execute(table_relays.NOTIFY)
             await owner.close()
         rows = await outbox.add(3)
-        relay = RunningRelay(cls("order", database.relay_url, broker, OPTIONS))
+        relay = RunningRelay(cls(BY_NAME["order"], database.relay_url, broker, OPTIONS))
         try:
             assert await published(broker, rows) == rows
             rows += await outbox.add(2)

@@ -5,7 +5,8 @@ from pathlib import Path
 from random import Random
 from typing import ClassVar
 
-from kernel.topology import BY_NAME
+from kernel.topology import BY_NAME, FTGO
+from shared.adapters.nats.names import NatsNames
 from shared.adapters.nats.stream import stream_bounds
 from shared.messaging.broker import subject_of
 from tools.chaos import rot
@@ -73,7 +74,7 @@ class BitRot(Fault):
 
     async def _end(self, world: World) -> int:
         async with world.nats() as connection:
-            return (await stream_bounds(connection.jetstream)).last
+            return (await stream_bounds(connection)).last
 
 
 class BitRotWithoutOutboxes(BitRot):
@@ -94,7 +95,7 @@ class BitRotWithoutOutboxes(BitRot):
 
 def _messages_for(service: str, store: Path) -> list[tuple[Path, int]]:
     """Where the messages are that a service reads: file and place, in their order."""
-    subjects = [subject_of(0, route) for route in model_of(service).routes]
+    subjects = [NatsNames(FTGO).log.to_wire(subject_of(0, route)) for route in model_of(service).routes]
     return [
         (block, at)
         for block in rot.blocks(store)

@@ -173,7 +173,7 @@ class BrokerLoss(Fault):
 
     async def _end(self, world: World) -> int:
         async with world.nats() as connection:
-            return (await stream_bounds(connection.jetstream)).last
+            return (await stream_bounds(connection)).last
 
 
 class BrokerLossWithoutOutboxes(BrokerLoss):

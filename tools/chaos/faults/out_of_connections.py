@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from kernel.topology import SERVICES
+from kernel.topology import FTGO, SERVICES
 from shared.core.service_info import ServiceInfo
 from shared.host.settings import PoolSettings
 from tools.chaos.fault import Fault
@@ -43,7 +43,7 @@ class OutOfConnections(Fault):
 
     async def arrange(self, system: System, stack: AsyncExitStack) -> Arrangement:
         """Let there be no more of them than must be."""
-        most = needed({}, 1, PoolSettings(partitions=1)).sessions + FOR_PEOPLE
+        most = needed({}, 1, PoolSettings(application=FTGO, partitions=1)).sessions + FOR_PEOPLE
         return replace(system.arrangement, postgres_settings={"max_connections": most})
 
     async def inject(self, world: World, random: Random) -> str:

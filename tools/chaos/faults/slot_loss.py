@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import asyncpg
 
-from kernel.topology import BY_NAME
+from kernel.topology import BY_NAME, FTGO
 from tools.chaos.fault import Fault
 from tools.chaos.world import PUBLISHING, World
 from tools.system.system import RELAY, Arrangement, System
@@ -26,7 +26,7 @@ _MADE_AGAIN = "replication slot was missing or lost: made again"
 
 def slot_of(service: str) -> str:
     """What the slot of a service's relay is called."""
-    return f"ftgo_{BY_NAME[service].database}"
+    return FTGO.slot(BY_NAME[service].database)
 
 
 async def drop_slot(world: World, service: str) -> None:

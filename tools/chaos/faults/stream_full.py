@@ -10,13 +10,12 @@ from nats.js.errors import APIError
 
 from kernel.topology import BY_NAME
 from shared.adapters.nats.connection import NatsConnection
-from shared.adapters.nats.stream import STREAM
 from tools.chaos.fault import Fault
 from tools.chaos.world import World
 from tools.system.system import RELAY
 from tools.verify.facts import Finding
 
-_BALLAST = "ftgo.0.event.chaos.Ballast"
+_BALLAST = "0.event.chaos.Ballast"
 _PIECES = (1 << 20, 1 << 15, 1 << 10)
 """The last is larger than many of our messages: some fit in that others before them don't."""
 _LENGTHS = (1, 900, 1, 400, 1)
@@ -43,13 +42,14 @@ class StreamFull(Fault):
     async def inject(self, world: World, random: Random) -> str:
         """Fill it up, go on until the relay has noticed, and make room."""
         async with world.nats() as connection:
+            names = connection.names.log
             await _fill(connection)
             said = 0
             while not await _is_noticed(world) or said < 2 * len(_LENGTHS):
                 await self._rename(world, random)
                 said += 1
             await asyncio.sleep(random.uniform(0.5, 2.0))
-            await connection.jetstream.purge_stream(STREAM, subject=_BALLAST)
+            await connection.jetstream.purge_stream(names.stream, subject=names.to_wire(_BALLAST))
         return f"the stream was full, {said} messages of one key were said meanwhile"
 
     async def check(self, world: World) -> Sequence[Finding]:
@@ -75,11 +75,11 @@ def _numbers(names: Sequence[str]) -> str:
 
 
 async def _fill(connection: NatsConnection) -> None:
-    stream = connection.client.jetstream()
+    stream, subject = connection.client.jetstream(), connection.names.log.to_wire(_BALLAST)
     for size in _PIECES:
         with suppress(APIError):
             while True:
-                await stream.publish(_BALLAST, bytes(size))
+                await stream.publish(subject, bytes(size))
 
 
 async def _is_noticed(world: World) -> bool:

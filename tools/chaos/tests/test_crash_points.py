@@ -73,7 +73,7 @@ async def test_a_relay_that_has_published(reached: list[str]) -> None:
     async with broker.connect() as connection:
         await connection.publish([])
         assert reached == []
-        await connection.publish([Publication(row_id="1", subject="ftgo.0.event.a.B", headers={}, data="{}")])
+        await connection.publish([Publication(row_id="1", subject="0.event.a.B", headers={}, data="{}")])
     assert reached == [AFTER_PUBLISH]
 
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from kernel.topology import FTGO
 from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.nats.stream import StreamLimits
 from shared.messaging.broker import Publication
@@ -135,10 +136,10 @@ async def test_acknowledgements_are_lost_and_nothing_else(infra: Infra) -> None:
 
 async def _loses_acknowledgements(server_port: int) -> None:
     async with proxy(server_port, speaks_nats=True) as between:
-        address = NatsAddress(f"nats://127.0.0.1:{between.port}")
+        address = NatsAddress(f"nats://127.0.0.1:{between.port}", FTGO)
         broker = KeptBroker(address, 1, StreamLimits(max_age=3600, max_bytes=1 << 20))
         async with broker.connect() as log:
-            message = Publication(row_id="chaos-1", subject="ftgo.0.event.chaos.Lost", headers={}, data="")
+            message = Publication(row_id="chaos-1", subject="0.event.chaos.Lost", headers={}, data="")
             await between.begin(Trouble(loses_acks=True))
             publishing = asyncio.create_task(log.publish([message]))
             while not between.lost_acks:

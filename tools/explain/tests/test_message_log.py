@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from kernel.topology import FTGO
 from shared.adapters.nats.connection import NatsAddress, connect
 from shared.adapters.nats.stream import StreamLimits, stored_message
 from shared.messaging.broker import BrokerUnavailable, Publication, subject_of
@@ -37,7 +38,7 @@ def publications(run: str = "") -> list[Publication]:
 
 
 async def publish(url: str, *messages: Publication) -> None:
-    broker = KeptBroker(NatsAddress(url), 1, StreamLimits(max_age=3600, max_bytes=1 << 26))
+    broker = KeptBroker(NatsAddress(url, FTGO), 1, StreamLimits(max_age=3600, max_bytes=1 << 26))
     async with broker.connect() as connection:
         for message in messages:
             await connection.publish([message])
@@ -45,10 +46,10 @@ async def publish(url: str, *messages: Publication) -> None:
 
 async def test_an_orders_messages_are_found_among_all(new_nats: NewNats) -> None:
     url = new_nats().url
-    replay = Publication(row_id="r", subject="ftgo.replay.order_history.x", headers={}, data="{}")
-    stranger = Publication(row_id="s", subject="ftgo.0.event.x.Y", headers={}, data="no message of ours")
+    replay = Publication(row_id="r", subject="replay.order_history.x", headers={}, data="{}")
+    stranger = Publication(row_id="s", subject="0.event.x.Y", headers={}, data="no message of ours")
     await publish(url, replay, stranger, *publications(), replay)
-    log = NatsLog(NatsAddress(url))
+    log = NatsLog(NatsAddress(url, FTGO))
     (found,) = await collect(log, [ORDER])
     assert [message.id for message in found.messages] == [message.id for message in rejected()]
     assert [message async for message in log.since(datetime.now(UTC) + timedelta(minutes=1))] == []
@@ -57,20 +58,20 @@ async def test_an_orders_messages_are_found_among_all(new_nats: NewNats) -> None
 async def test_a_position_is_found_by_time(new_nats: NewNats) -> None:
     url = new_nats().url
     await publish(url, *publications())
-    async with connect(NatsAddress(url)) as connection:
+    async with connect(NatsAddress(url, FTGO)) as connection:
         for position in (1, 5, 12):
-            mark = await stored_message(connection.jetstream, position)
+            mark = await stored_message(connection, position)
             assert mark is not None
-            assert await position_before(connection.jetstream, mark.at) == position - 1
-        assert await position_before(connection.jetstream, EVER_SINCE) == 0
-        assert await position_before(connection.jetstream, datetime.now(UTC) + timedelta(minutes=1)) == 12
+            assert await position_before(connection, mark.at) == position - 1
+        assert await position_before(connection, EVER_SINCE) == 0
+        assert await position_before(connection, datetime.now(UTC) + timedelta(minutes=1)) == 12
 
 
 async def test_following_survives_a_restart_of_the_broker(new_nats: NewNats) -> None:
     nats = new_nats()
     first, second, *_ = publications()
     await publish(nats.url, first)
-    async with aclosing(NatsLog(NatsAddress(nats.url)).follow(EVER_SINCE)) as messages:
+    async with aclosing(NatsLog(NatsAddress(nats.url, FTGO)).follow(EVER_SINCE)) as messages:
         assert (await anext(messages)).id == first.row_id
         await asyncio.to_thread(nats.server.restart)
         await publish(nats.url, second)
@@ -79,7 +80,7 @@ async def test_following_survives_a_restart_of_the_broker(new_nats: NewNats) -> 
 
 async def test_a_broker_that_is_away_is_a_fault() -> None:
     with pytest.raises(BrokerUnavailable):
-        await collect(NatsLog(NatsAddress("nats://127.0.0.1:1")), [ORDER])
+        await collect(NatsLog(NatsAddress("nats://127.0.0.1:1", FTGO)), [ORDER])
 
 
 def test_explain(new_nats: NewNats, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_explain(new_nats: NewNats, monkeypatch: pytest.MonkeyPatch, tmp_path: P
 def test_the_places_of_a_host() -> None:
     places = of_host("http://192.0.2.7", None)
     assert places.urls["order"] == "http://192.0.2.7:8005"
-    assert places.nats == NatsAddress("nats://192.0.2.7:4222", "ftgo", COMPOSE_PASSWORD)
+    assert places.nats == NatsAddress("nats://192.0.2.7:4222", FTGO, "ftgo", COMPOSE_PASSWORD)
     assert of_host("http://[::1]", None, 1000).urls["order_history"] == "http://[::1]:9015"
     assert of_host("http://here", "nats://there:5").nats.url == "nats://there:5"
 

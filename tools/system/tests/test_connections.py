@@ -7,7 +7,7 @@ import psycopg2
 import pytest
 from psycopg2 import OperationalError
 
-from kernel.topology import SERVICES
+from kernel.topology import FTGO, SERVICES
 from shared.core.service_info import ServiceInfo
 from shared.host.provision import provision, roles_of
 from shared.host.settings import PoolSettings
@@ -18,7 +18,7 @@ from tools.system.system import Arrangement, System, SystemSettings
 
 
 def test_every_replica_counts() -> None:
-    pools = PoolSettings(pool_size=4, partitions=2)
+    pools = PoolSettings(application=FTGO, pool_size=4, partitions=2)
     one = needed({}, 1, pools)
     assert one == Connections(sessions=len(SERVICES) * 7 + 6 * 2, senders=6 * 2)
     assert needed({"order": 3}, 2, pools) == Connections(one.sessions + 2 * 7 + 6 * 2, senders=6 * 3)
@@ -40,7 +40,7 @@ async def test_a_system_that_postgresql_could_not_serve_is_not_started(tmp_path:
 
 
 def test_a_role_can_not_take_all_connections(infra: Infra) -> None:
-    greedy = ServiceInfo("greedy", 1, "greedy")
+    greedy = ServiceInfo("greedy", 1, "greedy", FTGO)
     database = provision(infra.admin_url, dict.fromkeys(roles_of(greedy), "x"), [greedy], max_connections=1)["greedy"]
     try:
         first = psycopg2.connect(database.url)

@@ -20,6 +20,7 @@ from psycopg2.extras import PhysicalReplicationConnection
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from kernel.topology import FTGO
 from shared.adapters.nats.connection import NatsAddress, connect
 from shared.adapters.postgres.addresses import engine_url
 from tests.support.infra import Server, wait_until
@@ -175,7 +176,7 @@ async def test_nats_says_that_it_has_to_start_again_after_a_write_that_failed(
     server = Server(nats.program(), nats.ready, tmp_path / "nats.log")
     server.start()
     try:
-        async with connect(NatsAddress(nats.url)) as connection:
+        async with connect(NatsAddress(nats.url, FTGO)) as connection:
             await connection.jetstream.add_stream(StreamConfig(name="S", subjects=["s"], max_bytes=1 << 20))
             assert nats.stuck() == ""
             shutil.rmtree(tmp_path / "store" / "jetstream" / "$G" / "streams" / "S" / "msgs")
