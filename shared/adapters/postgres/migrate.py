@@ -69,7 +69,8 @@ LIBRARY = Chain(LIBRARY_MIGRATIONS, LIBRARY_VERSION)
 def migrate_library(url: str, grants: Grants | None = None, releases: Releases | None = None) -> None:
     """Make or upgrade the library's tables in a database, as the role that is to own them.
 
-    `releases` are those of the application's code. Blocks. Raises sqlalchemy.exc.OperationalError when the database cannot be reached.
+    `releases` are those of the application's code. Blocks. Raises sqlalchemy.exc.OperationalError when the database
+    cannot be reached.
     """
     with migrating(url) as connection:
         LIBRARY.upgrade(connection, grants or Grants())
