@@ -33,13 +33,13 @@ def units(request: pytest.FixtureRequest) -> Callable[[], Units[KitchenUnitOfWor
     """Units of work on each of the adapters."""
     if request.param == "memory":
         in_memory = MemoryDatabase()
-        return lambda: Units(in_memory, lambda tx: memory.unit_of_work(tx, lambda: NOON, Policy()))  # type: ignore[arg-type]
+        return lambda: Units(in_memory, lambda tx: memory.unit_of_work(tx, lambda: NOON, Policy()))
     new_database: Callable[[str], Database] = request.getfixturevalue("new_database")
     provisioned = new_database("kitchen")
     migrate(provisioned.service, provisioned.migrations_url)
     return lambda: Units(
         PostgresDatabase(provisioned.url, postgres.TABLES),
-        lambda tx: postgres.unit_of_work(tx, lambda: NOON, Policy()),  # type: ignore[arg-type]
+        lambda tx: postgres.unit_of_work(tx, lambda: NOON, Policy()),
     )
 
 

@@ -109,6 +109,7 @@ def _subscriptions(
     dispatcher: Dispatcher[UnitOfWork],
     clock: Clock,
     steady: Clock,
+    sagas: Sequence[type[Saga]],
 ) -> list[Subscription[UnitOfWork]]:
     replica = new_replica()
     return [
@@ -129,6 +130,7 @@ def _subscriptions(
             replica=replica,
             reader=info.name,
             senders=info.senders,
+            has_sagas=bool(sagas),
         )
         for partition in range(settings.partitions if routes else 0)
     ]
@@ -138,12 +140,12 @@ def _routes(info: ServiceInfo, handlers: Handlers, sagas: Sequence[type[Saga]]) 
     return handlers.routes() + ([f"reply.{info.name}"] if sagas else [])
 
 
-def _housekeeping(database: PostgresDatabase, settings: ServiceSettings) -> Housekeeping:
+def _housekeeping(database: PostgresDatabase, settings: ServiceSettings, sagas: Sequence[type[Saga]]) -> Housekeeping:
     return Housekeeping(
         database.engine,
         Retention(
             inbox=timedelta(seconds=settings.inbox_retention_seconds),
-            sagas=timedelta(seconds=settings.saga_retention_seconds),
+            sagas=timedelta(seconds=settings.saga_retention_seconds) if sagas else None,
             idempotency=timedelta(seconds=settings.idempotency_retention_seconds),
         ),
     )
@@ -188,7 +190,7 @@ class ServiceContainer(containers.DeclarativeContainer):
     repairs = providers.Singleton(Repairs, units, dispatcher, clock)
     routes = providers.Singleton(_routes, info, handlers, sagas)
     subscriptions = providers.Singleton(
-        _subscriptions, info, settings, routes, database, broker, units, dispatcher, clock, steady
+        _subscriptions, info, settings, routes, database, broker, units, dispatcher, clock, steady, sagas
     )
     service = providers.Singleton(
         Service,
@@ -197,7 +199,7 @@ class ServiceContainer(containers.DeclarativeContainer):
         broker=broker,
         commands=commands,
         subscriptions=subscriptions,
-        housekeeping=providers.Singleton(_housekeeping, database, settings),
+        housekeeping=providers.Singleton(_housekeeping, database, settings, sagas),
         shutdown_seconds=settings.provided.shutdown_seconds,
     )
     router = providers.Singleton(lambda api, commands, units: api(commands, units), api, commands, units)

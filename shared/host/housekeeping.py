@@ -21,14 +21,17 @@ _BATCH_ROWS = 5000
 _READINGS = 24
 """Stretches of time that the shortest retention is divided into: what is old may stay for one of them longer."""
 
-_GAUGES = text(f"""
+_MESSAGE_GAUGES = text("""
 select
     (select count(*) from set_aside
         where (key, source) in (select key, source from set_aside where parked_at is not null)),
+    (select count(*) from missing_messages)
+""")
+_SAGA_GAUGES = text(f"""
+select
     (select count(*) from sagas where {UNFINISHED} and stuck),
     (select coalesce(extract(epoch from greatest(now() - min(started_at), '0')), 0) from sagas
-        where {UNFINISHED} and (due_at is not null or stuck)),
-    (select count(*) from missing_messages)
+        where {UNFINISHED} and (due_at is not null or stuck))
 """)
 # A look adds what the clock says has passed since the last one, of whatever replica, but never more than the pause
 # between two looks of one: a clock that is set forward adds no more than that, one that is set back adds nothing.
@@ -89,11 +92,14 @@ delete from sagas where id in (
 
 @dataclass(frozen=True, kw_only=True)
 class Retention:
-    """How long a service remembers what is done with. What waits for an operator is kept until one decides."""
+    """How long a service remembers what is done with. What waits for an operator is kept until one decides.
+
+    A service without sagas, or without idempotent requests, has None there: then nothing of the kind is looked for.
+    """
 
     inbox: timedelta
-    sagas: timedelta
-    idempotency: timedelta
+    sagas: timedelta | None = None
+    idempotency: timedelta | None = None
 
 
 class Housekeeping:
@@ -118,7 +124,10 @@ class Housekeeping:
         """Finds out what Prometheus is to be told now. Raises TechnicalFault."""
         with translated_errors():
             async with self._engine.connect() as connection:
-                parked, stuck, oldest, missing = (await connection.execute(_GAUGES)).one()
+                parked, missing = (await connection.execute(_MESSAGE_GAUGES)).one()
+                stuck, oldest = 0, 0.0
+                if self._retention.sagas is not None:
+                    stuck, oldest = (await connection.execute(_SAGA_GAUGES)).one()
         metrics.PARKED.set(parked)
         metrics.STUCK_SAGAS.set(stuck)
         metrics.MISSING.set(missing)
@@ -134,12 +143,15 @@ class Housekeeping:
             while await self._forget_messages(connection) >= _BATCH_ROWS:
                 pass
             for purge, age in ((_FORGET_SAGAS, kept.sagas), (_FORGET_KEYS, kept.idempotency)):
-                while (await connection.execute(purge, {"kept": age, "at_once": _BATCH_ROWS})).rowcount == _BATCH_ROWS:
-                    pass
+                while age is not None:
+                    deleted = await connection.execute(purge, {"kept": age, "at_once": _BATCH_ROWS})
+                    if deleted.rowcount < _BATCH_ROWS:
+                        break
 
     async def _read_clock(self, connection: AsyncConnection) -> None:
-        """Note that the service has run on, and what the clock says. See `schema.upgrade_5`."""
-        ages = (self._retention.inbox, self._retention.sagas, self._retention.idempotency)
+        """Note that the service has run on, and what the clock says. `migrations/0005_clocks.py` says what for."""
+        kept = (self._retention.inbox, self._retention.sagas, self._retention.idempotency)
+        ages = [age for age in kept if age is not None]
         length = min(ages) / _READINGS
         await connection.execute(_READ_CLOCK, {"every": timedelta(seconds=EVERY_SECONDS)})
         await connection.execute(_BEGIN_READING, {"length": length})

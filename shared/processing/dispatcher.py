@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from shared.core.clock import Clock
+from shared.core.clock import Clock, utc_now
 from shared.core.context import Cause, current_cause
 from shared.core.errors import Conflict, DomainError, FailedPrecondition, NotYet, TechnicalFault
 from shared.core.ids import new_id
@@ -81,9 +81,9 @@ class _Arrival:
 class Dispatcher(Generic[U]):
     """Brings messages to a service's handlers and sagas."""
 
-    def __init__(self, handlers: Handlers, policy: Policy, clock: Clock) -> None:
+    def __init__(self, handlers: Handlers, policy: Policy | None = None, clock: Clock = utc_now) -> None:
         self._handlers = handlers
-        self._policy = policy
+        self._policy = policy or Policy()
         self._clock = clock
 
     async def handle(self, uow: U, batch: Sequence[Received], partition: int, *, assume_new: bool = False) -> None:

@@ -85,8 +85,14 @@ class HeldPartition(Generic[U]):
         max_parked: int = 10_000,
         overtime: Overtime | None = None,
         chains: Chains | None = None,
+        *,
+        has_sagas: bool = False,
     ) -> None:
-        """`clock` dates what is stored; by `steady` goes what is only waited for here."""
+        """`clock` dates what is stored; by `steady` goes what is only waited for here.
+
+        Where the service has sagas, the holder of the first partition wakes them, whatever partition their replies
+        come in.
+        """
         self._lease = lease
         self._units = units
         self._dispatcher = dispatcher
@@ -94,6 +100,7 @@ class HeldPartition(Generic[U]):
         self._steady = steady
         self._renewed_at = self._looked_at = steady()
         self._max_parked = max_parked
+        self._wakes_sagas = has_sagas and lease.partition == 0
         self._overtime = overtime or Overtime()
         self.chains = chains or Chains("", {})
         self._checkpoint_at: datetime | None = None
@@ -178,10 +185,9 @@ class HeldPartition(Generic[U]):
         """Finds out what is due next. Others make something due too: an API that starts sagas, an operator."""
         now = self._clock()
         async with self._units.begin() as uow:
-            messages, sagas = uow.policy.messages_due(now), uow.policy.sagas_due(now)
-            due = [await uow.transaction.waiting_room.next_due(self._lease.partition, messages)]
-            if self._lease.partition == 0:
-                due.append(await uow.transaction.saga_timers.next_due(sagas))
+            due = [await uow.transaction.waiting_room.next_due(self._lease.partition, uow.policy.messages_due(now))]
+            if self._wakes_sagas:
+                due.append(await uow.transaction.saga_timers.next_due(uow.policy.sagas_due(now)))
             self.crowded = await uow.transaction.waiting_room.is_crowded(self._max_parked)
             self._assume_new = await uow.transaction.waiting_room.is_empty()
         self._looked_at = self._steady()
@@ -273,8 +279,7 @@ class HeldPartition(Generic[U]):
             return await uow.transaction.waiting_room.heads(self._lease.partition, due, _DUE_BATCH)
 
     async def _due_sagas(self, now: datetime) -> Sequence[tuple[str, str]]:
-        """Sagas are woken by the holder of the first partition, whatever partition their replies come in."""
-        if self._lease.partition != 0:
+        if not self._wakes_sagas:
             return []
         async with self._units.begin() as uow:
             return await uow.transaction.saga_timers.due(uow.policy.sagas_due(now), _DUE_BATCH)

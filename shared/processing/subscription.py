@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import structlog
 
 from shared.core.backoff import Backoff
-from shared.core.clock import Clock
+from shared.core.clock import Clock, SteadyClock, utc_now
 from shared.core.errors import TechnicalFault
 from shared.messaging.broker import Broker, Feed, LogReader, Mark
 from shared.messaging.chain import Chains
@@ -25,6 +25,10 @@ from shared.unit_of_work.unit_of_work import Database, UnitOfWork, Units
 U = TypeVar("U", bound=UnitOfWork)
 log = structlog.get_logger(__name__)
 
+LEASE = timedelta(seconds=4)
+"""How long a holder that has stopped keeps a partition."""
+BATCH_MESSAGES = 200
+"""Messages that share one transaction at most."""
 IDLE = timedelta(minutes=10)
 """Silence after which the position moves to the stream's end, lest it fall out of the stream's retention."""
 
@@ -57,21 +61,23 @@ class Subscription(Generic[U]):
         broker: Broker,
         units: Callable[[Database], Units[U]],
         dispatcher: Dispatcher[U],
-        clock: Clock,
-        steady: Clock,
-        lease: timedelta,
-        batch_size: int,
+        clock: Clock = utc_now,
+        steady: Clock | None = None,
+        lease: timedelta = LEASE,
+        batch_size: int = BATCH_MESSAGES,
         max_parked: int = 10_000,
         idle: timedelta = IDLE,
         partitions: int = 1,
         replica: int | None = None,
         reader: str = "",
         senders: Sequence[str] = (),
+        has_sagas: bool = False,
     ) -> None:
         """Of as many partitions as there are; `replica` is the number that all subscriptions of a process have.
 
         `clock` dates what is stored; by `steady` goes what is only waited for here.
-        `reader` is what relays call this service in their links, and `senders` are those that send to it.
+        `reader` is what relays call this service in their links, and `senders` are those that send to it. Sagas are
+        looked for only where the service has some.
         """
         self._partition = partition
         self._routes = routes
@@ -80,10 +86,11 @@ class Subscription(Generic[U]):
         self._units = units
         self._dispatcher = dispatcher
         self._clock = clock
-        self._steady = steady
+        self._steady = steady or SteadyClock()
         self._lease = lease
         self._batch_size = self._at_once = batch_size
         self._max_parked = max_parked
+        self._has_sagas = has_sagas
         self._idle = idle
         self._backoff = Backoff(longest=lease.total_seconds())
         self._partitions = partitions
@@ -129,7 +136,15 @@ class Subscription(Generic[U]):
                 return
             chains = await self._chains(units)
             held = HeldPartition(
-                lease, units, self._dispatcher, self._clock, self._steady, self._max_parked, self._overtime, chains
+                lease,
+                units,
+                self._dispatcher,
+                self._clock,
+                self._steady,
+                self._max_parked,
+                self._overtime,
+                chains,
+                has_sagas=self._has_sagas,
             )
             try:
                 while not (self._stop.is_set() or self._gives_back):

@@ -105,7 +105,8 @@ class MemoryService:
         units = self.container.units()
         if self._fate.adversity.crash:
             units = units.on(MortalDatabase(self.database, self._fate))
-        return HeldPartition(lease, units, self.container.dispatcher(), self._clock, self._clock)
+        has_sagas = bool(self.container.sagas())
+        return HeldPartition(lease, units, self.container.dispatcher(), self._clock, self._clock, has_sagas=has_sagas)
 
     def _new_commands(self) -> CommandQueue[Any]:
         """For an API whose clients ask again when they get no answer: so that it ends after a commit, with the answer

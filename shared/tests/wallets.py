@@ -199,7 +199,7 @@ def received(message: Message, id_: str, *, row: str = "", position: int = 0, **
 class WalletService:
     """The service on a database in memory, as the holder of its one partition."""
 
-    def __init__(self, policy: Policy | None = None, **behaviours: Behaviour) -> None:
+    def __init__(self, policy: Policy | None = None, *, has_sagas: bool = True, **behaviours: Behaviour) -> None:
         self.clock = VirtualClock(NOON)
         self.policy = policy or Policy()
         self.database = MemoryDatabase("wallets", self.clock)
@@ -207,7 +207,7 @@ class WalletService:
         self.dispatcher = Dispatcher[WalletUnitOfWork](handlers(**behaviours), self.policy, self.clock)
         self._set_by = timedelta(0)
         lease = Lease(0, 1, timedelta(days=1))
-        self.partition = HeldPartition(lease, self.units, self.dispatcher, self.clock, self.steady)
+        self.partition = HeldPartition(lease, self.units, self.dispatcher, self.clock, self.steady, has_sagas=has_sagas)
         self.database.holders[0] = (1, NOON + timedelta(days=1))
         self._position = 0
 

@@ -87,6 +87,7 @@ class UnitOfWork:
         self._journal = Journal()
         self._attempts = 0
         self._written_before = 0
+        self._wrote_directly = 0
         self._repositories: list[Repository[Any] | Rows[Any]] = []
         self._by_id_type: dict[Any, Repository[Any] | Rows[Any]] = {}
         self._tables: dict[type[Entity], Rows[Any]] = {}
@@ -171,7 +172,7 @@ class UnitOfWork:
         self.seal()
         outermost = self._attempts == 0
         in_hand = [repository.in_hand() for repository in self._repositories] if outermost else []
-        mark = len(self._journal)
+        mark, wrote_directly = len(self._journal), self._wrote_directly
         self._attempts += 1
         with handling(cause or current_cause()):
             try:
@@ -183,7 +184,7 @@ class UnitOfWork:
                         raise TooMuchAtOnce(f"more than {MAX_WRITTEN_TOGETHER} characters would be sent together")
                     self._written_before += size
             except BaseException as error:
-                if self._journal.written <= mark:
+                if self._journal.written <= mark and self._wrote_directly == wrote_directly:
                     self._take_back_to(mark)
                 elif isinstance(error, DomainError):
                     raise AlreadyWritten(str(error)) from error
@@ -210,6 +211,10 @@ class UnitOfWork:
     def set_aside(self, change: SetAsideChange) -> None:
         """A message waits, or no longer."""
         self._journal.append(change)
+
+    def writes_directly(self) -> None:
+        """Note that a handler writes to the database itself: from now on its attempt cannot be dropped alone."""
+        self._wrote_directly += 1
 
     async def flush(self) -> None:
         """Writes what has come about so far. Queries that must see it call this first."""
@@ -301,10 +306,11 @@ class Units(Generic[U]):
     def __init__(
         self,
         database: Database,
-        make: Callable[[Transaction], U],
+        make: Callable[[Any], U],
         on_commit: Callable[[Sequence[Event]], None] | None = None,
         cache: StateCache | None = None,
     ) -> None:
+        """`make` gets a transaction of the database: what it can do beyond `Transaction`, only the adapter knows."""
         self._database = database
         self._make = make
         self._on_commit = on_commit

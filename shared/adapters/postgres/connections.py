@@ -21,8 +21,7 @@ async def rows_of(connection: AnyConnection, statement: str, *arguments: Any) ->
     """
     if isinstance(connection, AsyncConnection | AsyncSession):
         bound = await connection.connection() if isinstance(connection, AsyncSession) else connection
-        if getattr((await bound.get_raw_connection()).dbapi_connection, "autocommit", False):
-            raise RuntimeError("the connection is in autocommit mode: outbox and inbox need a transaction")
+        await _require_transaction(bound)
         named = _PARAMETER.sub(r"(:p\1)", statement)
         result = await bound.execute(text(named), {f"p{number}": each for number, each in enumerate(arguments, 1)})
         return result.all() if result.returns_rows else []
@@ -30,3 +29,13 @@ async def rows_of(connection: AnyConnection, statement: str, *arguments: Any) ->
         raise RuntimeError("the connection is in no transaction: begin one before you use outbox or inbox")
     rows: Sequence[Any] = await connection.fetch(statement, *arguments)
     return rows
+
+
+async def _require_transaction(connection: AsyncConnection) -> None:
+    """Raise RuntimeError in autocommit mode, unless a transaction was begun by means of the driver."""
+    raw = await connection.get_raw_connection()
+    if not getattr(raw.dbapi_connection, "autocommit", False):
+        return  # SQLAlchemy begins it with the first statement
+    driver = raw.driver_connection
+    if not (isinstance(driver, asyncpg.Connection) and driver.is_in_transaction()):
+        raise RuntimeError("the connection is in autocommit mode: outbox and inbox need a transaction")
