@@ -13,10 +13,10 @@ from shared.adapters.nats.names import NatsNames
 from shared.messaging.replay import END
 
 OPERATOR = "ftgo"
-"""May do everything: for the commands of `./ftgo` that look into the stream."""
+"""May do everything: for the commands of `./ftgo` that read the stream."""
 KEEPER = "keeper"
 ALL_RELAYS = "relay"
-"""One process that is the relay of every service, and the keeper."""
+"""The user of one process that is the relay of every service, and the keeper."""
 
 _API = "$JS.API"
 _NAMES = NatsNames(FTGO)
@@ -25,14 +25,14 @@ _STREAM = _NAMES.log.stream
 
 @dataclass(frozen=True)
 class NatsUser:
-    """What a user may publish and subscribe to; everything, where nothing is said."""
+    """A user, and the subjects it may publish and subscribe to. One with neither may do everything."""
 
     name: str
     publish: tuple[str, ...] = ()
     subscribe: tuple[str, ...] = ()
 
     def configuration(self, password: str) -> str:
-        """The user's line in NATS's configuration, with a password as it is to be written there."""
+        """Return the user's line in NATS's configuration, with the password as it is written there."""
         rights = {
             "publish": {"allow": [*self.publish]},
             "subscribe": {"allow": [*self.subscribe]},
@@ -42,17 +42,17 @@ class NatsUser:
 
 
 def relay_user(service: str) -> str:
-    """The name of the user of a service's own relay."""
+    """Return the name of the user of a service's own relay."""
     return f"{service}-relay"
 
 
 def readable_routes() -> dict[str, frozenset[str]]:
-    """What each user may read of the stream, for the keeper."""
+    """Return the routes that each service may read: the keeper opens readers for no others."""
     return {each.name: reads(each.name) for each in SERVICES}
 
 
 def nats_users() -> list[NatsUser]:
-    """Every user, the operators' first."""
+    """Return all users, the operator first."""
     relays = [_relay(each.name) for each in SERVICES if each.publishes]
     keeper = _keeper()
     publish = [right for each in (keeper, *relays) for right in each.publish]
@@ -66,7 +66,7 @@ def nats_users() -> list[NatsUser]:
 
 
 def compose_users() -> str:
-    """The users as the configuration of NATS's container includes them; there each relay is a process of its own."""
+    """Return the users for the configuration of NATS's container, where each relay is a process of its own."""
     lines = [
         f"    {user.configuration('$' + compose_variable(user.name))}"
         for user in nats_users()
@@ -76,12 +76,12 @@ def compose_users() -> str:
 
 
 def compose_variable(user: str) -> str:
-    """The variable in the container's environment that has a user's password."""
+    """Return the variable in the container's environment that has a user's password."""
     return f"NATS_PASSWORD_{user.upper().replace('-', '_')}"
 
 
 def _service(name: str) -> NatsUser:
-    """Reads what its subscription reads, and publishes nothing to the stream: that is its relay's part."""
+    """Return the user of a service: it reads what its subscription reads. Its relay publishes for it."""
     owners = sorted({route.split(".")[1] for route in reads(name) if route.startswith("event.")})
     replays = (
         () if _publishes(name) else (*_own_stream(_NAMES.replays(name).stream), *map(_NAMES.replay_control, owners))
@@ -102,7 +102,7 @@ def _service(name: str) -> NatsUser:
 
 
 def _relay(service: str) -> NatsUser:
-    """Publishes what its service sends, and sends it again: to readers that are rebuilt, and to those that miss it."""
+    """Return the user of a relay: it publishes what its service sends, and sends it again to single readers."""
     name = relay_user(service)
     publishes = [_NAMES.log.to_wire(f"*.{route}") for route in sorted(sends(service))]
     readers = [each.name for each in SERVICES if not each.publishes]
@@ -125,7 +125,7 @@ def _relay(service: str) -> NatsUser:
 
 
 def _keeper() -> NatsUser:
-    """Makes the streams, and consumers of the one; answers who asks. It publishes to no stream."""
+    """Return the user of the keeper: it makes streams and consumers, and answers users. It publishes to no stream."""
     readers = [each.name for each in SERVICES if not each.publishes]
     return NatsUser(
         KEEPER,
@@ -144,12 +144,12 @@ def _keeper() -> NatsUser:
 
 
 def _asks(user: str) -> tuple[str, ...]:
-    """Where the stream begins and ends, and what identifies a message in it."""
+    """Return the subjects of the questions where the stream begins and ends, and what identifies a message."""
     return f"{_API}.STREAM.INFO.{_STREAM}", _NAMES.keeper_subject(user, "mark")
 
 
 def _consumers(stream: str) -> tuple[str, ...]:
-    """To take from consumers whose names one knows, and to remove them."""
+    """Return the subjects to read from a stream's consumers and to remove them. Their names are secret."""
     return f"{_API}.CONSUMER.MSG.NEXT.{stream}.*", f"{_API}.CONSUMER.DELETE.{stream}.*"
 
 

@@ -142,7 +142,7 @@ async def test_without_a_relay_the_old_tables_stay(system: RunningSystem) -> Non
     finally:
         await asyncio.to_thread(system.start, "relay")
     assert code == 1
-    reason = "was not rebuilt, and answers from what it had: the keeper of the stream does not answer"
+    reason = "was not rebuilt, and answers from the old tables: the keeper of the stream does not answer"
     assert reason in output.splitlines()[-1]
     assert await names(system) == relations
 

@@ -1,4 +1,4 @@
-"""The composition root that all services share: each service's `main` says what is its own."""
+"""The composition root that all services share: each service's `main` adds what is its own."""
 
 import asyncio
 import sys
@@ -156,7 +156,7 @@ def _contact(info: ServiceInfo) -> str:
 
 
 def _count_nothing(_events: Sequence[Event]) -> None:
-    """A service without counters of its own."""
+    """Count nothing: for a service without counters of its own."""
 
 
 class ServiceContainer(containers.DeclarativeContainer):
@@ -225,7 +225,7 @@ class ServiceContainer(containers.DeclarativeContainer):
 
 
 def run(container: ServiceContainer) -> NoReturn:
-    """Runs a service's process until it is told to stop, and ends it with 0; with 1 after a failure of its own."""
+    """Run a service until a signal comes. The process ends with 0; 1 after a failure, 2 for wrong settings."""
     info = container.info()
     try:
         settings = container.settings()

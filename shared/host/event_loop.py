@@ -8,10 +8,10 @@ import uvloop
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's, that makes no noise about names which could not be looked up in time.
+    """Return uvloop's event loop, without its log lines about host names that were not resolved in time.
 
-    It gives a look-up up together with the connection that it was for, and never asks what came of it; whoever wanted
-    to connect has been told of the time-out.
+    When a connection times out, uvloop drops the look-up of its host name and never reads the result, which asyncio
+    reports as an error. Whoever wanted to connect has got the time-out already.
     """
     loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
     loop.set_exception_handler(_without_given_up_lookups)

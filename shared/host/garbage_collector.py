@@ -9,9 +9,9 @@ _OLD = 50
 
 
 def tune_gc() -> None:
-    """Have it pass over what is there now, which lives as long as the process, and come more seldom.
+    """Exclude the objects that exist now, which live as long as the process, and collect less often.
 
-    Little of what a message or a request leaves behind is in cycles, and under load thousands of them are in hand.
+    Messages and requests leave few cycles behind, and under load thousands of them are in memory at once.
     """
     gc.collect()
     gc.freeze()

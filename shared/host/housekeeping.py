@@ -1,4 +1,4 @@
-"""What a service does now and then: forgets what is old, and counts what waits for an operator."""
+"""What a service does regularly: deletes what is old, and counts what waits for an operator."""
 
 import asyncio
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 30.0
 _BATCH_ROWS = 5000
-"""Rows deleted by one statement, so that none takes long."""
+"""Maximum of rows that one statement deletes, so that none takes long."""
 _READINGS = 24
-"""Stretches of time that the shortest retention is divided into: what is old may stay for one of them longer."""
+"""Parts that the shortest retention is divided into: old rows may stay for one such part longer."""
 
 _MESSAGE_GAUGES = text("""
 select
@@ -58,9 +58,9 @@ delete from subscription_checkpoints old using numbered
 where (old.partition, old.position) = (numbered.partition, numbered.position) and in_minute > 1
 """)
 _FORGET_CHECKPOINTS = text("delete from subscription_checkpoints where at < surely_past(cast(:kept as interval))")
-# What still waits must be known when it is sent again, however long it has waited. Of the others the oldest are looked
-# at, by their ids, and as many behind where the last look ended, round and round: so it costs the same whether there is
-# much to delete or nothing, and nothing hides behind what a clock that was ahead has dated.
+# Messages that wait must be recognized when they are sent again, however long they have waited. Of the others it looks
+# at those with the lowest ids, and at as many behind those of the last look, starting over at the end. So it costs the
+# same whether there is much to delete or nothing, and rows with a time in the future don't keep others from deletion.
 _FORGET_MESSAGES = text("""
 with oldest as (
     select message_id, handled_at from inbox where message_id not in (select message_id from set_aside)
@@ -111,17 +111,17 @@ class Housekeeping:
         self._looked_to = ""
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Work every `EVERY_SECONDS` until cancelled."""
         while True:
             try:
                 with translated_errors():
                     await self.once()
             except TechnicalFault as error:
-                log.info("housekeeping is put off", error=str(error))
+                log.info("housekeeping has failed and is tried again later", error=str(error))
             await asyncio.sleep(EVERY_SECONDS)
 
     async def measure(self) -> None:
-        """Finds out what Prometheus is to be told now. Raises TechnicalFault."""
+        """Read the numbers for Prometheus from the database. Raises TechnicalFault."""
         with translated_errors():
             async with self._engine.connect() as connection:
                 parked, missing = (await connection.execute(_MESSAGE_GAUGES)).one()
@@ -134,7 +134,7 @@ class Housekeeping:
         metrics.OLDEST_SAGA.set(float(oldest))
 
     async def once(self) -> None:
-        """One round."""
+        """Delete what is old, once."""
         kept = self._retention
         async with self._engine.connect() as connection:
             await self._read_clock(connection)
@@ -149,7 +149,7 @@ class Housekeeping:
                         break
 
     async def _read_clock(self, connection: AsyncConnection) -> None:
-        """Note that the service has run on, and what the clock says. `migrations/0005_clocks.py` says what for."""
+        """Note that the service runs, and the clock's time: `surely_past` goes by these readings."""
         kept = (self._retention.inbox, self._retention.sagas, self._retention.idempotency)
         ages = [age for age in kept if age is not None]
         length = min(ages) / _READINGS

@@ -20,10 +20,10 @@ from shared.host.settings import ApplicationSettings
 
 log = logging.getLogger("provision")
 
-# What everybody may call by default and would leave something in a database, beside its tables.
+# Functions that every role may call by default, and that store data outside of tables.
 _LARGE_OBJECTS = "lo_creat(int), lo_create(oid), lo_from_bytea(oid, bytea)"
 
-# Two that provision one server at the same moment would trip over each other's "create".
+# An advisory lock: two that provision one server at the same time would get in the way of each other.
 _LOCK = 0x4654474F
 
 
@@ -127,7 +127,7 @@ def provision(
 def require_usable(admin_url: str, databases: Iterable[Database]) -> None:
     """Raise WrongRelease when the data of one of them is not for code as old as this.
 
-    One that is not there, or can't be reached, is passed over: its service looks at it as well.
+    A database that does not exist, or can't be reached, is passed over: its service checks again when it starts.
     """
     for database in databases:
         with (

@@ -2,8 +2,9 @@
 
 new tables beside the old ones  ->  the owners' stored events  ->  what came in meanwhile  ->  swap
 
-The new tables are filled by the service's own handlers. These go by the events' versions, so what happens meanwhile may
-come twice, from an owner's store and from the stream, and the subscription may handle what the new tables have already.
+The service's own handlers fill the new tables. They go by the events' versions and ignore repeats. So what happens
+meanwhile may come twice, from an owner's store and from the stream, and the subscription may handle again what
+the new tables have already.
 """
 
 import argparse
@@ -40,9 +41,9 @@ log = logging.getLogger("rebuild")
 TRIES = 5
 BATCH = 400
 QUIET_SECONDS = 15.0
-"""Silence of a replay after which its relay is asked whether it is still at it."""
+"""Silence of a replay after which its relay is asked whether it still goes on."""
 FEW = 50
-"""So few messages at once that the last ones can be caught up with while everybody waits."""
+"""With no more new messages than this, the rest can be read while queries wait."""
 _TELL_EVERY = 10_000
 
 
@@ -58,7 +59,7 @@ EXPECTED = (
     TechnicalFault,
     Undecodable,
 )
-"""What is told in one line."""
+"""Faults that are told in one line, without a traceback."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,14 @@ class Rebuilt:
 
 
 class Projection:
-    """The handlers of a service at work on its new tables. There is no inbox: their order and the versions decide."""
+    """The handlers of a service, working on its new tables. There is no inbox: order and versions decide."""
 
     def __init__(self, handlers: Handlers, units: Units[UnitOfWork]) -> None:
         self._handlers = handlers
         self._units = units
 
     async def apply(self, batch: Sequence[Received]) -> None:
-        """Handles events in their order, in one unit of work."""
+        """Handle events in their order, in one unit of work."""
         try:
             envelopes = [Envelope.of(received) for received in batch]
         except ValueError as error:
@@ -99,7 +100,7 @@ class Replayed:
         self._projection = projection
 
     async def of(self, owner: str, types: Sequence[str]) -> int:
-        """Projects an owner's events of these types; returns how many there were. Raises RebuildFailed."""
+        """Project an owner's events of these types; return how many there were. Raises RebuildFailed."""
         reason = ""
         for _ in range(TRIES):
             run = new_id()
@@ -110,11 +111,11 @@ class Replayed:
             if isinstance(count, int):
                 return count
             reason = count
-            log.warning("%s: the replay has ended early (%s): asking again", owner, reason)
+            log.warning("%s: the replay ended early (%s): asking again", owner, reason)
         raise RebuildFailed(f"{owner}: its relay did not send everything: {reason}")
 
     async def _begin(self, owner: str, request: ReplayRequest) -> str:
-        """Has the replay begin; returns why it does not. A relay that is just being started is waited for."""
+        """Have the replay begin; return why it does not, or nothing. Wait for a relay that is just being started."""
         backoff = Backoff(first=0.5, longest=3)
         while True:
             try:
@@ -125,7 +126,7 @@ class Replayed:
                 await asyncio.sleep(backoff.pause())
 
     async def _read(self, owner: str, run: str, feed: Feed) -> int | str:
-        """Projects a run up to its end mark; returns the count, or why there is no end mark."""
+        """Project a run up to its end mark; return the count, or why there is no end mark."""
         count = 0
         while True:
             batch = await feed.take(BATCH, QUIET_SECONDS)
@@ -164,10 +165,10 @@ class News:
         self.reached = since
 
     async def catch_up(self) -> int:
-        """Projects what is there now; returns how many messages it was."""
+        """Project what is there now; return how many messages there were."""
         end = (await self._stream.bounds()).last
         if end < self.reached:
-            raise RebuildFailed("the broker has lost messages meanwhile: begin anew")
+            raise RebuildFailed("the broker has lost messages meanwhile: start again")
         count = 0
         for partition in range(self._partitions):
             # The end was taken first: the feed has everything up to it. What comes later in it is for the next time.
@@ -195,7 +196,7 @@ class Rebuild:
         self._policy = container.policy()
 
     async def run(self) -> Rebuilt:
-        """Builds the tables anew. Raises RebuildFailed and faults; the old tables are in use then, as before."""
+        """Build the tables anew. After RebuildFailed, or a fault, the old tables are in use as before."""
         names = [table.name for table in self._tables.values()]
         async with new_tables(str(self._settings.migrations_url), names) as tables:
             await tables.require_release(self._info.application.releases, self._info.name)
@@ -214,7 +215,7 @@ class Rebuild:
         await tables.index()
         async with self._broker.connect() as stream:
             if await stream.message_at(since) != mark:
-                raise RebuildFailed("what came in since it began is no longer all in the stream: begin anew")
+                raise RebuildFailed("what came in since it began is no longer all in the stream: start again")
             news = News(stream, self._settings.partitions, self._routes, projection, since)
             return Rebuilt(stored, await _swap(tables, news))
 
@@ -227,12 +228,12 @@ class Rebuild:
             replayed = Replayed(connection, projection)
             for owner, types in sorted(owners.items()):
                 count = await replayed.of(owner, types)
-                log.info("%s has sent all that it has stored: %d events", owner, count)
+                log.info("%s has sent all its stored events: %d", owner, count)
                 stored += count
         return stored
 
     def _beside(self) -> PostgresDatabase:
-        """The database, with the new tables in the place of the old ones."""
+        """Return the database with the new tables in the place of the old ones."""
         beside = {
             cls: table.to_metadata(MetaData(), name=f"{table.name}{SUFFIX}") for cls, table in self._tables.items()
         }
@@ -246,14 +247,14 @@ class Rebuild:
 
 
 async def _swap(tables: NewTables, news: News) -> int:
-    """Catches up, first while the service goes on, then for a moment without it; returns how many messages it was."""
+    """Catch up, first while the service works, then for a moment without it; return how many messages there were."""
     came_in = 0
 
     async def last_ones(position: int) -> None:
         nonlocal came_in
         came_in += await news.catch_up()
         if news.reached < position:
-            raise RebuildFailed("the broker has lost messages that the service has handled: begin anew")
+            raise RebuildFailed("the broker has lost messages that the service has handled: start again")
 
     for _ in range(TRIES):
         while (count := await news.catch_up()) > FEW:
@@ -266,7 +267,7 @@ async def _swap(tables: NewTables, news: News) -> int:
             log.warning("the tables could not be swapped yet: %s", conflict)
         else:
             return came_in
-    raise RebuildFailed("the tables could not be swapped: their readers, or their service, did not let go of them")
+    raise RebuildFailed("the tables could not be swapped: queries, or the service, kept them locked")
 
 
 def _cause(envelope: Envelope) -> Cause:
@@ -280,7 +281,7 @@ def _cause(envelope: Envelope) -> Cause:
 
 
 def main(container: ServiceContainer, arguments: Sequence[str] | None = None) -> int:
-    """Rebuilds a service's tables; returns the exit code."""
+    """Rebuild a service's tables; return the exit status."""
     info = container.info()
     name = info.name
     parser = argparse.ArgumentParser(
@@ -296,16 +297,16 @@ def main(container: ServiceContainer, arguments: Sequence[str] | None = None) ->
         for line in what_is_wrong(info.application, invalid):
             log.error("%s", line)
         return 2
-    gc.freeze()  # what was imported is many times what a batch makes, and stays
-    log.info("%s is built anew; until that is done, it answers from what it has.", name)
+    gc.freeze()  # what was imported stays, and is much more than what a batch makes
+    log.info("%s is being rebuilt; meanwhile it answers from the old tables.", name)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             rebuilt = runner.run(rebuild.run())
     except EXPECTED as error:
-        log.error("%s was not rebuilt, and answers from what it had: %s", name, error)
+        log.error("%s was not rebuilt, and answers from the old tables: %s", name, error)
         return 1
     except KeyboardInterrupt:
-        log.error("%s was not rebuilt, and answers from what it had.", name)
+        log.error("%s was not rebuilt, and answers from the old tables.", name)
         return 130
-    log.info("Done: %d stored events, and %d that came in meanwhile.", rebuilt.stored, rebuilt.came_in)
+    log.info("Done: %d stored events, and %d that came meanwhile.", rebuilt.stored, rebuilt.came_in)
     return 0

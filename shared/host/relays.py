@@ -173,7 +173,7 @@ async def serve(
     others = []
     if keeper is not None:
         others.append(tasks.start("the keeper", keeper.run()))
-        # Or the relays would complain that there is no stream yet.
+        # The relays begin when there is a stream: otherwise they would log that there is none.
         first = [asyncio.create_task(event.wait()) for event in (keeper.tried, tasks.ended)]
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         for waiting in first:

@@ -1,4 +1,4 @@
-"""Whether this code may work on a service's data: asked before a system starts, and before a service migrates."""
+"""Checks whether this code may work on a service's data: before a system starts, and before a service migrates."""
 
 from importlib.util import find_spec
 from pathlib import Path

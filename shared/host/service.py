@@ -29,7 +29,7 @@ from shared.web.server import Server
 log = structlog.get_logger(__name__)
 
 _CHECKED_FOR_SECONDS = 1.0
-"""How long an answer of /readyz stands: probes may come often."""
+"""How long an answer of /readyz is used again: probes may come often."""
 
 
 class Service:
@@ -65,7 +65,7 @@ class Service:
 
     @asynccontextmanager
     async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
-        """Works as long as the web server runs: it starts at once and says by /readyz when it is ready."""
+        """Work while the web server runs. It starts at once; /readyz tells when it is ready."""
         living = self.tasks.start("the service", self._live())
         try:
             yield
@@ -82,14 +82,14 @@ class Service:
             log.info("stopped")
 
     def drain(self) -> None:
-        """The process is about to end: /readyz says so, and replicas get what is read here. The API goes on."""
+        """Prepare for the end: /readyz says so, and replicas take over the partitions. The API goes on."""
         if self._stopping is None:
             self.tasks.stopping()
             self._drained_at = time.monotonic()
             self._stopping = [asyncio.create_task(each.stop(task)) for each, task in self._reading]
 
     async def reasons(self) -> list[str]:
-        """Why it can't work; empty when it can."""
+        """Return why the service can't work; empty when it can."""
         if self.tasks.failure is not None:
             return [self.tasks.failure]
         if self._stopping is not None:
@@ -100,7 +100,7 @@ class Service:
         return self._reasons
 
     async def measure(self) -> None:
-        """See `app.Readiness`."""
+        """Set the metrics of what waits in the database, as far as it can be read now."""
         if self._migrated:
             try:
                 async with asyncio.timeout(2):
@@ -109,7 +109,7 @@ class Service:
                 log.info("what waits for an operator could not be counted", error=str(error))
 
     async def _end_reading(self) -> None:
-        """What is in hand is finished, but for that nobody waits for ever: it may be PostgreSQL that doesn't answer."""
+        """Finish the messages in hand, within a time limit: PostgreSQL may not answer."""
         self.drain()
         if self._stopping:
             remaining = self._drained_at + self._shutdown_seconds - time.monotonic()

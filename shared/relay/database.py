@@ -23,15 +23,15 @@ CONNECT_SECONDS = 5.0
 COMMAND_SECONDS = 60.0
 CHUNK_ROWS = 500
 CHUNK_EVENTS = 200
-"""Fewer: they are decoded on the way, and what the relay has to publish meanwhile should not wait for long."""
+"""Fewer than of rows: each event is decoded, and the relay's publishing must not wait long meanwhile."""
 CHUNK_CHARACTERS = 4 << 20
-"""A chunk ends where its data has so many, however few rows that are."""
+"""A chunk ends when its data has so many characters, however few rows that are."""
 _FETCH_ROWS = 20
 PURGE_ROWS = 5000
 SCAN_IDS = 10_000
-"""Ids of the outbox that one query looks through for what is to be published again, so that none takes long."""
+"""Ids of the outbox that one query looks through for rows to publish again, so that no query takes long."""
 PUBLISHED_ROWS = 5000
-"""Rows of one record of what was published: a second's at full speed."""
+"""Rows in one record of what was published: those of one second at full speed."""
 
 NEVER_STORED = -1
 """Stream sequence of a checkpoint whose message the broker is known to have lost."""
@@ -90,7 +90,7 @@ class RelayDatabase:
             await require_not_older_than_data(self._connection, releases, service)
 
     async def require_outbox(self) -> None:
-        """Raises DatabaseUnavailable until the service's migrations have made the outbox and published it."""
+        """Raise DatabaseUnavailable until the service's migrations have made the outbox and published it."""
         ready = await self._value(
             "select exists (select from pg_publication where pubname = $1)"
             " and coalesce(has_table_privilege(to_regclass('outbox'), 'select'), false)"
@@ -103,17 +103,17 @@ class RelayDatabase:
             raise DatabaseUnavailable("the database has no outbox yet: its service has not migrated it")
 
     async def now(self) -> datetime:
-        """The server's clock."""
+        """Return the time of the server's clock."""
         at: datetime = await self._value("select now()")
         return at
 
     async def surely_past(self, age: timedelta) -> datetime:
-        """The moment before which everything is at least so old, also when the clock has been set meanwhile."""
+        """Return a time: what is from before it is surely as old as `age`, even if the clock was set meanwhile."""
         at: datetime = await self._value("select surely_past($1)", age)
         return at
 
     async def horizon(self) -> Horizon:
-        """The horizon now. The snapshot is taken before the log's end is asked for."""
+        """Return the horizon now. The snapshot is taken before the log's end is asked for."""
         with database_faults():
             record = await self._connection.fetchrow(
                 "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint, pg_current_wal_insert_lsn()::text"
@@ -122,7 +122,7 @@ class RelayDatabase:
         return Horizon(xid, parse_lsn(lsn))
 
     async def slot_state(self, slot: str) -> SlotState:
-        """Whether the slot can be streamed from; `lost` when PostgreSQL has removed log that it needed."""
+        """Return whether the slot can be streamed from; `lost` when PostgreSQL has removed log that it needed."""
         status = await self._value(
             "select coalesce(wal_status, 'lost') from pg_replication_slots where slot_name = $1", slot
         )
@@ -138,7 +138,7 @@ class RelayDatabase:
         await self._value("select pg_copy_logical_replication_slot($1, $2, false)", temporary, slot)
 
     async def lag_bytes(self, slot: str) -> int:
-        """Bytes of the log that the slot keeps from being removed."""
+        """Return how many bytes of the log PostgreSQL keeps for the slot."""
         lag = await self._value(
             "select pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)"
             " from pg_replication_slots where slot_name = $1",
@@ -147,12 +147,15 @@ class RelayDatabase:
         return max(0, int(lag or 0))
 
     async def checkpoints(self) -> list[Checkpoint]:
-        """All checkpoints, the newest first. Those of another server name no horizon: its transactions are others."""
+        """Return all checkpoints, the newest first.
+
+        Those of another server have no horizon: its transaction ids mean nothing here.
+        """
         with database_faults():
             records = await self._connection.fetch(
                 f"select row_id, lsn::text, stream_seq, at, case when server = {_SERVER} then horizon end"
                 " from relay_checkpoints as checkpoint"
-                " order by checkpoint.lsn desc, stream_seq desc"  # not by its text
+                " order by checkpoint.lsn desc, stream_seq desc"  # the number, not its text
             )
         return [Checkpoint(row_id, parse_lsn(lsn), *others) for row_id, lsn, *others in records]
 
@@ -190,7 +193,7 @@ class RelayDatabase:
             )
 
     async def chain_heads(self, lsn: int | None = None) -> dict[str, str]:
-        """The ends of the chains of links, now or at a position of the log."""
+        """Return the ends of the chains of links, now or at a position of the log."""
         heads = await self._value(
             "select heads::text from published_rows where $1::numeric is null or lsn <= '0/0'::pg_lsn + $1::numeric"
             " order by id desc limit 1",
@@ -199,11 +202,11 @@ class RelayDatabase:
         return {} if heads is None else from_json(dict[str, str], heads)
 
     async def was_published(self, row: int) -> bool:
-        """Whether a row is among those recorded with a checkpoint."""
+        """Return whether a row is among those recorded with a checkpoint."""
         return await self._record_of(row) is not None
 
     async def published_up_to(self, row: int) -> AsyncGenerator[list[int]]:
-        """The rows that have been published up to this one, the newest first, in chunks."""
+        """Yield the rows that have been published up to this one, the newest first, in chunks."""
         id_ = await self._record_of(row)
         until: int | None = row
         while id_ is not None:
@@ -214,7 +217,7 @@ class RelayDatabase:
             id_ = await self._value("select max(id) from published_rows where id < $1", id_)
 
     async def rows_with(self, ids: Sequence[int]) -> list[OutboxRow]:
-        """Those of these rows that the outbox still has."""
+        """Return those of these rows that the outbox still has."""
         with database_faults():
             records = await self._connection.fetch(
                 "select id, subject, key, headers, data from outbox where id = any($1)", list(ids)
@@ -230,7 +233,7 @@ class RelayDatabase:
             )
 
     async def _record_of(self, row: int) -> int | None:
-        """Where a row was published last."""
+        """Return the id of the record that has a row's last publication; None if there is none."""
         id_: int | None = await self._value(
             "select id from published_rows where lowest <= $1 and highest >= $1 and $1 = any(row_ids)"
             " order by id desc limit 1",
@@ -241,10 +244,10 @@ class RelayDatabase:
     async def rows_since(
         self, horizon: int | None, snapshot: Snapshot | None = None
     ) -> AsyncGenerator[list[OutboxRow]]:
-        """The outbox's rows of transactions not before `horizon` (None: all), in the order of their ids, in chunks.
+        """Yield the outbox's rows of transactions not before `horizon` (None: all), by id, in chunks.
 
-        One transaction, that of `snapshot` where one is given. Reads the whole outbox: an index on what is so rarely
-        asked for would cost each row that is written more.
+        All in one transaction, that of `snapshot` where one is given. It reads the whole outbox: an index would make
+        every insert slower, for a query that is rarely needed.
         """
         with database_faults():
             async with self._connection.transaction(isolation="repeatable_read", readonly=True):
@@ -266,8 +269,8 @@ class RelayDatabase:
     async def committed_is_visible(self) -> None:
         """Return when every commit that the log has shown before this call can be seen in the tables.
 
-        A transaction's commit is in the log a moment before others see what it wrote, so we wait until all have ended
-        that write now: those with smaller ids than one that is taken now. `transaction_timeout` bounds how long.
+        A transaction's commit is in the log a moment before others see what it wrote. So this takes a transaction id
+        and waits until all transactions with smaller ids have ended. `transaction_timeout` limits how long that takes.
         """
         newest = await self._value("select pg_current_xact_id()::text")
         while True:
@@ -276,7 +279,7 @@ class RelayDatabase:
             await asyncio.sleep(0.02)
 
     async def stored_events(self, types: Sequence[str]) -> AsyncGenerator[list[StoredEvent]]:
-        """The stored events of these types, by aggregate, id and version, in chunks. One transaction."""
+        """Yield the stored events of these types, by aggregate, id and version, in chunks, in one transaction."""
         with database_faults():
             async with self._connection.transaction(isolation="repeatable_read", readonly=True):
                 # The order is that of the primary key: read along it, not sorted beforehand.
@@ -292,9 +295,9 @@ class RelayDatabase:
     async def purge(self, retention: timedelta, published_before: datetime) -> int:
         """Delete rows older than the retention that were created before `published_before`; returns how many.
 
-        Looks at the oldest few thousand by their ids, and at as many behind where it looked the last time, round and
-        round: so its cost is the same whether there is much to delete or nothing, and no row hides behind others that
-        a clock that was ahead has dated.
+        Looks at the `PURGE_ROWS` rows with the lowest ids, and at as many behind those of the last call, starting over
+        at the end. So a call costs the same whether there is much to delete or nothing, and rows with a time in the
+        future (a clock was ahead) don't keep those behind them from being deleted.
         """
         with database_faults():
             deleted, self._purged_to = await self._connection.fetchrow(
@@ -314,7 +317,7 @@ class RelayDatabase:
         return int(deleted)
 
     async def thin_checkpoints(self, retention: timedelta) -> None:
-        """Keep one a minute of those older than five minutes, none past the retention, and always the newest."""
+        """Keep one checkpoint per minute of those older than 5 minutes, none past the retention; always the newest."""
         with database_faults():
             await self._connection.execute(
                 "with numbered as (select row_id, at, row_number() over newest_first as overall,"
@@ -332,7 +335,7 @@ class RelayDatabase:
 
 
 async def _chunks(cursor: Any, max_rows: int) -> AsyncGenerator[list[Any]]:
-    """The cursor's records, with a column `data`, in chunks that fit into memory whatever the size of a record."""
+    """Yield the cursor's records, which have a column `data`, in chunks that fit into memory."""
     chunk: list[Any] = []
     characters = 0
     while records := await cursor.fetch(min(max_rows, _FETCH_ROWS)):
@@ -376,13 +379,13 @@ async def open_database(url: str, application: Application) -> AsyncIterator[Rel
     try:
         yield RelayDatabase(connection)
     finally:
-        # Without waiting for the server, which may be gone.
+        # Don't wait for the server: it may be gone.
         connection.terminate()
 
 
 @contextmanager
 def database_faults() -> Iterator[None]:
-    """Raise what asyncpg raises as DatabaseUnavailable."""
+    """Raise DatabaseUnavailable instead of what asyncpg raises."""
     try:
         yield
     except (asyncpg.PostgresError, *LOST_CONNECTION) as fault:

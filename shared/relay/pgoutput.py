@@ -1,4 +1,4 @@
-"""Decoding what PostgreSQL's `pgoutput` plugin (protocol version 1) says about the outbox. Pure: bytes in, values out.
+"""Decodes what PostgreSQL's `pgoutput` plugin (protocol version 1) sends about the outbox. Pure: bytes in, values out.
 
 https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html
 """
@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 PUBLICATION = "ftgo_outbox"
-"""What PostgreSQL calls the inserts of an outbox, for the relay to follow."""
+"""The publication of the outbox's inserts. Each database has its own, so applications can't mix them up; databases that
+exist have it under this name."""
 
 LONGEST_TRANSACTION = timedelta(seconds=60)
-"""No transaction that writes to an outbox is open for longer (`transaction_timeout`): so far back the relay looks for
+"""No transaction that writes to an outbox is open for longer (`transaction_timeout`). The relay looks back this far for
 rows that were committed after a checkpoint."""
 
 COLUMNS = ("id", "subject", "key", "headers", "data")
-"""What is read of the outbox; all are declared not null."""
+"""The columns of the outbox that are read; all are declared not null."""
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _BEGIN = struct.Struct("!cqqi")
@@ -46,7 +47,7 @@ class Committed:
 
 
 class UnexpectedMessage(ValueError):
-    """The plugin has sent what protocol version 1 and our publication don't have."""
+    """The plugin has sent something that protocol version 1, or the publication, does not have."""
 
 
 class Decoder:
@@ -59,7 +60,10 @@ class Decoder:
         self._indexes: dict[int, tuple[int, ...]] = {}  # where our columns are, by relation
 
     def decode(self, payload: bytes) -> OutboxRow | Committed | None:
-        """The row or the commit that a message says; None for what only prepares others. Raises UnexpectedMessage."""
+        """Return the row or the commit in a message; None for a message that only prepares others.
+
+        Raises UnexpectedMessage.
+        """
         match payload[:1]:
             case b"I":
                 return self._insert(payload)
@@ -117,6 +121,6 @@ def _string(payload: bytes, offset: int) -> tuple[str, int]:
 
 
 def parse_lsn(text: str) -> int:
-    """The position in the log that PostgreSQL writes as `16/B374D848`."""
+    """Return the position in the log that PostgreSQL writes as `16/B374D848`."""
     high, low = text.split("/")
     return (int(high, 16) << 32) | int(low, 16)

@@ -2,7 +2,7 @@
 
 It follows the outbox in PostgreSQL's write-ahead log through a replication slot, which remembers how far it has come:
 
-    take the slot  ->  is the message of my last checkpoint still in the stream?  ->  follow the log:
+    take the slot  ->  is the message of the last checkpoint still in the stream?  ->  follow the log:
                                                                                       publish, checkpoint, confirm
 
 What keeps it from losing anything:
@@ -10,8 +10,8 @@ What keeps it from losing anything:
 - A position of the log is confirmed only when a checkpoint covers it, and a checkpoint is written only when the broker
   has acknowledged everything before it. After a crash at any point the slot sends again what came since.
 - The broker may lose what it has acknowledged (JetStream does before it writes to disk). Then the message of the last
-  checkpoint is not where it was, and the relay publishes again what the newest one that still is does not cover: the
-  rows of all transactions that had not ended when it was written.
+  checkpoint is not where it was. The relay takes the newest checkpoint whose message still is, and publishes again the
+  rows of all transactions that had not ended when that checkpoint was written.
 - The slot may be missing or lost (a fresh database, a log that grew too large, a fail-over). A new one begins behind a
   snapshot, and what that snapshot shows is published first.
 
@@ -48,8 +48,8 @@ LAG_SECONDS = 5.0
 TICK_SECONDS = 0.5
 
 REACH_BACK = 2 * LONGEST_TRANSACTION
-"""How long before its commit a row can have been created: `created_at` is when its transaction began. No row is
-deleted that was created later than so long before the last checkpoint."""
+"""How long before its commit a row can have been created: `created_at` is when its transaction began. Only rows are
+deleted that were created at least so long before the last checkpoint."""
 
 _decode_headers = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -71,9 +71,9 @@ class RelayOptions:
 
 @dataclass(slots=True)
 class Progress:
-    """How far the log has been published: `reached` in whole commits, `furthest` (row and place) within the next.
+    """How far the log has been published: `reached` in whole commits, `furthest` (row and position) in the next.
 
-    `seen` is the horizon that counts as soon as a commit behind it has been published.
+    `seen` is a horizon that becomes valid as soon as a commit behind it has been published.
     """
 
     reached: Checkpoint
@@ -81,12 +81,12 @@ class Progress:
     seen: Horizon
 
     def published(self, row: OutboxRow, position: int | None) -> None:
-        """A row has its place. That of a repeat is the first one's, and says nothing of what was published since."""
+        """Note a row's position. A repeat has the first one's position, which says nothing about later messages."""
         if position is not None and position > self.furthest[1]:
             self.furthest = (row.id, position)
 
     def committed(self, commit: Committed) -> None:
-        """All rows of a commit have been published."""
+        """Note that all rows of a commit have been published."""
         row_id, stream_seq = self.furthest
         horizon = self.seen.xid if commit.lsn >= self.seen.lsn else self.reached.horizon
         self.reached = Checkpoint(row_id, commit.lsn, stream_seq, commit.at, horizon)
@@ -94,7 +94,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Republished:
-    """What was published from the table: how many rows, and which of them is furthest in the stream, and where."""
+    """What was published from the table: how many rows, which one is furthest in the stream, and where."""
 
     row_id: int
     stream_seq: int
@@ -106,9 +106,9 @@ class Stalled(TechnicalFault):
 
 
 class Pulse:
-    """Tells whether the process has stood still for longer than `limit`, by a clock that goes on meanwhile.
+    """Tells whether the process has stood still for longer than `limit` seconds, by a clock that goes on meanwhile.
 
-    It beats by itself: a broker that takes its time is no reason to begin anew, and be as slow again.
+    It measures in a task of its own, so that a slow broker does not count as standing still.
     """
 
     def __init__(self, clock: Callable[[], float], limit: float) -> None:
@@ -117,21 +117,21 @@ class Pulse:
         self.begin()
 
     def begin(self) -> None:
-        """What was before no longer matters."""
+        """Begin to measure: forget what was before."""
         self._beat_at = self._clock()
         self._stalled = False
 
     async def beat(self) -> None:
-        """Until it is cancelled."""
+        """Measure until cancelled."""
         while True:
             self._feel()
             await asyncio.sleep(self._limit / 4)
 
     def check(self) -> None:
-        """Raises Stalled when PostgreSQL may have given the slot to another relay since `begin`."""
+        """Raise Stalled when PostgreSQL may have given the slot to another relay since `begin`."""
         self._feel()
         if self._stalled:
-            raise Stalled("this process did not run for a while: what it had read may be published by another by now")
+            raise Stalled("this process did not run for a while: another relay may have published what it had read")
 
     def _feel(self) -> None:
         now = self._clock()
@@ -140,7 +140,10 @@ class Pulse:
 
 
 class Relay:
-    """The relay of one service's database. `clock` tells seconds, also those in which the process was stopped."""
+    """The relay of one service's database.
+
+    `clock` returns seconds and also counts those in which the process was stopped.
+    """
 
     def __init__(
         self,
@@ -164,7 +167,7 @@ class Relay:
         self._links: Links
 
     async def run(self) -> None:
-        """Relay until `stop` is called; what passes by waiting is waited for. Raises PartitionsDiffer."""
+        """Relay until `stop` is called. After a technical fault it tries again, for ever. Raises PartitionsDiffer."""
         async with beside(self._pulse.beat()):
             await self._run()
         self.status.stopped()
@@ -250,7 +253,7 @@ class Relay:
                 progress.committed(item)
 
     async def _restore_tail(self, database: RelayDatabase, broker: BrokerConnection) -> Checkpoint:
-        """Publish again what the broker has lost, if it has; returns the checkpoint to go on from."""
+        """Publish again what the broker has lost, if anything; return the checkpoint to go on from."""
         checkpoints = await database.checkpoints()
         newest = checkpoints[0]
         expired = await database.surely_past(self._options.stream_max_age)
@@ -259,7 +262,7 @@ class Relay:
         if not lost:
             return newest
         self.status.tail_lost(base.at if base else None)
-        # Should we crash on the way, another message of ours could by then have its old place and look like it.
+        # If this process crashes on the way, another message could have the old position and be taken for this one.
         await database.record(replace(newest, stream_seq=NEVER_STORED))
         done = await self._publish_table(database, broker, base)
         restored = replace(newest, row_id=done.row_id, stream_seq=done.stream_seq)
@@ -267,14 +270,14 @@ class Relay:
         return restored
 
     async def _has_slot(self, database: RelayDatabase) -> bool:
-        """Whether there is a slot that we can go on from; without a checkpoint nothing would tell what it covers."""
+        """Return whether there is a usable slot and a checkpoint, which tells what the slot covers."""
         return await database.slot_state(self._slot) == "ready" and bool(await database.checkpoints())
 
     async def _make_slot(self, database: RelayDatabase) -> None:
         """Make the slot, and publish what was committed before it begins: all rows, or those since a checkpoint.
 
-        The temporary slot keeps a second relay from doing the same, and goes away if we do. The lasting one appears
-        when everything before it has been published and a checkpoint says so.
+        The temporary slot keeps a second relay from doing the same, and ends with this process. The lasting slot is
+        made when everything before it has been published and a checkpoint says so.
         """
         temporary = f"{self._slot}_new"
         begun_at, horizon = await database.now(), await database.horizon()
@@ -289,7 +292,7 @@ class Relay:
                 base, lost = await self._newest_in_stream(checkpoints, broker, expired)
                 await self._link_behind(database, base)
                 done = await self._publish_table(database, broker, base, snapshot)
-            # Those of a server that this database was moved from may lie ahead in a log that is not ours.
+            # Checkpoints of a server that this database was moved from may lie ahead, in another log.
             void = [each.row_id for each in checkpoints if each in lost or each.lsn > snapshot.lsn]
             made = Checkpoint(done.row_id, snapshot.lsn, done.stream_seq, begun_at, horizon.xid)
             await database.record(made, void, self._links)
@@ -299,9 +302,9 @@ class Relay:
     async def _newest_in_stream(
         self, checkpoints: Sequence[Checkpoint], stream: LogReader, expired: datetime
     ) -> tuple[Checkpoint | None, list[Checkpoint]]:
-        """The newest checkpoint whose message is where it was, and those, newer than it, that the broker has lost.
+        """Return the newest checkpoint whose message is where it was, and the newer ones whose messages are lost.
 
-        Messages from before `expired` have left the stream's head because they were old.
+        Messages from before `expired` are not lost: the stream has dropped them because of their age.
         """
         bounds = await stream.bounds()
         lost: list[Checkpoint] = []
@@ -317,7 +320,7 @@ class Relay:
         return None, lost
 
     async def _link_behind(self, database: RelayDatabase, base: Checkpoint | None) -> None:
-        """Go on with the chains as they were at a checkpoint: what is published next comes behind it in the stream."""
+        """Continue the chains as they were at a checkpoint: what is published next comes behind it in the stream."""
         self._links = Links(self._options.readers, await database.chain_heads(base.lsn) if base else {})
 
     async def _publish_table(
@@ -338,10 +341,10 @@ class Relay:
         return Republished(row_id, stream_seq, count)
 
     async def _publish(self, rows: Sequence[OutboxRow], broker: BrokerConnection) -> list[int | None]:
-        """Publish rows in this order; returns their places, None for those that the broker will never accept.
+        """Publish rows in this order; return their positions, None for those that the broker will never accept.
 
-        Without rows it still asks the broker: a relay that has nothing to publish must notice that it has restarted.
-        Passing over such a row is the lesser evil: waiting would stop everything behind it, for ever.
+        Without rows it still asks the broker: an idle relay must notice that the broker has restarted.
+        A row that is never accepted is passed over: waiting would stop everything behind it for ever.
         """
         self._pulse.check()
         messages = [self._publication(row) for row in rows]
@@ -354,7 +357,7 @@ class Relay:
         return positions
 
     def _publication(self, row: OutboxRow) -> Publication | None:
-        """The row as a message; None if its headers are none."""
+        """Return the row as a message; None if its headers can't be read."""
         try:
             headers = _decode_headers(row.headers)
         except msgspec.DecodeError:
@@ -368,7 +371,7 @@ class Relay:
         )
 
     async def _clean_up(self, database: RelayDatabase, checkpoint: Checkpoint) -> bool:
-        """Delete what has been kept for long enough; returns whether there is more."""
+        """Delete what has been kept for long enough; return whether there is more."""
         deleted = await database.purge(self._options.outbox_retention, checkpoint.at - REACH_BACK)
         if deleted == PURGE_ROWS:
             return True
@@ -378,7 +381,7 @@ class Relay:
 
 
 async def _require_tail(stream: LogReader, checkpoint: Checkpoint) -> None:
-    """An idle relay too must notice that its stream is gone or shorter: raises BrokerUnavailable, and begins anew."""
+    """Raise BrokerUnavailable when the stream is shorter than it was: an idle relay must notice that as well."""
     if (await stream.bounds()).last < checkpoint.stream_seq:
         raise BrokerUnavailable("the stream has lost its end")
 

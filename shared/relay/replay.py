@@ -1,8 +1,8 @@
-"""The relay's other task: it sends what its service has stored to a reader that is built anew, and what the stream has
-lost to a reader that misses it.
+"""The relay's second task: it answers readers.
 
-On connections of its own, beside the relay, which goes on as if there were none. One replay for each reader: a reader
-that asks anew has given up what it asked for before.
+A reader that is rebuilt gets all events that the service has stored. A reader that misses messages, because the stream
+has lost them, gets those. It works on connections of its own, so that the relay is not delayed. Each reader has one
+replay at most: when it asks for another one, the one before is ended.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class Unpublishable(Exception):
 
 
 class Replays:
-    """Answers for one service. `active` says whether its relay is the one that publishes: a second one keeps quiet."""
+    """Answers for one service. Only the relay that publishes answers: `active` says whether this one does."""
 
     def __init__(
         self, service: ServiceInfo, database_url: str, address: NatsAddress, active: Callable[[], bool], sent: SentRows
@@ -54,7 +54,7 @@ class Replays:
         self._log = structlog.get_logger().bind(relay=service.name)
 
     async def run(self) -> None:
-        """Listen until cancelled; a connection that is lost is opened anew."""
+        """Answer until cancelled; a connection that is lost is opened again."""
         backoff = Backoff(first=0.1, longest=2.0)
         try:
             while True:
@@ -67,7 +67,7 @@ class Replays:
                         backoff.reset()
                         await asyncio.shield(connection.lost)
                 except BrokerUnavailable:
-                    pass  # the relay says so already
+                    pass  # the relay logs it already
                 await asyncio.sleep(backoff.pause())
         finally:
             for task in self._tasks.values():
@@ -96,7 +96,7 @@ class Replays:
         return cls is not None and issubclass(cls, Event) and cls.is_public and type_.startswith(f"{self._service}.")
 
     async def _replay(self, run: _Run) -> None:
-        """One replay. Whatever goes wrong is its reader's to know, and must not end the relay."""
+        """Run one replay. A fault is told to the reader, and must not end the relay."""
         request = run.request
         log = self._log.bind(reader=request.reader, run=request.run)
         log.info("replay begins", types=len(request.types))
@@ -120,7 +120,7 @@ class Replays:
 
 
 async def replay(request: ReplayRequest, events: AsyncIterable[Sequence[StoredEvent]], publisher: Publisher) -> int:
-    """Publish the events in this order, and the end mark; returns how many there were."""
+    """Publish the events in this order, and the end mark; return how many events there were."""
     count = 0
     async for stored in events:
         messages = list(publications(request, stored, count))

@@ -1,8 +1,8 @@
 """PostgreSQL's write-ahead log as a stream of outbox rows, through psycopg2's replication connection.
 
-Two things are psycopg2's own doing (2.9, `pq_read_replication_message`) and relied on here: keepalives that ask for an
-answer get one as soon as they are read, and a keepalive moves the confirmed position to the server's as long as nothing
-has been received that is not confirmed: so an idle slot advances and never holds back the log.
+It relies on two things that psycopg2 does by itself (2.9, `pq_read_replication_message`). It answers keepalives that
+ask for an answer as soon as they are read. And while everything received is confirmed, a keepalive moves the confirmed
+position to the server's: so an idle slot advances and never keeps log from being removed.
 """
 
 import asyncio
@@ -20,25 +20,25 @@ from shared.core.errors import TechnicalFault
 from shared.relay.pgoutput import PUBLICATION, Committed, Decoder, OutboxRow, parse_lsn
 
 BUFFER_ROWS = 5000
-"""Rows read ahead. Beyond it the log waits in PostgreSQL."""
+"""Maximum of rows read ahead. More than that waits in PostgreSQL."""
 BUFFER_CHARACTERS = 8 << 20
 CONNECT_SECONDS = 5
 NETWORK_TIMEOUT_SECONDS = 30
 
 REPORT_SECONDS = 2
-"""A slot without rows of its own advances by what PostgreSQL answered to the report before: until then it holds back
-the log, of which a busy server writes 10 MB a second."""
+"""Seconds between two reports. A slot without rows of its own advances by the answer to the report before; until then
+PostgreSQL keeps the log, of which a busy server writes 10 MB a second."""
 
 T = TypeVar("T")
 
 _FAR = 1 << 62
-"""How far we say that we have written what we got, which matters to synchronous standbys only. With less, PostgreSQL
-tells us where the log ends whenever anybody has committed anything, in whatever database (`WalSndWaitForWal`): seven
-relays of one server would be woken a hundred times for each order. When we report, it answers where the log ends."""
+"""The written position that is reported: far ahead. It matters to synchronous standbys only. With a true one,
+PostgreSQL would send the end of the log after every commit in any database (`WalSndWaitForWal`), and wake every relay
+of the server. The end of the log comes with the answer to each report."""
 
 
 class DatabaseUnavailable(TechnicalFault):
-    """PostgreSQL can't be reached, or doesn't yet have what the relay needs. Passes by waiting."""
+    """PostgreSQL can't be reached, or doesn't have what the relay needs yet: try again later."""
 
 
 class SlotInUse(DatabaseUnavailable):
@@ -51,7 +51,7 @@ class SlotLost(DatabaseUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a new slot begins behind: `name` can be imported as long as nothing else is asked of its connection."""
+    """The state that a new slot begins behind. `name` can be imported until its connection runs another command."""
 
     name: str
     lsn: int
@@ -59,7 +59,7 @@ class Snapshot:
 
 @dataclass(slots=True)
 class ReplicationConnection:
-    """A connection that makes slots and streams from them."""
+    """A connection that can make slots and stream from them. It reports every `status_seconds`."""
 
     connection: LogicalReplicationConnection
     status_seconds: int
@@ -67,7 +67,7 @@ class ReplicationConnection:
     async def temporary_slot(self, name: str) -> Snapshot:
         """Make a slot that ends with this connection. Raises SlotInUse when another connection has one of that name.
 
-        Waits until transactions that are open have ended.
+        Waits until all transactions that are open now have ended.
         """
         with self.connection.cursor() as cursor:
             await self._run(
@@ -80,13 +80,13 @@ class ReplicationConnection:
 
     @asynccontextmanager
     async def stream(self, slot: str) -> AsyncIterator["LogStream"]:
-        """The slot's rows from its confirmed position on. Raises SlotInUse or SlotLost."""
+        """Stream the slot's rows from its confirmed position on. Raises SlotInUse or SlotLost."""
         cursor: ReplicationCursor = self.connection.cursor()
         await self._run(
             lambda: cursor.start_replication(
                 slot_name=slot,
                 options={"proto_version": "1", "publication_names": PUBLICATION},
-                status_interval=2 * self.status_seconds,  # psycopg2's own reports, should ours stay away
+                status_interval=2 * self.status_seconds,  # psycopg2's own reports, in case these fail to come
                 decode=False,
             )
         )
@@ -98,7 +98,7 @@ class ReplicationConnection:
             stream.close()
 
     async def _run(self, call: Callable[[], T]) -> T:
-        """Run what blocks in a thread; when we are cancelled, so is the call on the server."""
+        """Run a blocking call in a thread; when this is cancelled, cancel the call on the server too."""
         task = asyncio.ensure_future(asyncio.to_thread(call))
         try:
             with database_faults():
@@ -112,7 +112,7 @@ class ReplicationConnection:
 
 @asynccontextmanager
 async def connect(url: str, wal_sender_timeout: float) -> AsyncIterator[ReplicationConnection]:
-    """A connection that PostgreSQL ends when it has not heard of us for `wal_sender_timeout` seconds."""
+    """Connect. PostgreSQL ends the connection after `wal_sender_timeout` seconds without a report."""
 
     def open_connection() -> LogicalReplicationConnection:
         return psycopg2.connect(
@@ -124,7 +124,7 @@ async def connect(url: str, wal_sender_timeout: float) -> AsyncIterator[Replicat
             options=f"-c wal_sender_timeout={int(wal_sender_timeout * 1000)}",
         )
 
-    # Not cancelled half-way: the thread's connection would stay open.
+    # Not cancelled half-way: the connection that the thread opens would stay open.
     opening = asyncio.ensure_future(asyncio.to_thread(open_connection))
     try:
         with database_faults():
@@ -140,7 +140,7 @@ async def connect(url: str, wal_sender_timeout: float) -> AsyncIterator[Replicat
 
 
 class LogStream:
-    """Rows and commits as they arrive. Reads ahead up to a limit; PostgreSQL hears of us also while we don't read."""
+    """Rows and commits as they arrive. It reads ahead up to a limit, and reports even while it doesn't read."""
 
     def __init__(
         self, connection: LogicalReplicationConnection, cursor: ReplicationCursor, status_seconds: int
@@ -163,13 +163,13 @@ class LogStream:
         self._report()
 
     def close(self) -> None:
-        """Stop both; the slot is free when its connection is closed."""
+        """Stop reading and reporting. The slot is free when its connection is closed."""
         self._pause()
         if self._timer is not None:
             self._timer.cancel()
 
     async def take(self, limit: int, wait: float) -> list[OutboxRow | Committed]:
-        """What is there, up to `limit`; waits up to `wait` seconds for the first. Raises DatabaseUnavailable."""
+        """Return up to `limit` items; wait up to `wait` seconds for the first. Raises DatabaseUnavailable."""
         if not self._items and self._fault is None:
             self._changed.clear()
             with suppress(TimeoutError):
@@ -190,7 +190,7 @@ class LogStream:
 
     @property
     def empty(self) -> bool:
-        """Whether everything that has arrived was taken."""
+        """Whether everything that has arrived has been taken."""
         return not self._items
 
     @property
@@ -200,7 +200,7 @@ class LogStream:
     def _resume(self) -> None:
         self._reading = True
         self._loop.add_reader(self._socket, self._read)
-        self._read()  # libpq may hold messages that the socket no longer tells of
+        self._read()  # libpq may have buffered messages, for which the socket does not become readable again
 
     def _pause(self) -> None:
         if self._reading:
@@ -215,7 +215,7 @@ class LogStream:
                     if item is not None:
                         self._items.append(item)
                         self._characters += _size(item)
-        except Exception as fault:  # what the event loop would only log: the rows would be missing, and nobody knew
+        except Exception as fault:  # the event loop would only log it, and rows would be missing
             self._fail(fault)
         if self._full:
             self._pause()
@@ -239,7 +239,7 @@ class LogStream:
 
 @contextmanager
 def database_faults() -> Iterator[None]:
-    """Raise what psycopg2 raises as DatabaseUnavailable or one of its kinds."""
+    """Raise DatabaseUnavailable, or a subclass, instead of what psycopg2 raises."""
     try:
         yield
     except (errors.ObjectInUse, errors.DuplicateObject) as fault:

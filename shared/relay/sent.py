@@ -23,10 +23,10 @@ from shared.relay.database import RelayDatabase, open_database
 from shared.relay.pgoutput import OutboxRow
 
 PAGE = 500
-"""Rows that one answer names."""
+"""Maximum of rows in one answer."""
 LOOK_SECONDS = 0.2
 PATIENCE_SECONDS = 5.0
-"""A row that has just been published is known as such with the next checkpoint."""
+"""Seconds to wait for the next checkpoint, with which a row that has just been published is recorded."""
 
 _decode_headers = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -40,7 +40,7 @@ class _Found:
 class SentFromOutbox:
     """Answers for one service, from its outbox. `readers` names those that read a route.
 
-    `active` says whether its relay is the one that publishes: a second one keeps quiet.
+    Only the relay that publishes answers: `active` says whether this one does.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class SentFromOutbox:
         self._active = active
 
     async def before(self, request: SentRequest) -> SentBefore | None:
-        """See `shared.adapters.nats.sent.SentRows`."""
+        """Return what was published for a reader, None if another relay answers. Raises TechnicalFault."""
         if not self._active():
             return None
         async with open_database(self._url, self._application) as database:
@@ -72,7 +72,10 @@ class SentFromOutbox:
             return SentBefore(rows=(SentRow(row=last[0], message_id=last[1]),), more=True)
 
     async def again(self, request: RowsRequest) -> list[Publication | None] | None:
-        """See `shared.adapters.nats.sent.SentRows`."""
+        """Return these messages, None for one that is not kept or not for this reader; None if another relay answers.
+
+        Raises TechnicalFault.
+        """
         if not self._active():
             return None
         async with open_database(self._url, self._application) as database:
@@ -90,7 +93,7 @@ class SentFromOutbox:
         return SentBefore(rows=tuple(found.rows[:PAGE]), more=len(found.rows) > PAGE, kept=found.kept)
 
     async def _knows(self, database: RelayDatabase, row: int) -> bool:
-        """Whether the row is known to have been published, and is still kept."""
+        """Return whether the row is still kept; wait until it is recorded as published. Raises BrokerUnavailable."""
         until = asyncio.get_running_loop().time() + PATIENCE_SECONDS
         while await database.rows_with([row]):
             if await database.was_published(row):
@@ -101,7 +104,7 @@ class SentFromOutbox:
         return False
 
     async def _take(self, database: RelayDatabase, request: SentRequest, rows: Sequence[int], found: _Found) -> None:
-        """Take those of some rows, the newest first, that are of the chain, up to one that is no longer kept."""
+        """Take those of these rows that belong to the chain, the newest first, up to one that is no longer kept."""
         kept = {row.id: row for row in await database.rows_with(rows)}
         for id_ in rows:
             row = kept.get(id_)

@@ -1,4 +1,4 @@
-"""What the outside can know of a relay: metrics, readiness, and one log line a change."""
+"""What is shown of a relay: metrics, readiness, and one log line per change."""
 
 import re
 import time
@@ -25,8 +25,8 @@ TAIL_LOST = Counter("relay_broker_tail_lost", "Times the broker had lost message
 class RelayStatus:
     """The state of one database's relay.
 
-    `waiting_for` is why it doesn't publish; None while it does. With `stands_by` nothing is wrong about that: another
-    relay does, and this one takes its place when that ends.
+    `waiting_for` is why it doesn't publish; None while it does. With `stands_by` that is as it should be: another relay
+    publishes, and this one takes over when the other one ends.
     """
 
     def __init__(self, service: str, database: str) -> None:
@@ -34,8 +34,8 @@ class RelayStatus:
         self.stands_by = False
         self._log = structlog.get_logger().bind(relay=service, database=database)
         self._told: set[str] = set()  # since it last published
-        self._has_published = False  # until then there is nothing odd about waiting
-        self._behind_since: float | None = None  # of the steady clock
+        self._has_published = False  # until then waiting is normal
+        self._behind_since: float | None = None  # by the monotonic clock
         self._connected = CONNECTED.labels(database)
         self._lag_bytes = LAG_BYTES.labels(database)
         self._published = PUBLISHED.labels(database)
@@ -45,11 +45,11 @@ class RelayStatus:
         LAG_SECONDS.labels(database).set_function(self._lag_seconds)
 
     def publishes(self) -> bool:
-        """Whether it does, rather than waiting for something."""
+        """Return whether the relay publishes now."""
         return self.waiting_for is None
 
     def connected(self) -> None:
-        """It has taken the slot and checked the stream."""
+        """Note that the relay has taken the slot and checked the stream."""
         self._log.info("relay publishes")
         self._told.clear()
         self._has_published = True
@@ -57,7 +57,7 @@ class RelayStatus:
         self._connected.set(1)
 
     def waiting(self, reason: str) -> None:
-        """It can't publish; tried again and again, so each reason is logged once, whatever numbers are in it."""
+        """Note why the relay cannot publish. Each reason is logged once, whatever its numbers."""
         if self.waiting_for is None:
             self._behind_since = self._behind_since or time.monotonic()
         if self._is_new(reason):
@@ -66,7 +66,7 @@ class RelayStatus:
         self._connected.set(0)
 
     def standing_by(self, reason: str) -> None:
-        """Another relay has the slot: it may be about to lose it, and if not it knows itself how far behind it is."""
+        """Note that another relay has the slot: that one tells how far behind it is."""
         if self._is_new(reason):
             self._log.info("relay stands by", reason=reason)
         self._behind_since = None
@@ -74,17 +74,17 @@ class RelayStatus:
         self._connected.set(0)
 
     def stopping(self) -> None:
-        """It ends when what is on its way has been acknowledged."""
+        """Note that the relay ends as soon as what is on its way has been acknowledged."""
         self.waiting_for, self.stands_by = "it is stopping", False
 
     def stopped(self) -> None:
-        """It has ended in good order."""
+        """Note that the relay has ended in good order."""
         self._log.info("relay stopped")
         self.waiting_for = "it has been stopped"
         self._connected.set(0)
 
     def behind(self, since: datetime | None) -> None:
-        """There is something to publish that was committed at this time, if that is known already."""
+        """Note that there is something to publish, committed at this time if that is known already."""
         now = time.monotonic()
         if since is not None:
             self._behind_since = now - max(0.0, (utc_now() - since).total_seconds())
@@ -92,26 +92,26 @@ class RelayStatus:
             self._behind_since = self._behind_since or now
 
     def caught_up(self) -> None:
-        """There is nothing more to publish."""
+        """Note that there is nothing more to publish."""
         self._behind_since = None
 
     def lag(self, lag_bytes: int) -> None:
-        """So much log is kept for it."""
+        """Note how much log PostgreSQL keeps for the relay."""
         self._lag_bytes.set(lag_bytes)
 
     def published(self, rows: int) -> None:
-        """The broker has acknowledged so many rows."""
+        """Note how many rows the broker has acknowledged."""
         self._published.inc(rows)
 
     def refused(self, row_id: int, subject: str, size: int) -> None:
-        """A row that the broker will never accept was passed over: it stays in the outbox until its retention ends."""
+        """Note that a row was passed over because the broker will never accept it. It stays in the outbox for now."""
         self._log.error(
             "a message was not published: the broker will never accept it", row_id=row_id, subject=subject, bytes=size
         )
         self._refused.inc()
 
     def slot_made(self, rows: int, *, first: bool) -> None:
-        """The slot was made, for the first time or again, and what it would have missed was published."""
+        """Note that the slot was made, for the first time or again, and that what was before it has been published."""
         if first:
             self._log.info("replication slot made", rows_published=rows)
         else:
@@ -119,7 +119,7 @@ class RelayStatus:
             self._rebuilt.inc()
 
     def tail_lost(self, since: datetime | None) -> None:
-        """The broker has lost messages; what was created since is about to be published again."""
+        """Note that the broker has lost messages; what was created since is about to be published again."""
         self._log.error(
             "the broker has lost messages that it had acknowledged: publishing again",
             created_since=None if since is None else since.isoformat(),

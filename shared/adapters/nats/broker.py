@@ -1,4 +1,4 @@
-"""The broker port over NATS JetStream."""
+"""The broker on NATS JetStream."""
 
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -12,17 +12,17 @@ from shared.messaging.chain import RowsRequest, SentBefore, SentRequest
 from shared.messaging.envelope import MAX_PAYLOAD, Received
 
 _SHARES = 8
-"""What is left of a stream's room is used by so many at most: more than there are relays."""
+"""One relay fills at most this fraction (1/8) of the free room between two looks: there are fewer relays than that."""
 _AMPLE = 64 << 20
-"""Bytes of room that last for as long as a look at them is good."""
+"""Free bytes that are enough for `_LOOK_SECONDS`, at whatever speed relays publish."""
 _LOOK_SECONDS = 1.0
 
 
 class _Room:
-    """How many messages may be on their way together.
+    """Decides how many messages may be on their way at the same time.
 
-    A full stream refuses a large message and still takes a small one behind it, which must not overtake it. So what is
-    on its way together always fits, and the end of a stream is filled one message at a time.
+    A full stream refuses a large message and still takes a small one that was sent later, which must not overtake it.
+    So only as many are sent together as fit for certain. When little room is left, messages are sent one by one.
     """
 
     def __init__(self, connection: NatsConnection) -> None:
@@ -31,7 +31,7 @@ class _Room:
         self._good_until = 0.0
 
     async def first_of(self, messages: Sequence[Publication]) -> int:
-        """How many of them may be sent now, at least one."""
+        """Return how many of these messages may be sent now: at least one."""
         now = time.monotonic()
         if now >= self._good_until:
             free = await stream.free_bytes(self._connection)
@@ -46,7 +46,7 @@ class _Room:
 
 
 class NatsBrokerConnection:
-    """See `broker.BrokerConnection`."""
+    """One connection to the stream: reads it, publishes to it, and asks relays what they have sent."""
 
     def __init__(self, connection: NatsConnection, publisher: NatsPublisher) -> None:
         self._connection = connection
@@ -54,31 +54,43 @@ class NatsBrokerConnection:
         self._room = _Room(connection)
 
     async def bounds(self) -> Bounds:
-        """See `broker.LogReader`."""
+        """Return the positions of the first and the last message in the stream. Raises BrokerUnavailable."""
         return await stream.stream_bounds(self._connection)
 
     async def message_at(self, position: int) -> Mark | None:
-        """See `broker.LogReader`."""
+        """Return what identifies the message at a position, None if there is none. Raises BrokerUnavailable."""
         return await keeper_client.mark_at(self._connection, position)
 
     def read(
         self, partition: int, *, after: int, filters: Sequence[str], to_end: bool = False
     ) -> AbstractAsyncContextManager[reader.NatsFeed]:
-        """See `broker.LogReader`."""
+        """Read the messages of a partition behind `after` that are on one of these routes, in their order.
+
+        With `to_end` the feed ends with what is there now. Taking from it raises BrokerUnavailable.
+        """
         subjects = [subject_of(partition, route) for route in filters]
         names = self._connection.names.log
         return reader.read(self._connection, names, after, subjects, keeper_client.open_reader, to_end=to_end)
 
     async def sent_before(self, sender: str, reader: str, partition: int, row: int | None) -> SentBefore:
-        """See `broker.LogReader`."""
+        """Ask a sender's relay what it has published for a reader, up to a row of its outbox, that row included.
+
+        Without a row: only which one was the last. Raises BrokerUnavailable.
+        """
         return await sent.ask_before(self._connection, sender, SentRequest(reader=reader, partition=partition, row=row))
 
     async def sent_again(self, sender: str, reader: str, rows: Sequence[int]) -> list[Received | None]:
-        """See `broker.LogReader`."""
+        """Get messages from a sender's outbox, in this order; None for those that it no longer keeps.
+
+        Raises BrokerUnavailable.
+        """
         return await sent.ask_again(self._connection, sender, RowsRequest(reader=reader, rows=tuple(rows)))
 
     async def publish(self, messages: Sequence[Publication]) -> list[int | None]:
-        """See `broker.Publisher`."""
+        """Store messages in this order; return the position of each, None for what is never accepted.
+
+        Raises BrokerUnavailable when an acknowledgement is missing: then any of them may be stored or not.
+        """
         waiting = messages
         positions: list[int | None] = []
         while len(waiting) > 1:
@@ -89,13 +101,13 @@ class NatsBrokerConnection:
 
 
 def _max_bytes(message: Publication) -> int:
-    """No less than it takes in the stream."""
+    """Return an upper limit of the bytes that a message takes in the stream."""
     headers = sum(map(len, message.headers)) + sum(map(len, message.headers.values()))
     return 1000 + 4 * (len(message.data) + headers)
 
 
 class NatsBroker:
-    """See `broker.Broker`. It needs a `Keeper` of the stream, in whatever process."""
+    """Opens connections to the stream of an application. A `Keeper` of the stream must run, in any process."""
 
     def __init__(self, address: NatsAddress, partitions: int) -> None:
         self._address = address
@@ -103,7 +115,7 @@ class NatsBroker:
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[NatsBrokerConnection]:
-        """See `broker.Broker`."""
+        """Open a connection. Raises BrokerUnavailable, and PartitionsDiffer where the stream has another count."""
         async with connect(self._address) as connection:
             if connection.client.max_payload < MAX_PAYLOAD:
                 raise BrokerUnavailable(

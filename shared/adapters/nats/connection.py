@@ -1,4 +1,4 @@
-"""One connection to NATS, for as long as it lasts."""
+"""One connection to NATS. When it is lost it is not opened again: its user makes a new one."""
 
 import asyncio
 import ssl
@@ -25,9 +25,9 @@ REQUEST_SECONDS = 5.0
 CLOSE_SECONDS = 2.0
 
 ANYBODY = "anybody"
-"""Who we are where NATS asks for no user."""
+"""The user's name where NATS asks for none."""
 UNLIMITED = -1
-"""For subscriptions whose senders are bounded by our own requests: nats-py drops what is beyond its limits."""
+"""No limit on pending messages: nats-py drops what is beyond a limit, and here our own requests limit what comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class NatsAddress:
         except (OSError, ssl.SSLError) as error:
             raise BrokerUnavailable(f"the authority in {self.ca_file} can't be read: {error}") from None
         context.minimum_version = ssl.TLSVersion.TLSv1_3
-        # Before anything else: or whoever is in between could say that this server has no TLS.
+        # TLS comes first. Otherwise somebody in between could claim that this server has none.
         return {"tls": context, "tls_handshake_first": True}
 
 
@@ -78,7 +78,7 @@ class PlainClient(Client):
             return asking.result()
         finally:
             asking.cancel()
-            # Cancelled while its answer came, nobody asks for what became of it, which asyncio would complain of.
+            # If it was cancelled while its answer came, nobody reads its result, and asyncio would log a complaint.
             asking.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def send(self, frames: bytes) -> None:
@@ -92,7 +92,7 @@ class PlainClient(Client):
         raw = self._names.headers_from_wire(raw)
         try:
             return dict(line.split(": ", 1) for line in raw.decode().removesuffix("\r\n\r\n").split("\r\n"))
-        except ValueError:  # somebody else's: spaced otherwise, or not in UTF-8
+        except ValueError:  # written by others: with other spaces, or not in UTF-8
             return Client._parse_header_lines(raw)
 
 
@@ -121,12 +121,12 @@ async def connect(address: NatsAddress) -> AsyncIterator[NatsConnection]:
             lost.set_result(str(client.last_error or "the connection was closed"))
 
     async def told(error: Exception) -> None:
-        """What NATS says is also seen by whoever asked, or by a time-out, which would not tell the reason. What one of
-        our own callbacks has raised nobody else sees: the message was not handled, so all is to begin anew."""
+        """Log why NATS refuses something: who asked sees a time-out only. Give up the connection when one of our own
+        callbacks has raised: the message was not handled, and nobody else would notice."""
         if "permissions violation" in str(error).lower():
-            log.error("NATS refuses", user=user, reason=str(error))
+            log.error("NATS has refused a subject: the user has no permission", user=user, reason=str(error))
         elif not isinstance(error, Error | OSError):
-            log.error("a message of NATS was not handled: the connection is given up", user=user, exc_info=error)
+            log.error("handling a message from NATS has failed: the connection is closed", user=user, exc_info=error)
             if not lost.done():
                 lost.set_result(f"a message was not handled: {error!r}")
 
@@ -137,7 +137,7 @@ async def connect(address: NatsAddress) -> AsyncIterator[NatsConnection]:
                     address.url,
                     user=address.user,
                     password=address.password,
-                    # What is sent to us, nobody else may subscribe to.
+                    # Permissions keep other users from subscribing to what is sent to this one.
                     inbox_prefix=f"_INBOX.{user}",
                     **tls,
                     allow_reconnect=False,
@@ -150,7 +150,7 @@ async def connect(address: NatsAddress) -> AsyncIterator[NatsConnection]:
                 )
         yield NatsConnection(user, names, client, client.jsm(timeout=REQUEST_SECONDS), lost)
     finally:
-        # Closing flushes what is pending first, which a server that no longer reads could hold up for ever.
+        # Closing flushes what is pending, which never ends when the server no longer reads.
         with broker_faults_ignored(), unswallowed_cancellation():
             async with asyncio.timeout(CLOSE_SECONDS):
                 await client.close()
@@ -158,7 +158,7 @@ async def connect(address: NatsAddress) -> AsyncIterator[NatsConnection]:
 
 @contextmanager
 def broker_faults() -> Iterator[None]:
-    """Raise what nats-py raises as BrokerUnavailable."""
+    """Raise BrokerUnavailable instead of what nats-py raises."""
     try:
         yield
     except (Error, OSError, TimeoutError) as fault:
@@ -167,7 +167,7 @@ def broker_faults() -> Iterator[None]:
 
 @contextmanager
 def broker_faults_ignored() -> Iterator[None]:
-    """For cleaning up behind a connection that may be gone."""
+    """Ignore faults of the connection: for cleaning up when it may be gone already."""
     try:
         yield
     except (Error, OSError, TimeoutError):
@@ -176,10 +176,10 @@ def broker_faults_ignored() -> Iterator[None]:
 
 @contextmanager
 def unswallowed_cancellation() -> Iterator[None]:
-    """Raise a cancellation at the end that came meanwhile and was swallowed.
+    """Raise CancelledError at the end of the block if the task was cancelled meanwhile and nats-py has swallowed that.
 
-    asyncio.wait_for, which nats-py uses, does so before Python 3.12 when what it waits for is done at the same moment,
-    and nats-py itself does when it flushes.
+    Before Python 3.12 asyncio.wait_for, which nats-py uses, does so when what it waits for is done at the same moment.
+    nats-py does so itself when it flushes.
     """
     task = asyncio.current_task()
     assert task is not None, "only a task can wait"

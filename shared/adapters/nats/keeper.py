@@ -1,9 +1,10 @@
-"""The stream's keeper: it makes the stream, and opens readers for those who may not open their own.
+"""The keeper of the stream: it makes the stream, and opens readers for services and relays.
 
-JetStream can't say what a consumer with several filters may read (nats-server's issue 6180), and whoever may ask for a
-stored message by its position may ask for any. So services and relays may do neither. They ask the keeper, on a subject
-with their name that nobody else may publish to. It makes them consumers for what is theirs to read, with names that
-nobody can guess, and of a stored message it tells only what identifies it.
+NATS's permissions are too coarse for that. They can't limit what a consumer with several filters reads (nats-server's
+issue 6180), and a user who may fetch one stored message by its position may fetch any. So services and relays have
+neither right. They ask the keeper, on a subject with their name that no other user may publish to. The keeper makes
+consumers only for what the user may read, with names that nobody can guess. Of a stored message it tells only the
+outbox row's id and the time.
 """
 
 import asyncio
@@ -34,9 +35,9 @@ from shared.messaging.broker import BrokerUnavailable
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 2.0
-"""How often it looks whether the stream is still there."""
+"""Seconds between two looks whether the stream is still there."""
 REPLAYS_KEPT_SECONDS = 86400.0
-"""What a reader that was killed has left is gone by then; its next run removes it at once."""
+"""Seconds after which JetStream removes what a killed rebuild has left; the next rebuild removes it at once."""
 
 _QUEUE = "keepers"
 
@@ -53,12 +54,12 @@ class Keeper:
         self._reads = reads
         self._connection: NatsConnection
         self.tried = asyncio.Event()
-        """Set as soon as it keeps the stream, or could not at first."""
+        """Set after the first attempt to keep the stream, whether it succeeded or not."""
         self.waiting_for: str | None = "NATS: has not connected yet"
         """Why it does not keep the stream at the moment; None when all is well."""
 
     async def run(self) -> None:
-        """Keep it until cancelled; what passes by waiting is waited for. Raises PartitionsDiffer."""
+        """Keep the stream until cancelled. Try again after every BrokerUnavailable. Raises PartitionsDiffer."""
         backoff = Backoff(first=0.1, longest=2.0)
         while True:
             try:
@@ -70,14 +71,14 @@ class Keeper:
                             await self._make_stream()
             except BrokerUnavailable as fault:
                 if self.waiting_for is None or backoff.tries == 0:
-                    log.warning("the stream is not kept", reason=str(fault))
+                    log.warning("the keeper cannot keep the stream now", reason=str(fault))
                 self.waiting_for = f"NATS: {fault}"
             self.tried.set()
             await asyncio.sleep(backoff.pause())
 
     @asynccontextmanager
     async def keeping(self) -> AsyncIterator[None]:
-        """Keep it as long as the block, or the connection, lasts."""
+        """Keep the stream while the block runs, as long as the connection lasts."""
         async with connect(self._address) as self._connection:
             await self._make_stream()
             subscriptions = []
@@ -112,7 +113,7 @@ class Keeper:
     def _answering(self, answer: Callable[[str, Question], Awaitable[Answer]]) -> Callable[[Msg], Awaitable[None]]:
         async def on_request(message: Msg) -> None:
             user = message.subject.split(".")[1]
-            # What we publish, we publish in our own name: an answer goes to its asker, and nowhere else.
+            # The answer is sent with the keeper's rights, so it goes to the inbox of the user who asked, nowhere else.
             if not message.reply.startswith(f"_INBOX.{user}."):
                 return
             try:
@@ -120,7 +121,7 @@ class Keeper:
             except (Undecodable, BrokerUnavailable) as error:
                 answered = Answer(error=str(error))
             except Exception as error:
-                log.exception("a question to the keeper was not answered", user=user)
+                log.exception("the keeper could not answer a question", user=user)
                 answered = Answer(error=f"the keeper of the stream failed: {error!r}")
             with broker_faults_ignored():
                 await message.respond(to_json(answered).encode())
@@ -135,7 +136,7 @@ class Keeper:
         return Answer(consumer=made.name, pending=made.pending)
 
     def _may_read(self, user: str, subject: str) -> bool:
-        # Where there are no users, everybody may do everything; where there are, nobody may ask as ANYBODY.
+        # Where NATS has no users everybody may do everything. Where it has, nobody may ask as ANYBODY.
         names = self._connection.names.log
         _, _, route = names.from_wire(subject).partition(".")
         return user == ANYBODY or (subject.startswith(names.prefix) and route in self._reads.get(user, ()))

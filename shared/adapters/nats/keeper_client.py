@@ -1,4 +1,4 @@
-"""Asking the keeper of the stream, as services and relays do: for a reader, and for what is stored at a position."""
+"""How services and relays ask the keeper of the stream: for a reader, for a stored message, for a stream of replays."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -23,7 +23,7 @@ from shared.messaging.broker import BrokerUnavailable, Mark
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What is asked for: a reader behind a position, or a stored message."""
+    """What is asked for: a reader of `filters` behind a position, or the message stored at a position."""
 
     position: int = 0
     filters: tuple[str, ...] = ()
@@ -41,14 +41,14 @@ class Answer:
 
 
 async def open_reader(connection: NatsConnection, stream: str, after: int, filters: Sequence[str]) -> Consumer:
-    """A consumer that the keeper makes for us. Raises BrokerUnavailable."""
+    """Have the keeper make a consumer behind a position. Raises BrokerUnavailable."""
     assert stream == connection.names.log.stream, "the keeper opens readers of its own stream only"
     answer = await _ask(connection, "read", Question(position=after, filters=tuple(filters)))
     return Consumer(answer.consumer, answer.pending)
 
 
 async def mark_at(connection: NatsConnection, position: int) -> Mark | None:
-    """What identifies the message at a position; None if nothing is stored there. Raises BrokerUnavailable."""
+    """Return what identifies the message at a position, None if nothing is stored there. Raises BrokerUnavailable."""
     answer = await _ask(connection, "mark", Question(position=position))
     if answer.row_id is None or answer.at is None:
         return None
@@ -57,7 +57,7 @@ async def mark_at(connection: NatsConnection, position: int) -> Mark | None:
 
 @asynccontextmanager
 async def stream_for_replays(connection: NatsConnection) -> AsyncIterator[None]:
-    """An empty stream for replays to us, by our user's name, while the block lasts. A replay that outlives it fails."""
+    """Have an empty stream for replays to this user while the block runs. A replay that goes on for longer fails."""
     await _ask(connection, "replay.begin", Question())
     try:
         yield
@@ -76,14 +76,14 @@ async def _ask(connection: NatsConnection, what: str, question: Question) -> Ans
                 raise BrokerUnavailable("the keeper of the stream does not answer: does it run?") from None
         answer = from_json(Answer, message.data)
     except Undecodable as error:
-        raise BrokerUnavailable(f"the keeper of the stream answers with {error}") from None
+        raise BrokerUnavailable(f"the keeper of the stream gave an answer that cannot be read: {error}") from None
     if answer.error:
         raise BrokerUnavailable(answer.error)
     return answer
 
 
 async def _patient_request(connection: NatsConnection, subject: str, asked: bytes) -> Msg:
-    """The answer, also of a keeper that is just being started."""
+    """Ask until a keeper answers: it may just be starting. Raises TimeoutError."""
     backoff = Backoff(first=0.1, longest=1.0)
     async with asyncio.timeout(REQUEST_SECONDS):
         while True:

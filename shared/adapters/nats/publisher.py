@@ -1,4 +1,4 @@
-"""Publishing to the stream: pipelined, with all acknowledgements awaited together."""
+"""Publishes to a stream: messages are pipelined, and all their acknowledgements are awaited together."""
 
 import asyncio
 import re
@@ -15,15 +15,15 @@ from shared.messaging.broker import BrokerUnavailable, Publication
 from shared.messaging.envelope import ROW_ID_HEADER
 
 WINDOW = 1000
-"""Messages on their way at most: far below what the server buffers for a stream (10,000)."""
+"""Maximum of unacknowledged messages: far below what the server buffers per stream (10,000)."""
 BATCH_MESSAGES = 50
-"""Messages written together."""
+"""Messages per write to the socket."""
 ACK_SECONDS = 10.0
-"""Silence that is too long. How long many messages take together depends on the network, and has no limit."""
+"""Seconds without any acknowledgement after which the connection is given up. The total time has no limit."""
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LINE_BREAKS = str.maketrans("\r\n", "  ")
-"""What can't travel in a header's value."""
+"""Line breaks, which a header's value can't contain, become spaces."""
 
 _NEVER_ACCEPTED = frozenset({10054, 10097})  # the message, or its header, is larger than the stream allows
 
@@ -61,7 +61,10 @@ class NatsPublisher:
         connection.lost.add_done_callback(self._lost)
 
     async def publish(self, messages: Sequence[Publication]) -> list[int | None]:
-        """See `broker.Publisher`. One call at a time."""
+        """Store messages in this order; return the position of each, None for what is never accepted.
+
+        One call at a time. Raises BrokerUnavailable when an acknowledgement is missing.
+        """
         self._check()
         positions: list[int | None] = []
         for start in range(0, len(messages), WINDOW):
@@ -69,20 +72,20 @@ class NatsPublisher:
         return positions
 
     async def on_ack(self, message: Msg) -> None:
-        """What the server answers to one message."""
+        """Take the server's answer to one message."""
         self._heard_at = self._loop.time()
         token = message.subject.rpartition(".")[2]
         index = self._awaited.pop(token, None)
         if index is None:
-            return  # of a window that has been given up
+            return  # it belongs to a window that was given up
         if message.headers and message.headers.get("Status") == "503":
-            self._fail("no stream takes our subjects")
+            self._fail("there is no stream for these subjects")
             return
         ack = _decode_ack(message.data)
         if ack.error is None:
             if not ack.duplicate:
                 if ack.seq <= self._last_position:
-                    self._fail(f"the stream has gone back from {self._last_position} to {ack.seq}")
+                    self._fail(f"the stream went back from {self._last_position} to {ack.seq}")
                 self._last_position = ack.seq
             self._positions[index] = ack.seq
         elif ack.error.err_code not in _NEVER_ACCEPTED:
@@ -101,7 +104,7 @@ class NatsPublisher:
                         for index, message in enumerate(messages[start : start + BATCH_MESSAGES], start)
                     )
                     await self._connection.client.send(b"".join(frames))
-                    await asyncio.sleep(0)  # it goes out, and the server works on it, while we go on
+                    await asyncio.sleep(0)  # lets it go out, so that the server works on it meanwhile
         self._heard_at = self._loop.time()
         while self._awaited and self._fault is None:
             await self._acknowledged()
@@ -109,17 +112,17 @@ class NatsPublisher:
         return self._positions
 
     async def _acknowledged(self) -> None:
-        """Wait for all, as long as some still come."""
+        """Wait until all are acknowledged; give up after `ACK_SECONDS` without any."""
         try:
             async with asyncio.timeout_at(self._heard_at + ACK_SECONDS):
                 await self._changed.wait()
             self._changed.clear()
         except TimeoutError:
             if self._loop.time() >= self._heard_at + ACK_SECONDS:
-                self._fail(f"{len(self._awaited)} acknowledgements are missing after {ACK_SECONDS:g} s without any")
+                self._fail(f"{len(self._awaited)} acknowledgements are missing, and none came for {ACK_SECONDS:g} s")
 
     def _frame(self, index: int, message: Publication) -> bytes:
-        """The message as it is sent; empty if the server can't take it: it would close the connection."""
+        """Return the message as it is sent; empty if the server would close the connection because of it."""
         payload = message.data.encode()
         headers = header_block(self._connection.names, message.row_id, message.headers)
         size = len(headers) + len(payload)
@@ -141,7 +144,7 @@ class NatsPublisher:
         self._fail(f"connection lost: {reason.result()}")
 
     def _fail(self, fault: str) -> None:
-        """For good: what was sent after the fault is of no use."""
+        """Make this and every later call fail: the order of what follows is not certain any more."""
         self._fault = self._fault or fault
         self._changed.set()
 

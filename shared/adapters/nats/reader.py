@@ -1,8 +1,8 @@
-"""Reading the stream as a log, through an ephemeral consumer without acknowledgements.
+"""Reads a stream as a log, through an ephemeral consumer without acknowledgements.
 
-The consumer is pulled from by requests that overlap: while one is being served the next is on its way, and together
-they never ask for more than a window. nats-py's own `fetch()` costs four times as much, and its ordered consumer does
-not come back after a restart of the server.
+Requests to the consumer overlap: while the server answers one, the next is on its way. Together they never ask for more
+than a window. nats-py's own `fetch()` takes four times as long, and its ordered consumer does not come back after a
+restart of the server.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ from shared.messaging.broker import BrokerUnavailable
 from shared.messaging.envelope import Received
 
 WINDOW = 400
-"""Messages that are asked for or waiting here, at most."""
+"""Maximum of messages that are asked for or wait here."""
 WINDOW_BYTES = 16 << 20
-"""What one request may bring. Nothing is asked for while half of it waits here: so much of large messages is enough."""
+"""Bytes that one request may bring. While half as many wait here, nothing more is asked for."""
 HEARTBEAT_SECONDS = 3.0
 MISSED_HEARTBEATS = 3
 REQUEST_EXPIRES_SECONDS = 30.0
 ABANDONED_SECONDS = 60.0
-"""How long the server keeps a consumer that nobody asks: longer than any batch is handled."""
+"""How long the server keeps a consumer without requests: longer than handling any batch takes."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SERVED = frozenset({"404", "408"})  # no messages; expired: the rest of a request will not be served
@@ -39,7 +39,7 @@ _SERVED_409 = frozenset({"Batch Completed", "Message Size Exceeds MaxBytes"})  #
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """A consumer of JetStream's, and how many messages wait for it."""
+    """A JetStream consumer, and how many messages wait for it."""
 
     name: str
     pending: int
@@ -52,7 +52,7 @@ MakeConsumer = Callable[[NatsConnection, str, int, Sequence[str]], Awaitable[Con
 async def make_consumer(
     connection: NatsConnection, stream: str, after: int, filters: Sequence[str], name: str | None = None
 ) -> Consumer:
-    """A consumer that we make ourselves: for those who may. Raises BrokerUnavailable."""
+    """Make a consumer with this connection's own rights. Raises BrokerUnavailable."""
     with broker_faults():
         made = await connection.jetstream.add_consumer(
             stream,
@@ -73,8 +73,8 @@ async def make_consumer(
 class NatsFeed:
     """The messages of one consumer, in order, each once: anything else is a fault.
 
-    With `to_end` it asks for what there is and doesn't wait for more. That there is nothing more the server says: how
-    many messages wait it knows only as long as none of them is damaged.
+    With `to_end` it asks for what there is and doesn't wait for more. It trusts the server's word that nothing is left
+    rather than the count at the start, which is wrong when messages in the stream are damaged.
     """
 
     def __init__(self, connection: NatsConnection, inbox: str, names: StreamNames, *, to_end: bool = False) -> None:
@@ -96,7 +96,10 @@ class NatsFeed:
         connection.lost.add_done_callback(self._lost)
 
     async def take(self, limit: int, wait: float) -> list[Received]:
-        """See `broker.Feed`."""
+        """Return up to `limit` messages; wait up to `wait` seconds for the first, then return none.
+
+        Raises BrokerUnavailable as soon as order or completeness are not certain any more.
+        """
         until = self._loop.time() + wait
         while not self._queue:
             self._check()
@@ -120,7 +123,7 @@ class NatsFeed:
         return taken
 
     async def open(self, consumer: Consumer) -> None:
-        """Ask for the first messages."""
+        """Begin to read from this consumer: ask for the first messages."""
         self._consumer = consumer.name
         self.pending = consumer.pending
         if not self._has_ended():
@@ -135,7 +138,7 @@ class NatsFeed:
                     await self._connection.jetstream.delete_consumer(self._names.stream, self._consumer)
 
     async def on_message(self, message: Msg) -> None:
-        """A message of the stream, or what the server has to say about our requests."""
+        """Take a message of the stream, or the status of a request."""
         self._heard_at = self._loop.time()
         if not message.reply:
             self._on_status(message.headers or {})
@@ -169,7 +172,7 @@ class NatsFeed:
             self._changed.set()
         elif status == "100":  # a heartbeat: it says how many messages we should have had
             if int(headers.get("Nats-Last-Consumer", self._consumer_sequence)) > self._consumer_sequence:
-                self._fail("the last messages have not arrived")
+                self._fail("the last messages did not arrive")
         elif "Nats-Pending-Messages" in headers and (
             status in _SERVED or (status == "409" and headers.get("Description") in _SERVED_409)
         ):
@@ -200,16 +203,16 @@ class NatsFeed:
             )
 
     def _has_ended(self) -> bool:
-        """Whether all has come that was there at first. What has come in meanwhile could go on for ever."""
+        """Whether all messages have come that were there at the start. Without that limit it might never end."""
         return self._to_end and (self._ended or self._consumer_sequence >= self.pending)
 
     def _silent_at(self) -> float:
-        """When the silence has been too long."""
+        """Return the time at which the server must have been heard again."""
         return self._heard_at + HEARTBEAT_SECONDS * MISSED_HEARTBEATS
 
     def _check(self) -> None:
         if self._requested > 0 and self._loop.time() >= self._silent_at():
-            self._fail("heartbeats have stayed away")
+            self._fail("no heartbeat came")
         if self._fault is not None:
             raise BrokerUnavailable(self._fault)
 
@@ -218,7 +221,7 @@ class NatsFeed:
 
     def _fail(self, fault: str) -> None:
         self._fault = self._fault or fault
-        self._queue.clear()  # what came before the fault is complete, but its taker has to begin anew anyway
+        self._queue.clear()  # complete up to the fault, but its user begins again anyway
         self._changed.set()
 
 
@@ -234,7 +237,7 @@ async def read(
 ) -> AsyncIterator[NatsFeed]:
     """Feed these subjects of a stream, from the position behind `after`. `make` makes the consumer."""
     if not subjects:
-        raise ValueError("a feed without filters would be a feed of everything")
+        raise ValueError("a feed without filters would read everything")
     inbox = connection.client.new_inbox()
     feed = NatsFeed(connection, inbox, names, to_end=to_end)
     with broker_faults():

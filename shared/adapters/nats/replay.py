@@ -1,4 +1,4 @@
-"""Replays over NATS: the questions that relays answer, and what they send then."""
+"""Replays over NATS: how a reader asks a relay for all stored events, and reads them."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -18,12 +18,15 @@ Answer = Callable[[ReplayRequest], Awaitable[ReplayAnswer | None]]
 
 
 class NoAnswer(BrokerUnavailable):
-    """No relay of that service is there to answer."""
+    """No relay of that service answers."""
 
 
 @asynccontextmanager
 async def answering(connection: NatsConnection, service: str, answer: Answer) -> AsyncIterator[None]:
-    """Answer what is asked of a service's relay. None is left for another relay of the service to answer."""
+    """Answer the requests to a service's relay while the block runs.
+
+    Where `answer` returns None, nothing is sent: another relay of the service will answer.
+    """
 
     async def on_request(message: Msg) -> None:
         try:
@@ -44,7 +47,7 @@ async def answering(connection: NatsConnection, service: str, answer: Answer) ->
 
 
 async def ask(connection: NatsConnection, service: str, request: ReplayRequest) -> ReplayAnswer:
-    """Ask the relay of a service. Raises NoAnswer."""
+    """Ask the relay of a service for a replay, or how it goes. Raises NoAnswer and BrokerUnavailable."""
     try:
         with broker_faults():
             try:
@@ -55,9 +58,11 @@ async def ask(connection: NatsConnection, service: str, request: ReplayRequest) 
                 raise NoAnswer(f"the relay of the service {service} does not answer: is it ready?") from None
         return from_json(ReplayAnswer, answer.data)
     except Undecodable as error:
-        raise BrokerUnavailable(f"the relay of the service {service} answers with {error}") from None
+        raise BrokerUnavailable(
+            f"the relay of the service {service} gave an answer that cannot be read: {error}"
+        ) from None
 
 
 def read_replay(connection: NatsConnection, reader: str, run: str) -> AbstractAsyncContextManager[NatsFeed]:
-    """The messages of a run, from the first."""
+    """Read the messages of a run from the first."""
     return read(connection, connection.names.replays(reader), 0, [f"{run}.>"])

@@ -1,4 +1,4 @@
-"""Asking a sender's relay over NATS what it has sent, and for messages that the stream has lost."""
+"""How a reader asks a sender's relay over NATS what it has sent, and for messages that the stream has lost."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,27 +24,30 @@ from shared.messaging.chain import RowsRequest, SentBefore, SentRequest, row_id_
 from shared.messaging.envelope import OWN_HEADER, ROW_ID_HEADER, Received
 
 ANSWER_SECONDS = 10.0
-"""Silence that is too long. A relay may have to wait for its next checkpoint before it knows what it has sent."""
+"""Seconds to wait for an answer. A relay may have to wait for its next checkpoint before it knows what it has sent."""
 
 GONE_HEADER = f"{OWN_HEADER}gone"
-"""Has an answer for a row that is not sent again: why."""
+"""Marks an answer for a row that is not sent again; its value says why."""
 
 Request = TypeVar("Request", SentRequest, RowsRequest)
 
 
 class SentRows(Protocol):
-    """What answers for a sender. None: its relay is not the one that publishes, and another one will answer."""
+    """What a sender's relay knows of the rows it has sent.
+
+    Both methods return None when another relay of the sender is the one that publishes: that one answers.
+    """
 
     async def before(self, request: SentRequest) -> SentBefore | None:
-        """What was published for a reader. Raises TechnicalFault."""
+        """Return what was published for a reader. Raises TechnicalFault."""
 
     async def again(self, request: RowsRequest) -> list[Publication | None] | None:
-        """These messages, as far as they are kept and the reader may have them. Raises TechnicalFault."""
+        """Return these messages; None for one that is not kept, or not for this reader. Raises TechnicalFault."""
 
 
 @asynccontextmanager
 async def answering_for(connection: NatsConnection, service: str, sent: SentRows) -> AsyncIterator[None]:
-    """Answer what readers ask of a service's relay."""
+    """Answer the questions of readers to a service's relay while the block runs."""
 
     async def on_before(message: Msg) -> None:
         request = asked(message, SentRequest)
@@ -53,7 +56,7 @@ async def answering_for(connection: NatsConnection, service: str, sent: SentRows
         try:
             answer = await sent.before(request)
         except TechnicalFault:
-            return  # it asks again
+            return  # the reader asks again
         if answer is not None:
             with broker_faults_ignored():
                 await message.respond(to_json(answer).encode())
@@ -97,7 +100,9 @@ async def ask_before(connection: NatsConnection, sender: str, request: SentReque
                 raise BrokerUnavailable(f"the relay of the service {sender} does not say what it has sent") from None
         return from_json(SentBefore, answer.data)
     except Undecodable as error:
-        raise BrokerUnavailable(f"the relay of the service {sender} answers with {error}") from None
+        raise BrokerUnavailable(
+            f"the relay of the service {sender} gave an answer that cannot be read: {error}"
+        ) from None
 
 
 async def ask_again(connection: NatsConnection, sender: str, request: RowsRequest) -> list[Received | None]:
@@ -131,7 +136,7 @@ async def _answer(answers: asyncio.Queue[Msg], sender: str, row: int) -> Receive
         raise BrokerUnavailable(f"the relay of the service {sender} does not send the row {row} when asked for it")
     if GONE_HEADER in headers:
         return None
-    # It is not from the stream, and has no place there.
+    # It does not come from the stream, so it has no position there.
     return Received(
         position=0,
         row_id=row_id,
@@ -142,7 +147,10 @@ async def _answer(answers: asyncio.Queue[Msg], sender: str, row: int) -> Receive
 
 
 def asked(message: Msg, type_: type[Request]) -> Request | None:
-    """The request, if it is one, and of the reader that it says it is: what a relay sends, it sends in its own name."""
+    """Return the request if it can be read and came from the reader that it names, None otherwise.
+
+    The relay answers with its own rights, so the answer must go to that reader's inbox, nowhere else.
+    """
     try:
         request = from_json(type_, message.data)
     except Undecodable:
@@ -151,7 +159,7 @@ def asked(message: Msg, type_: type[Request]) -> Request | None:
 
 
 def _frame(connection: NatsConnection, reply: str, row_id: str, publication: Publication | None) -> bytes:
-    """A message as it is sent to one reader, or that it can't be."""
+    """Return a message as it is sent to one reader, or the answer that it can't be sent."""
     headers = b"" if publication is None else header_block(connection.names, row_id, publication.headers)
     payload = b"" if publication is None else publication.data.encode()
     if not headers or len(headers) + len(payload) > connection.client.max_payload:

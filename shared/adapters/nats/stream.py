@@ -1,4 +1,4 @@
-"""The stream that everything is published to."""
+"""The stream that all messages are published to: making it, checking it, and looking into it."""
 
 import math
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _NO_MESSAGE = 10037  # JetStream's error code for a sequence at which nothing is
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """How much the stream keeps: seconds and bytes. Beyond `max_bytes` it refuses what is new and drops nothing.
+    """How much the stream keeps: `max_age` in seconds, `max_bytes`. When it is full it refuses new messages.
 
     For `duplicate_window` seconds it drops what a relay publishes again.
     """
@@ -44,7 +44,7 @@ async def make_stream(connection: NatsConnection, partitions: int, limits: Strea
         try:
             stream = await connection.jetstream.stream_info(connection.names.log.stream)
         except NotFoundError:
-            # Of several that make it at once all succeed: it is the same configuration, or else checked below.
+            # Several processes may make it at once and all succeed: `check_stream` sees whether they agree.
             await connection.jetstream.add_stream(config)
             return
         kept = {"max_age": config.max_age, "max_bytes": config.max_bytes, "duplicate_window": config.duplicate_window}
@@ -53,7 +53,7 @@ async def make_stream(connection: NatsConnection, partitions: int, limits: Strea
 
 
 async def stored_partitions(connection: NatsConnection) -> int | None:
-    """How many partitions the stream has; None while there is no stream."""
+    """Return how many partitions the stream has; None while there is no stream. Raises BrokerUnavailable."""
     with broker_faults():
         try:
             stream = await connection.jetstream.stream_info(connection.names.log.stream)
@@ -63,7 +63,7 @@ async def stored_partitions(connection: NatsConnection) -> int | None:
 
 
 async def change_partitions(connection: NatsConnection, partitions: int) -> None:
-    """Have the stream keep another count: nobody may read or publish meanwhile, nor may anything be left to read."""
+    """Change the count of partitions. All messages must have been read, and nobody may read or publish meanwhile."""
     with broker_faults():
         stream = await connection.jetstream.stream_info(connection.names.log.stream)
         metadata = {**(stream.config.metadata or {}), connection.names.partitions_key: str(partitions)}
@@ -71,7 +71,7 @@ async def change_partitions(connection: NatsConnection, partitions: int) -> None
 
 
 async def check_stream(connection: NatsConnection, partitions: int) -> None:
-    """Raises BrokerUnavailable when there is no stream yet, PartitionsDiffer when it is cut up in another way."""
+    """Raise BrokerUnavailable when there is no stream yet, PartitionsDiffer when it has another count of partitions."""
     names = connection.names
     stored = await stored_partitions(connection)
     if stored is None:
@@ -84,21 +84,21 @@ async def check_stream(connection: NatsConnection, partitions: int) -> None:
 
 
 async def stream_bounds(connection: NatsConnection) -> Bounds:
-    """Where the stream begins and ends."""
+    """Return the positions of the first and the last message. Raises BrokerUnavailable."""
     with broker_faults():
         state = (await connection.jetstream.stream_info(connection.names.log.stream)).state
     return Bounds(state.first_seq if state.messages else state.last_seq + 1, state.last_seq)
 
 
 async def max_age(connection: NatsConnection) -> timedelta:
-    """How long the stream keeps messages."""
+    """Return how long the stream keeps messages. Raises BrokerUnavailable."""
     with broker_faults():
         info = await connection.jetstream.stream_info(connection.names.log.stream)
     return timedelta(seconds=info.config.max_age or 0)
 
 
 async def free_bytes(connection: NatsConnection) -> float:
-    """How much the stream can still take."""
+    """Return how many bytes the stream can still take; infinity where it has no limit. Raises BrokerUnavailable."""
     with broker_faults():
         info = await connection.jetstream.stream_info(connection.names.log.stream)
     most = info.config.max_bytes or 0
@@ -106,7 +106,7 @@ async def free_bytes(connection: NatsConnection) -> float:
 
 
 async def stored_message(connection: NatsConnection, position: int) -> Mark | None:
-    """What is stored at a position; None if nothing is."""
+    """Return what identifies the message at a position; None if there is none. Raises BrokerUnavailable."""
     if position < 1:
         return None
     with broker_faults():

@@ -12,6 +12,7 @@ from shared.core.messages import Event
 from shared.core.serialization import to_json
 
 PUBLICATION = "ftgo_outbox"
+"""Each database has its own publication. Databases that exist have it under this name."""
 
 
 def publishes() -> bool:

@@ -228,4 +228,4 @@ async def test_a_replay_whose_reader_has_gone_away_ends(database: Database, nats
         assert (await relay.ask(request(APPROVED))).running
         while (answer := await relay.ask(request())).running:
             await asyncio.sleep(0.02)
-        assert answer.reason == "no stream takes our subjects"
+        assert answer.reason == "there is no stream for these subjects"
