@@ -453,7 +453,12 @@ async def _repairs(service: str) -> "AsyncIterator[Repairs[Any]]":
 def _container(database: Database) -> "ServiceContainer":
     container: ServiceContainer = importlib.import_module(f"{database.service.name}.main").container()
     settings = ServiceSettings.model_validate(
-        {"port": database.service.port, "database_url": database.url, "migrations_url": database.migrations_url}
+        {
+            "application": database.service.application,
+            "port": database.service.port,
+            "database_url": database.url,
+            "migrations_url": database.migrations_url,
+        }
     )
     container.settings.override(providers.Object(settings))
     return container
