@@ -22,9 +22,8 @@ from shared.processing.dispatcher import Dispatcher
 from shared.processing.subscription import Subscription
 from shared.relay.relay import Relay
 
-URL, NATS_URL = os.environ["DATABASE_URL"], os.environ["NATS_URL"]
-LOANS = ServiceInfo("loans", 8000, "loans", Application("lending"))
-engine = create_async_engine(URL.replace("postgresql:", "postgresql+asyncpg:"))
+URL, NATS_URL, LENDING = os.environ["DATABASE_URL"], os.environ["NATS_URL"], Application("lending")
+engine = create_async_engine(URL.replace("postgresql:", "postgresql+asyncpg:", 1))
 
 
 class BookLent(Event, service="loans", key="book"):
@@ -39,9 +38,12 @@ async def notify(event: BookLent, uow: SqlUnitOfWork) -> None:  # once per event
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
     await asyncio.to_thread(migrate_library, URL)
-    nats, handlers, database = NatsAddress(NATS_URL, LOANS.application), Handlers.of(notify), PostgresDatabase(URL)
+    nats, handlers, database = NatsAddress(NATS_URL, LENDING), Handlers.of(notify), PostgresDatabase(URL)
     broker, units, dispatcher = NatsBroker(nats, 1), Units(database, SqlUnitOfWork), Dispatcher[SqlUnitOfWork](handlers)
-    keeper, relay = Keeper(nats, 1, StreamLimits(), reads={}), Relay(LOANS, URL, broker)
+    keeper, relay = (
+        Keeper(nats, 1, StreamLimits(), {}),
+        Relay(ServiceInfo("loans", 8000, "loans", LENDING), URL, broker),
+    )
     inbox = Subscription(0, handlers.routes(), sessions=database, broker=broker, units=units.on, dispatcher=dispatcher)
     async with asyncio.TaskGroup() as tasks:
         keeping, _, reading = [tasks.create_task(each.run()) for each in (keeper, relay, inbox)]
