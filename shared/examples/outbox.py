@@ -13,7 +13,6 @@ from shared import Application, Event, Handlers, ServiceInfo, Units
 from shared.adapters.nats.broker import NatsBroker
 from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.nats.keeper import Keeper
-from shared.adapters.nats.stream import StreamLimits
 from shared.adapters.postgres.database import PostgresDatabase
 from shared.adapters.postgres.migrate import migrate_library
 from shared.adapters.postgres.outbox import Outbox
@@ -39,11 +38,8 @@ async def notify(event: BookLent, uow: SqlUnitOfWork) -> None:  # once per event
 async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
     await asyncio.to_thread(migrate_library, URL)
     nats, handlers, database = NatsAddress(NATS_URL, LENDING), Handlers.of(notify), PostgresDatabase(URL)
-    broker, units, dispatcher = NatsBroker(nats, 1), Units(database, SqlUnitOfWork), Dispatcher[SqlUnitOfWork](handlers)
-    keeper, relay = (
-        Keeper(nats, 1, StreamLimits(), {}),
-        Relay(ServiceInfo("loans", 8000, "loans", LENDING), URL, broker),
-    )
+    broker, units, dispatcher = NatsBroker(nats), Units(database, SqlUnitOfWork), Dispatcher[SqlUnitOfWork](handlers)
+    keeper, relay = Keeper(nats), Relay(ServiceInfo("loans", 8000, "loans", LENDING), URL, broker)
     inbox = Subscription(0, handlers.routes(), sessions=database, broker=broker, units=units.on, dispatcher=dispatcher)
     async with asyncio.TaskGroup() as tasks:
         keeping, _, reading = [tasks.create_task(each.run()) for each in (keeper, relay, inbox)]
@@ -58,6 +54,6 @@ app = FastAPI(lifespan=lifespan)
 
 @app.post("/books/{book}/loans", status_code=204)
 async def lend(book: str, member: str) -> None:
-    async with engine.begin() as connection:  # what happened and the news of it are committed together, or not at all
+    async with engine.begin() as connection:  # the loan and its event are committed together, or not at all
         await connection.execute(text("insert into loans values (:book, :member)"), {"book": book, "member": member})
         await Outbox(connection).add(BookLent(book=book, member=member))
