@@ -44,13 +44,14 @@ BASE = [
 ]
 LAYERS = {
     "": BASE,
-    "[postgres]": [*BASE, "shared.adapters.postgres", "shared.relay"],
+    "[postgres]": [*BASE, "shared.adapters.postgres"],
     "[nats]": [*BASE, "shared.adapters.nats"],
+    "[nats,postgres]": ["shared.relay"],
     "[web]": [*BASE, "shared.web"],
     "[host]": [*BASE, "shared.host", "shared.examples"],
     "[testing]": [*BASE, "shared.testing"],
 }
-"""What can be imported with each extra."""
+"""What can be imported with which extras."""
 
 pytestmark = pytest.mark.time_limit(180)
 
@@ -68,12 +69,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def installed(wheel: Path, extra: str, folder: Path) -> Python:
+def installed(wheel: Path, extras: str, folder: Path) -> Python:
     """Make an environment with the wheel, and nothing that this repository asks for beside it."""
     environment = folder / "environment"
     uv("venv", "--quiet", "--python", sys.executable, environment)
     # The versions are those that the project is tested with.
-    requirement = f"ftgo-shared{extra} @ {wheel.as_uri()}"
+    requirement = f"ftgo-shared{extras} @ {wheel.as_uri()}"
     executable = environment / "bin" / "python"
     uv("pip", "install", "--quiet", "--python", executable, "--constraint", "requirements.lock", requirement)
     return Python(executable, folder)
@@ -86,13 +87,13 @@ def test_it_has_the_library_and_no_tests(wheel: Path) -> None:
     assert not [name for name in names if "tests/" in name or not name.startswith(("shared/", "ftgo_shared-"))]
 
 
-@pytest.mark.parametrize("extra", LAYERS)
-def test_a_layer_needs_nothing_but_its_extra(extra: str, wheel: Path, tmp_path: Path) -> None:
-    python = installed(wheel, extra, tmp_path)
+@pytest.mark.parametrize("extras", LAYERS)
+def test_a_layer_needs_nothing_but_its_extras(extras: str, wheel: Path, tmp_path: Path) -> None:
+    python = installed(wheel, extras, tmp_path)
     # The example reads its addresses when it is imported, and connects later.
     settings = {"DATABASE_URL": "postgresql://nowhere/none", "NATS_URL": "nats://nowhere"}
     subprocess.run(
-        [python.executable, "-c", IMPORT_ALL, *LAYERS[extra]], cwd=tmp_path, env={**os.environ, **settings}, check=True
+        [python.executable, "-c", IMPORT_ALL, *LAYERS[extras]], cwd=tmp_path, env={**os.environ, **settings}, check=True
     )
 
 

@@ -12,12 +12,16 @@ from tools.documents.catalogue import aggregates, sagas
 from tools.documents.compatibility import History, Incompatible, compare, describe, described_messages
 from tools.documents.messages_page import messages_page
 from tools.documents.saga_diagram import saga_diagram
+from tools.documents.sources import with_sources
 from tools.documents.state_diagram import state_diagram
 from tools.documents.traffic import traffic
 from tools.system.system import ROOT
 
 CONTRACTS = ROOT / "tests" / "contracts"
 """Every version of every message, a file for each service."""
+
+LIBRARY_README = ROOT / "shared" / "README.md"
+"""It shows the examples' code."""
 
 _BLOCK = re.compile(r"(<!-- generated: (?P<what>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -29,6 +33,7 @@ def documents() -> dict[Path, str]:
         ROOT / "docs" / "messages.md": messages_page(),
         TRAFFIC: traffic(),
         ROOT / "docker" / "nats-users.conf": compose_users(),
+        LIBRARY_README: with_sources(LIBRARY_README),
         **dict(_pages_with_diagrams()),
         **dict(_versions()),
     }
