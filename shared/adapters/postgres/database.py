@@ -44,7 +44,7 @@ as running it. One made while a table is small must not be to read it whole."""
 
 
 class PostgresDatabase:
-    """See `unit_of_work.Database`. `tables` says where the service's own rows are kept."""
+    """A service's database in PostgreSQL. `tables` says where the service's own rows are kept."""
 
     def __init__(
         self,
@@ -84,18 +84,18 @@ class PostgresDatabase:
 
     @property
     def engine(self) -> AsyncEngine:
-        """For what is not a unit of work: readiness, purging, queries of operators."""
+        """Return the engine, for what is not a unit of work: readiness, purging, queries of operators."""
         return self._engine
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["PostgresTransaction"]:
-        """See `unit_of_work.Database`."""
+        """Begin a transaction on a pooled connection. It commits when the block ends, and rolls back when it raises."""
         async with self._connected() as connected, _begun(*connected, self._mappings) as transaction:
             yield transaction
 
     @asynccontextmanager
     async def session(self, holder: int) -> AsyncIterator["PostgresSession"]:
-        """See `subscription.Sessions`: an advisory lock on `holder` lives as long as the connection."""
+        """Open a connection for one subscription. Its advisory lock on `holder` lives as long as the connection."""
         async with self._connected() as (connection, driver):
             try:
                 with translated_errors():
@@ -108,8 +108,10 @@ class PostgresDatabase:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[tuple[AsyncConnection, _Driver]]:
-        """A connection that works, SQLAlchemy's and asyncpg's: the same one. SQLAlchemy can't see what asyncpg does on
-        it: we tell its pool which ones don't."""
+        """Open a connection that works, and give it as SQLAlchemy's and as asyncpg's.
+
+        SQLAlchemy cannot see what asyncpg does on it, so its pool is told which connections are broken.
+        """
         with translated_errors():
             connection = await self._engine.connect()
         try:
@@ -127,12 +129,12 @@ class PostgresDatabase:
                 await connection.close()
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Close all connections."""
         await self._engine.dispose()
 
 
 class PostgresSession:
-    """See `unit_of_work.Database`: one connection, kept for one user."""
+    """One connection that is kept for one user, such as a subscription."""
 
     def __init__(
         self, connection: AsyncConnection, driver: _Driver, mappings: Mapping[type[Entity], RowMapping[Any]]
@@ -143,13 +145,13 @@ class PostgresSession:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["PostgresTransaction"]:
-        """See `unit_of_work.Database`."""
+        """Begin a transaction. It commits when the block ends, and rolls back when it raises."""
         async with _begun(self._connection, self._driver, self._mappings) as transaction:
             yield transaction
 
 
 class PostgresTransaction:
-    """See `unit_of_work.Transaction`. `connection` is SQLAlchemy's, `driver` is asyncpg's: the same one.
+    """The stores of one transaction. `connection` is SQLAlchemy's, `driver` is asyncpg's: the same one.
 
     What PostgreSQL refuses is raised as Conflict or DatabaseUnavailable by `connection` and `statements`.
     """
@@ -174,15 +176,15 @@ class PostgresTransaction:
         self.saga_timers = PostgresSagaTimers(self.statements, mappings)
 
     def rows(self, cls: type[R]) -> PostgresRows[R]:
-        """See `unit_of_work.Transaction`."""
+        """Return the rows of a class. Raises KeyError for one without a table."""
         return PostgresRows(self.statements, self._mappings[cls])
 
     async def flush(self) -> None:
-        """See `unit_of_work.Transaction`."""
+        """Send what the stores have kept back."""
         await self.statements.send()
 
     async def hold_locks(self) -> None:
-        """Locks that are taken from now on are held until the end."""
+        """Begin the transaction, if that has not been done: locks taken from now on are held until its end."""
         await self.statements.begin()
 
 

@@ -53,7 +53,7 @@ where version = (select max(events.version) from events where aggregate = $1 and
 
 
 class PostgresEvents:
-    """See `store.EventStore`."""
+    """Implements `eventsourcing.store.EventStore`."""
 
     def __init__(self, statements: Statements) -> None:
         self._statements = statements
@@ -61,7 +61,10 @@ class PostgresEvents:
     async def load(
         self, aggregate: str, tag: str, ids: Sequence[str], most: int | None = None
     ) -> Mapping[str, History]:
-        """See `store.EventStore`."""
+        """Return the histories of the aggregates that exist, by id. A snapshot with another tag is ignored.
+
+        Raises TooMuchAtOnce when they have more than `most` bytes of data, without reading much more than that.
+        """
         snapshots: dict[str, Snapshot] = {}
         events: dict[str, list[StoredEvent]] = {}
         for row in await self._statements.fetch(_LOAD, aggregate, tag, ids, UNLIMITED if most is None else most):
@@ -86,7 +89,7 @@ class PostgresEvents:
         return {id_: History(snapshots.get(id_), history) for id_, history in events.items()}
 
     async def append(self, events: Sequence[StoredEvent], snapshots: Sequence[Snapshot]) -> None:
-        """See `store.EventStore`."""
+        """Store events and snapshots. Raises Conflict, at the latest at the commit, when a version is taken."""
         await self._statements.write(
             "events",
             _APPEND,
@@ -110,10 +113,14 @@ class PostgresEvents:
             )
 
     async def erase(self, aggregate: str, id_: str) -> None:
-        """See `store.EventStore`. A service can't change events: the database's owner does it for it."""
+        """Overwrite the personal fields in the aggregate's events, and delete its snapshot.
+
+        Services may not change events: a function of the tables' owner does it, and only if an event that erases has
+        been stored.
+        """
         await self._statements.execute("select erase_personal($1, $2)", aggregate, id_)
 
     async def confirm(self, aggregate: str, versions: Mapping[str, int]) -> None:
-        """See `store.EventStore`."""
+        """Raise Conflict, at the latest at the commit, unless each id's last stored version is the given one."""
         expected = Expected(len(versions), lambda found: outdated(aggregate, len(versions), found))
         await self._statements.confirm(_CONFIRM, aggregate, list(versions), list(versions.values()), expected=expected)

@@ -66,13 +66,13 @@ where key = $1 and source = $3
 
 
 class PostgresWaitingRoom:
-    """See `set_aside.WaitingRoom`. Few rows are ever here, so they are written one by one."""
+    """Implements `messaging.set_aside.WaitingRoom`. Few rows are ever here, so they are written one by one."""
 
     def __init__(self, statements: Statements) -> None:
         self._statements = statements
 
     async def blocked(self, lines: Sequence[Line]) -> set[Line]:
-        """See `set_aside.WaitingRoom`."""
+        """Return those of the lines that have a message waiting."""
         rows = await self._statements.fetch(
             "select distinct key, source from set_aside join unnest($1::text[], $2::text[]) as line(key, source) "
             "using (key, source)",
@@ -82,12 +82,12 @@ class PostgresWaitingRoom:
         return {Line(key, source) for key, source in rows}
 
     async def heads(self, partition: int, due: Due, limit: int) -> Sequence[SetAside]:
-        """See `set_aside.WaitingRoom`."""
+        """Return the first message of each line, where it is due and not parked; the longest due first."""
         rows = await self._statements.fetch(_DUE_HEADS, partition, due.now, due.latest, limit, MAX_READ_TOGETHER)
         return [_set_aside(row) for row in rows]
 
     async def next_due(self, partition: int, due: Due) -> datetime | None:
-        """See `set_aside.WaitingRoom`."""
+        """Return when the next head is due, now at the earliest; None if nothing waits."""
         at: datetime | None = await self._statements.fetchval(
             f"select min(case when retry_at between $2 and $3 then retry_at else $2 end) from ({_HEADS}) waiting",
             partition,
@@ -97,7 +97,7 @@ class PostgresWaitingRoom:
         return at
 
     async def write(self, changes: Sequence[SetAsideChange]) -> None:
-        """See `set_aside.WaitingRoom`."""
+        """Carry the changes out in order."""
         for change in changes:
             message = change.message
             match change:
@@ -131,12 +131,12 @@ class PostgresWaitingRoom:
                     await self._statements.execute("delete from set_aside where seq = $1", message.seq)
 
     async def is_empty(self) -> bool:
-        """See `set_aside.WaitingRoom`."""
+        """Return whether no message waits."""
         empty: bool = await self._statements.fetchval("select not exists (select from set_aside)")
         return empty
 
     async def is_crowded(self, number: int) -> bool:
-        """See `set_aside.WaitingRoom`."""
+        """Return whether at least `number` messages are parked, or wait behind parked ones."""
         crowded: bool = await self._statements.fetchval(
             "select count(*) >= $1 from (select from set_aside where (key, source) in"
             " (select key, source from set_aside where parked_at is not null) limit $1) as first",
@@ -145,12 +145,12 @@ class PostgresWaitingRoom:
         return crowded
 
     async def parked(self, wanted: ParkedFilter, limit: int) -> Sequence[Parked]:
-        """See `set_aside.WaitingRoom`."""
+        """Return the first messages that wait for an operator, in order."""
         rows = await self._statements.fetch(_PARKED, wanted.message_id, wanted.key, wanted.type, wanted.error, limit)
         return [Parked(message=_set_aside(list(row)[:-1]), behind=row["behind"]) for row in rows]
 
     async def hold_parked(self, message_id: str) -> SetAside | None:
-        """See `set_aside.WaitingRoom`."""
+        """Return the parked message with that id, or None. Nobody else can change it until the transaction ends."""
         await self._statements.begin()
         row = await self._statements.fetchrow(
             f"select {_COLUMNS} from set_aside where message_id = $1 and parked_at is not null for update", message_id
@@ -158,7 +158,7 @@ class PostgresWaitingRoom:
         return None if row is None else _set_aside(row)
 
     async def line(self, line: Line, limit: int) -> Sequence[SetAside]:
-        """See `set_aside.WaitingRoom`."""
+        """Return the first messages of a line, in order."""
         rows = await self._statements.fetch(
             f"select {_COLUMNS} from set_aside where key = $1 and source = $2 order by seq limit $3",
             line.key,
@@ -168,19 +168,19 @@ class PostgresWaitingRoom:
         return [_set_aside(row) for row in rows]
 
     async def redrive(self, line: Line, now: datetime) -> int:
-        """See `set_aside.WaitingRoom`."""
+        """Make a parked line due again from its first message; return how many of its messages wait."""
         status: str = await self._statements.execute(_REDRIVE, line.key, now, line.source)
         return int(status.rpartition(" ")[2])
 
 
 class PostgresRepairLog:
-    """See `repairs.RepairLog`."""
+    """Implements `messaging.repair_log.RepairLog`."""
 
     def __init__(self, statements: Statements) -> None:
         self._statements = statements
 
     async def add(self, repairs: Sequence[Repair]) -> None:
-        """See `repairs.RepairLog`."""
+        """Write repairs down."""
         for done in repairs:
             await self._statements.execute(
                 f"insert into repairs ({_REPAIR}) values ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -195,7 +195,7 @@ class PostgresRepairLog:
             )
 
     async def latest(self, actions: Collection[Action], subject: str | None, limit: int) -> Sequence[Repair]:
-        """See `repairs.RepairLog`."""
+        """Return the newest of these actions, the newest first; of one message or saga, if `subject` names it."""
         rows = await self._statements.fetch(
             f"select {_REPAIR}::text from repairs "
             "where action = any($1::text[]) and ($2::text is null or subject = $2) order by id desc limit $3",

@@ -40,13 +40,17 @@ where partition = $1 and holder = $2
 
 
 class PostgresPositions:
-    """See `positions.Positions`."""
+    """Implements `messaging.positions.Positions`."""
 
     def __init__(self, statements: Statements) -> None:
         self._statements = statements
 
     async def take(self, partition: int, holder: int, lease: timedelta, *, patient: bool = False) -> bool:
-        """See `positions.Positions`. A holder has died if the lock that its session held on its id can be had."""
+        """Make `holder` the partition's holder; return whether it is now.
+
+        It becomes the holder when nobody else is, or when the one there has stopped (its lease has ended) or died (the
+        lock on its number is free). One that is `patient` takes the partition only when the lease has ended.
+        """
         await self._statements.execute(
             "insert into subscriptions (partition) values ($1) on conflict do nothing", partition
         )
@@ -56,12 +60,15 @@ class PostgresPositions:
         return status == "UPDATE 1"
 
     async def is_free(self, partition: int) -> bool:
-        """See `positions.Positions`."""
+        """Return whether nobody holds the partition, or somebody who has died."""
         present = await self._holder(partition)
         return present is None or await self._has_died(present)
 
     async def present(self, silence: timedelta) -> Mapping[int, int | None]:
-        """See `positions.Positions`. A session shows itself by the lock on its holder's number."""
+        """Return the holders that were heard of within `silence`, each with the partition that it holds, or None.
+
+        A holder is seen by its session's lock on its number.
+        """
         return {row["id"]: row["partition"] for row in await self._statements.fetch(_PRESENT, silence)}
 
     async def _holder(self, partition: int) -> int | None:
@@ -77,27 +84,27 @@ class PostgresPositions:
         return True
 
     async def release(self, partition: int, holder: int) -> None:
-        """See `positions.Positions`."""
+        """Give the partition up, so that another can take it at once."""
         await self._statements.execute(
             "update subscriptions set holder = null where partition = $1 and holder = $2", partition, holder
         )
 
     async def get(self, partition: int) -> Mark | None:
-        """See `positions.Positions`."""
+        """Return the mark of the last message that was handled; None before the first."""
         row = await self._statements.fetchrow(
             "select position, message_id, message_at from subscriptions where partition = $1", partition
         )
         return None if row is None or row["message_at"] is None else Mark(*row)
 
     async def heads(self, partition: int) -> Mapping[str, int]:
-        """See `positions.Positions`."""
+        """Return the last row that came from each sender, by the sender's name."""
         heads = await self._statements.fetchval("select heads::text from subscriptions where partition = $1", partition)
         return {} if heads is None else from_json(dict[str, int], heads)
 
     async def advance(
         self, partition: int, holder: int, mark: Mark | None, lease: timedelta, heads: Mapping[str, int] | None = None
     ) -> None:
-        """See `positions.Positions`."""
+        """Move to `mark`, or stay (None), and renew the lease. Raises LeaseLost when another one holds it."""
         position, row_id, at = (mark.position, mark.row_id, mark.at) if mark else (None, None, None)
         expected = Expected(1, lambda _: LeaseLost(f"partition {partition} is held by another replica"))
         await self._statements.write(
@@ -114,7 +121,7 @@ class PostgresPositions:
         )
 
     async def add_checkpoint(self, partition: int, mark: Mark) -> None:
-        """See `positions.Positions`."""
+        """Remember a position that the subscription can go back to."""
         await self._statements.write(
             "subscription_checkpoints",
             "insert into subscription_checkpoints (partition, position, message_id, message_at) "
@@ -127,7 +134,7 @@ class PostgresPositions:
         )
 
     async def checkpoints(self, partition: int) -> Sequence[Mark]:
-        """See `positions.Positions`."""
+        """Return the positions remembered, the furthest first."""
         rows = await self._statements.fetch(
             "select position, message_id, message_at from subscription_checkpoints "
             "where partition = $1 order by position desc",
@@ -136,7 +143,7 @@ class PostgresPositions:
         return [Mark(*row) for row in rows]
 
     async def note_missing(self, missing: Sequence[Missing]) -> None:
-        """See `positions.Positions`."""
+        """Write down, once, what cannot be got again, for an operator to see."""
         for each in missing:
             await self._statements.execute(
                 "insert into missing_messages (partition, sender, after_row, before_row) values ($1, $2, $3, $4)"
@@ -148,7 +155,7 @@ class PostgresPositions:
             )
 
     async def missing(self) -> Sequence[Missing]:
-        """See `positions.Positions`."""
+        """Return what was written down as missing, of all partitions."""
         rows = await self._statements.fetch(
             "select partition, sender, after_row, before_row from missing_messages order by found_at, before_row"
         )

@@ -77,28 +77,31 @@ class RowMapping(Generic[R]):
 
 
 class PostgresRows(Generic[R]):
-    """See `store.RowStore`."""
+    """Implements `eventsourcing.store.RowStore`."""
 
     def __init__(self, statements: Statements, mapping: RowMapping[R]) -> None:
         self._statements = statements
         self._mapping = mapping
 
     async def load(self, ids: Sequence[str], most: int | None = None) -> Sequence[R]:
-        """See `store.RowStore`."""
+        """Return the rows that exist.
+
+        Raises TooMuchAtOnce when they have more than `most` bytes of text, without reading much more than that.
+        """
         rows = await self._statements.fetch(self._mapping.load_statement, ids, UNLIMITED if most is None else most)
         if most is not None and any(row["_total"] > most for row in rows):
             raise TooMuchAtOnce(f"{len(ids)} rows of {self._mapping.table} have more than {most} bytes")
         return [self._mapping.to_entity(row) for row in rows]
 
     async def insert(self, rows: Sequence[R]) -> None:
-        """See `store.RowStore`."""
+        """Insert new rows. Raises Conflict, at the latest at the commit, when an id is taken."""
         mapping = self._mapping
         await self._statements.write(
             mapping.table, mapping.insert_statement, *mapping.to_arrays(rows), ids=[row.id for row in rows]
         )
 
     async def update(self, rows: Sequence[tuple[R, int]]) -> None:
-        """See `store.RowStore`."""
+        """Replace rows. Each comes with the version that it replaces: Conflict when another one is stored."""
         await self._statements.write(
             self._mapping.table,
             self._mapping.update_statement,
@@ -109,7 +112,7 @@ class PostgresRows(Generic[R]):
         )
 
     async def confirm(self, versions: Mapping[str, int]) -> None:
-        """See `store.RowStore`."""
+        """Raise Conflict, at the latest at the commit, unless each id is stored with the given version."""
         await self._statements.confirm(
             self._mapping.confirm_statement,
             list(versions),

@@ -23,14 +23,14 @@ order by started_at limit $5
 
 
 class PostgresSagaTimers:
-    """See `instance.SagaTimers`."""
+    """Implements `saga.instance.SagaTimers`."""
 
     def __init__(self, statements: Statements, mappings: Mapping[type[Entity], RowMapping[Any]]) -> None:
         self._statements = statements
         self._mapping: RowMapping[SagaInstance] = mappings[SagaInstance]
 
     async def due(self, due: Due, limit: int) -> Sequence[tuple[str, str]]:
-        """See `instance.SagaTimers`."""
+        """Return id and correlation id of the sagas that are due, the longest due first."""
         rows = await self._statements.fetch(
             f"select id, correlation_id from sagas where {UNFINISHED} and (due_at <= $1 or due_at > $2)"
             " order by due_at limit $3",
@@ -41,7 +41,7 @@ class PostgresSagaTimers:
         return [(id_, correlation_id) for id_, correlation_id in rows]
 
     async def next_due(self, due: Due) -> datetime | None:
-        """See `instance.SagaTimers`."""
+        """Return when the next saga is due, now at the earliest; None if none waits."""
         at: datetime | None = await self._statements.fetchval(
             "select min(case when due_at between $1 and $2 then due_at when due_at is not null then $1 end)"
             f" from sagas where {UNFINISHED}",
@@ -51,7 +51,7 @@ class PostgresSagaTimers:
         return at
 
     async def unfinished(self, wanted: SagaFilter, limit: int) -> Sequence[SagaInstance]:
-        """See `instance.SagaTimers`."""
+        """Return the first sagas that have not ended, the oldest first."""
         rows = await self._statements.fetch(
             f"{self._mapping.select} {_WANTED}",
             wanted.id,
