@@ -70,7 +70,7 @@ class Service:
         try:
             yield
         finally:
-            # What has failed has said so already: it must not keep the rest from ending in good order.
+            # A task that has failed has logged why. It must not keep the others from ending in good order.
             living.cancel()
             await asyncio.gather(living, return_exceptions=True)
             await self._end_reading()
@@ -182,8 +182,10 @@ async def serve(
     drain_seconds: float,
     shutdown_seconds: float,
 ) -> int:
-    """Serves until SIGTERM or SIGINT, or until a task fails. Then /readyz says so at once, what is under way is
-    answered, and this returns the process's exit status."""
+    """Serve until SIGTERM or SIGINT, or until a task fails. Return the process's exit status.
+
+    At the end /readyz says so at once, and requests that have begun are answered.
+    """
     tasks = service.tasks
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, tasks.ended.set)
@@ -200,8 +202,8 @@ async def serve(
         async with asyncio.timeout(shutdown_seconds):
             await gate.close()
     except TimeoutError:
-        log.warning("requests are cut off: they took too long", seconds=shutdown_seconds)
-    for (server, _), task in zip(servers, serving, strict=True):  # with the API's ends what the other one works with
+        log.warning("requests took too long and were cut off", seconds=shutdown_seconds)
+    for (server, _), task in zip(servers, serving, strict=True):  # the API's end closes the database, so it comes last
         server.should_exit = True
         await asyncio.wait([task])
     return 0 if tasks.failure is None else 1

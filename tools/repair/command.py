@@ -18,7 +18,7 @@ from dependency_injector import providers
 from rich.console import Console
 from rich.table import Table
 
-from kernel.topology import BY_NAME
+from kernel.topology import BY_NAME, FTGO
 from shared.core.errors import DomainError, TechnicalFault
 from shared.core.printable import printable
 from shared.host.provision import Database
@@ -454,7 +454,7 @@ def _container(database: Database) -> "ServiceContainer":
     container: ServiceContainer = importlib.import_module(f"{database.service.name}.main").container()
     settings = ServiceSettings.model_validate(
         {
-            "application": database.service.application,
+            "application": FTGO,
             "port": database.service.port,
             "database_url": database.url,
             "migrations_url": database.migrations_url,

@@ -16,7 +16,7 @@ from shared.core.printable import printable
 
 
 def ask(port: int, path: str, body: str | None = None) -> tuple[bool, str]:
-    """Whether it was done, and the answer's JSON for people. With a body it is a POST."""
+    """Send a request, a POST if it has a body. Return whether it succeeded, and the answer as JSON or the reason."""
     data = None if body is None else body.encode()
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, headers)

@@ -31,24 +31,24 @@ Error = Annotated[Text | None, Query(description="Those with this in their error
 
 
 class NoSuchSaga(NotFound):
-    """None is stuck that could be resumed, or on its way that could be retried."""
+    """No such saga is stuck, so that it could be resumed, or on its way, so that it could be retried."""
 
     text = "no such saga is there to go on"
 
 
 class RepairBody(Body):
-    """Who does it, and why: both are kept."""
+    """Who does it, and why: both are recorded."""
 
     operator: Name = Field(examples=["ada"])
     reason: Text = Field("", examples=["kitchen 1.4 can read them"])
 
     def by(self) -> By:
-        """The same as the operations take it."""
+        """Return the operator and the reason as `Repairs` takes them."""
         return By(operator=self.operator, reason=self.reason)
 
 
 class SelectionBody(RepairBody):
-    """Which are meant: something has to be said about them, or that all are."""
+    """Which ones are meant: by their id, type, key or error, or all of them."""
 
     id: Name | None = Field(None, examples=[AN_ID])
     type: Name | None = Field(None, examples=[_A_TYPE])
@@ -68,7 +68,7 @@ class RedriveBody(SelectionBody):
     key: Name | None = Field(None, examples=[AN_ID])
 
     def wanted(self) -> ParkedFilter:
-        """The same as the operations take it."""
+        """Return the selection as `Repairs` takes it."""
         return ParkedFilter(message_id=self.id, key=self.key, type=self.type, error=self.error)
 
 
@@ -92,7 +92,7 @@ class RepairAnswer(BaseModel):
 
     @classmethod
     def of(cls, repair: Repair) -> Self:
-        """The answer for a record."""
+        """Return the answer for a record."""
         return cls(
             at=repair.at,
             operator=repair.operator,
@@ -119,7 +119,7 @@ class MessageAnswer(BaseModel):
 
     @classmethod
     def of(cls, message: SetAside, **more: Any) -> Self:
-        """The answer for a message."""
+        """Return the answer for a message."""
         return cls(
             id=message.message_id,
             type=message.received.headers.get("ce-type", ""),
@@ -146,7 +146,7 @@ class ParkedListAnswer(BaseModel):
 
 
 class ParkedMessageAnswer(MessageAnswer):
-    """A parked message with all that it says, what waits behind it, and what was done about it before."""
+    """A parked message with its headers and data, what waits behind it, and what was done about it before."""
 
     headers: dict[str, str] = Field(examples=[{"ce-type": _A_TYPE}])
     data: str = Field(examples=['{"order_id": "…"}'])
@@ -176,7 +176,7 @@ class SagaAnswer(BaseModel):
 
     @classmethod
     def of(cls, saga: SagaInstance, **more: Any) -> Self:
-        """The answer for a saga."""
+        """Return the answer for a saga."""
         return cls(
             id=saga.id,
             type=saga.type,
@@ -226,13 +226,14 @@ class HistoryAnswer(BaseModel):
 
 
 class CountAnswer(BaseModel):
-    """How many go on."""
+    """How many messages or sagas were changed."""
 
     count: int = Field(examples=[3])
 
 
 def routes(repairs: Repairs[Any], host: str) -> APIRouter:
-    """The routes. On loopback, those who came by another name (a web page that had it resolve to us) are refused."""
+    """Return the routes. On loopback a request with another host name is refused: it may come from a web page whose
+    name was made to resolve to this machine."""
 
     def from_here(request: Request) -> None:
         if host in LOOPBACK and request.url.hostname not in LOOPBACK:

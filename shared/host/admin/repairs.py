@@ -1,7 +1,7 @@
-"""What can be done by hand about parked messages and about sagas, in one service's database.
+"""What operators can do about parked messages and about sagas, in one service's database.
 
-The service need not run: it notices what was made due when it looks for it again, in a third of a lease at the latest.
-What is done and its record are one transaction.
+The service need not run. If it does, it notices within a third of a lease that something has become due. An operation
+and its record are written in one transaction.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -29,19 +29,19 @@ T = TypeVar("T")
 U = TypeVar("U", bound=UnitOfWork)
 
 MAX_SELECTED = 10_000
-"""Lines, or sagas, that one call is about at most."""
+"""Maximum of lines, or sagas, per call."""
 _BATCH_MESSAGES = 100
-"""Lines made due in one transaction."""
+"""Lines that one transaction makes due."""
 
 
 class MessageNotParked(NotFound):
-    """There is none, or it was redriven or dropped meanwhile."""
+    """There is no such parked message, or it was redriven or dropped meanwhile."""
 
     text = "no such message is parked"
 
 
 class SagaNotFound(NotFound):
-    """There is none, or it has ended long ago."""
+    """There is no such saga, or it ended long ago."""
 
     text = "saga not found"
 
@@ -81,7 +81,7 @@ class SagaState:
 
 
 class Repairs(Generic[U]):
-    """The operations. Those that change something raise DomainError when that can't be."""
+    """The operations. Those that change something raise DomainError when that is not possible."""
 
     def __init__(self, units: Units[U], dispatcher: Dispatcher[U], clock: Clock) -> None:
         self._units = units
@@ -89,12 +89,12 @@ class Repairs(Generic[U]):
         self._clock = clock
 
     async def parked(self, wanted: ParkedFilter, limit: int) -> Sequence[Parked]:
-        """The first parked messages."""
+        """Return the first parked messages."""
         async with self._units.begin() as uow:
             return await uow.transaction.waiting_room.parked(wanted, limit)
 
     async def parked_message(self, message_id: str, limit: int) -> ParkedMessage:
-        """One of them, with the first that wait behind it; raises MessageNotParked."""
+        """Return a parked message, with the first that wait behind it. Raises MessageNotParked."""
         async with self._units.begin() as uow:
             room = uow.transaction.waiting_room
             found = await room.parked(ParkedFilter(message_id=message_id), 1)
@@ -105,7 +105,7 @@ class Repairs(Generic[U]):
         return ParkedMessage(message=message, behind=behind, repairs=repairs)
 
     async def redrive(self, wanted: ParkedFilter, by: By) -> int:
-        """Has parked messages, and those behind them, handled again in order; answers how many they are."""
+        """Have parked messages, and those behind them, handled again in order; return how many they are."""
         ids = [parked.message.message_id for parked in await self.parked(wanted, MAX_SELECTED)]
         count = 0
         for start in range(0, len(ids), _BATCH_MESSAGES):
@@ -114,7 +114,7 @@ class Repairs(Generic[U]):
         return count
 
     async def drop(self, wanted: ParkedFilter, by: By) -> int:
-        """Gives parked messages up, and has those behind them handled; answers how many they were.
+        """Give parked messages up, and have those behind them handled; return how many were given up.
 
         A command is refused, so that its sender does not wait; an event is passed over for good. Raises StillAwaited at
         a reply that a saga waits for: what came before it is dropped then.
@@ -125,12 +125,12 @@ class Repairs(Generic[U]):
         return count
 
     async def sagas(self, wanted: SagaFilter, limit: int) -> Sequence[SagaInstance]:
-        """The first sagas that have not ended."""
+        """Return the first sagas that have not ended."""
         async with self._units.begin() as uow:
             return await uow.transaction.saga_timers.unfinished(wanted, limit)
 
     async def saga(self, saga_id: str, limit: int) -> SagaState:
-        """One saga, also one that has ended; raises SagaNotFound."""
+        """Return one saga, also one that has ended. Raises SagaNotFound."""
         async with self._units.begin() as uow:
             instance = await uow.saga_instances.find(saga_id)
             if instance is None:
@@ -139,16 +139,18 @@ class Repairs(Generic[U]):
         return SagaState(instance=instance, steps=steps_of(instance), repairs=repairs)
 
     async def resume(self, wanted: SagaFilter, by: By) -> int:
-        """Has stuck sagas try their step again; answers how many there were."""
+        """Have stuck sagas try their step again; return how many there were."""
         return await self._move(replace(wanted, stuck=True), Action.RESUME, by)
 
     async def retry(self, wanted: SagaFilter, by: By) -> int:
-        """Has sagas on their way do at once what they would do when their time-out is over: send the command again
-        that got no reply, or try the refused step; answers how many there were."""
+        """Have sagas on their way do at once what they would do after their time-out; return how many there were.
+
+        They send the command again that got no reply, or try the refused step again.
+        """
         return await self._move(replace(wanted, stuck=False), Action.RETRY, by)
 
     async def history(self, actions: Collection[Action], limit: int) -> Sequence[Repair]:
-        """What was done last, the newest first."""
+        """Return what was done by hand, the newest first."""
         async with self._units.begin() as uow:
             return await uow.transaction.repairs.latest(actions, None, limit)
 
@@ -158,7 +160,7 @@ class Repairs(Generic[U]):
             room, now = uow.transaction.waiting_room, self._clock()
             for message_id in message_ids:
                 message = await room.hold_parked(message_id)
-                if message is not None:  # or else somebody was quicker
+                if message is not None:  # otherwise somebody else did it first
                     count += await room.redrive(message.line, now)
                     await uow.transaction.repairs.add([self._of_message(Action.REDRIVE, message, by)])
         return count
@@ -167,7 +169,7 @@ class Repairs(Generic[U]):
         async with self._units.begin() as uow:
             room, now = uow.transaction.waiting_room, self._clock()
             message = await room.hold_parked(message_id)
-            if message is None:  # somebody was quicker
+            if message is None:  # somebody else did it first
                 return False
             await room.redrive(message.line, now)
             await self._dispatcher.drop(uow, message, by.reason)
@@ -195,7 +197,7 @@ class Repairs(Generic[U]):
             return moved
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Tries again what the running service, or another operator, got in the way of."""
+        """Try again when the running service, or another operator, has changed the same rows."""
         for _ in range(CONFLICT_TRIES):
             try:
                 return await work()
@@ -251,12 +253,12 @@ class Repairs(Generic[U]):
 
 
 def step_name(instance: SagaInstance) -> str:
-    """What its present step is called in the saga's table: `authorize`, or `cancel_ticket` when that undoes one."""
+    """Return the name of the saga's present step: `authorize`, or `cancel_ticket` where it undoes one."""
     return _name(saga_type(instance.type).table[instance.step], undo=instance.phase in (Phase.UNDOING, Phase.UNDONE))
 
 
 def steps_of(instance: SagaInstance) -> list[StepState]:
-    """Its steps as far as they are known: what was undone, or never done, is not told apart."""
+    """Return a saga's steps. Which ones were undone and which were never done is not recorded."""
     found = []
     for index, step in enumerate(saga_type(instance.type).table):
         match instance.phase:
@@ -279,5 +281,5 @@ def _name(step: Step, *, undo: bool = False) -> str:
 
 
 def saga_data(instance: SagaInstance) -> dict[str, Any]:
-    """What the saga knows."""
+    """Return the saga's data."""
     return msgspec.json.decode(instance.data, type=dict[str, Any])
