@@ -9,7 +9,6 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -103,7 +102,8 @@ async def lends_a_book(clients: Mapping[str, httpx.AsyncClient]) -> None:
 async def publishes_and_receives(python: Python, infra: Infra, nats_url: str) -> None:
     """Run the FastAPI service with outbox, relay and inbox, and lend two books."""
     with infra.database(LOANS) as database:
-        url = urlsplit(infra.admin_url)._replace(path=f"/{database.name}").geturl()
+        url = database.migrations_url
+        run_sql(infra.admin_url, f"alter role {LOANS.owner_role} replication")  # one role does everything
         run_sql(url, OWN_TABLES)
         port = str(free_port())
         arguments = ("shared.examples.outbox:app", "--port", port)
