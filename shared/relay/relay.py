@@ -164,7 +164,7 @@ class Relay:
         self._clock = clock
         self._pulse = Pulse(clock, options.wal_sender_timeout / 2)
         self._stopping = asyncio.Event()
-        self._links: Links
+        self._links = Links(options.readers, {})
 
     async def run(self) -> None:
         """Relay until `stop` is called. After a technical fault it tries again, for ever. Raises PartitionsDiffer."""
