@@ -2,7 +2,10 @@
 
 import ast
 import re
+import subprocess
+import sys
 import tomllib
+from importlib import import_module
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from sys import stdlib_module_names
@@ -84,6 +87,23 @@ def test_a_layer_imports_only_what_its_extras_install(layer: str, extras: str) -
     assert {module: owner for module, owner in needed.items() if not owner & installed} == {}
 
 
-def test_its_names_are_there() -> None:
-    assert sorted(shared.__all__) == shared.__all__
-    assert [name for name in shared.__all__ if not hasattr(shared, name)] == []
+def test_its_names_are_there_at_run_time_as_for_type_checkers() -> None:
+    blocks = [node for node in ast.parse((LIBRARY / "__init__.py").read_text()).body if isinstance(node, ast.If)]
+    checked = {
+        alias.name: node.module for node in blocks[0].body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert checked == shared._HOMES
+    for name, home in checked.items():
+        assert getattr(shared, name) is getattr(import_module(str(home)), name)
+    assert set(checked) <= set(dir(shared))
+
+
+def test_another_name_is_not_there() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        shared.Nothing  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_the_package_alone_imports_nothing() -> None:
+    code = "import sys; import shared; print(sorted(name for name in sys.modules if name.startswith('shared.')))"
+    printed = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert printed.stdout.strip() == "[]"
