@@ -62,10 +62,10 @@ class RelayOptions:
     connection that it has not heard of for `wal_sender_timeout` seconds.
     """
 
-    partitions: int
-    outbox_retention: timedelta
-    stream_max_age: timedelta
-    wal_sender_timeout: float
+    partitions: int = 1
+    outbox_retention: timedelta = timedelta(days=1)
+    stream_max_age: timedelta = timedelta(days=7)
+    wal_sender_timeout: float = 60
     readers: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
@@ -150,7 +150,7 @@ class Relay:
         service: ServiceInfo,
         database_url: str,
         broker: Broker,
-        options: RelayOptions,
+        options: RelayOptions = RelayOptions(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         database = urlsplit(database_url).path.removeprefix("/")
@@ -164,7 +164,7 @@ class Relay:
         self._clock = clock
         self._pulse = Pulse(clock, options.wal_sender_timeout / 2)
         self._stopping = asyncio.Event()
-        self._links: Links
+        self._links = Links(options.readers, {})
 
     async def run(self) -> None:
         """Relay until `stop` is called. After a technical fault it tries again, for ever. Raises PartitionsDiffer."""

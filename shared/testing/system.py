@@ -55,12 +55,13 @@ class MemoryService:
     `partition` and `commands` are the state of a process: they are lost when it crashes.
     """
 
-    def __init__(self, name: str, broker: MemoryBroker, clock: Clock, fate: Fate) -> None:
-        self.name = name
+    def __init__(self, package: str, broker: MemoryBroker, clock: Clock, fate: Fate) -> None:
+        """Make the service of a package whose module `main` has a function `container`."""
+        self.name = name = package.rpartition(".")[2]
         self.database = MemoryDatabase(name, clock)
         self.relay = MemoryRelay(self.database, broker, fate, clock)
-        self.container: ServiceContainer = importlib.import_module(f"{name}.main").container()
-        self._replace(name, clock)
+        self.container: ServiceContainer = importlib.import_module(f"{package}.main").container()
+        self._replace(package, clock)
         self._broker = broker
         self._position = 0
         self._subjects = {subject_of(0, route) for route in self.container.routes()}
@@ -73,12 +74,12 @@ class MemoryService:
             self.commands = self._new_commands()
             self.container.commands.override(providers.Object(_PatientCommandQueue(self, fate)))
 
-    def _replace(self, name: str, clock: Clock) -> None:
+    def _replace(self, package: str, clock: Clock) -> None:
         memory = None
         try:
-            memory = importlib.import_module(f"{name}.adapters.memory")
+            memory = importlib.import_module(f"{package}.adapters.memory")
         except ModuleNotFoundError as missing:
-            if missing.name != f"{name}.adapters.memory":
+            if missing.name not in (f"{package}.adapters", f"{package}.adapters.memory"):
                 raise
         settings = ServiceSettings.model_validate(
             {
@@ -189,7 +190,7 @@ class MemorySystem:
 
     def __init__(
         self,
-        names: Iterable[str],
+        packages: Iterable[str],
         clock: VirtualClock | None = None,
         adversity: Adversity | None = None,
     ) -> None:
@@ -197,7 +198,8 @@ class MemorySystem:
         self._start = clock.now if clock else None
         self.broker = MemoryBroker(self.clock)
         self.fate = Fate(adversity or Adversity())
-        self.services = {name: MemoryService(name, self.broker, self.clock, self.fate) for name in names}
+        made = (MemoryService(package, self.broker, self.clock, self.fate) for package in packages)
+        self.services = {service.name: service for service in made}
         self.away: set[str] = set()
         """Services that do nothing at present. Messages that they committed before are still published."""
 

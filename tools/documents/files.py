@@ -14,12 +14,16 @@ from tools.documents.messages_page import messages_page
 from tools.documents.problems_page import problems_page
 from tools.documents.saga_diagram import saga_diagram
 from tools.documents.services import pages_with_services
+from tools.documents.sources import with_sources
 from tools.documents.state_diagram import state_diagram
 from tools.documents.traffic import traffic
 from tools.system.system import ROOT
 
 CONTRACTS = ROOT / "tests" / "contracts"
 """Every version of every message, a file for each service."""
+
+LIBRARY_README = ROOT / "shared" / "README.md"
+"""It shows the examples' code."""
 
 _BLOCK = re.compile(r"(<!-- generated: (?P<what>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -33,6 +37,7 @@ def documents() -> dict[Path, str]:
         TRAFFIC: traffic(),
         ROOT / "docker" / "nats-users.conf": compose_users(),
         **dict(pages_with_services()),
+        LIBRARY_README: with_sources(LIBRARY_README),
         **dict(_pages_with_diagrams()),
         **dict(_versions()),
     }

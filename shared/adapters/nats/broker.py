@@ -109,7 +109,7 @@ def _max_bytes(message: Publication) -> int:
 class NatsBroker:
     """Opens connections to the stream of an application. A `Keeper` of the stream must run, in any process."""
 
-    def __init__(self, address: NatsAddress, partitions: int) -> None:
+    def __init__(self, address: NatsAddress, partitions: int = 1) -> None:
         self._address = address
         self._partitions = partitions
 

@@ -46,12 +46,16 @@ class Keeper:
     """Keeps the stream on one connection at a time. `reads` has the routes that each user may read."""
 
     def __init__(
-        self, address: NatsAddress, partitions: int, limits: StreamLimits, reads: Mapping[str, Collection[str]]
+        self,
+        address: NatsAddress,
+        partitions: int = 1,
+        limits: StreamLimits = StreamLimits(),  # noqa: B008 - it cannot be changed
+        reads: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self._address = address
         self._partitions = partitions
         self._limits = limits
-        self._reads = reads
+        self._reads = reads or {}
         self._connection: NatsConnection
         self.tried = asyncio.Event()
         """Set after the first attempt to keep the stream, whether it succeeded or not."""

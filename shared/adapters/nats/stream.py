@@ -21,8 +21,8 @@ class StreamLimits:
     For `duplicate_window` seconds it drops what a relay publishes again.
     """
 
-    max_age: float
-    max_bytes: int
+    max_age: float = 7 * 86400
+    max_bytes: int = 4 << 30
     duplicate_window: float = 120.0
 
 

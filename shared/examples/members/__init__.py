@@ -1,0 +1,1 @@
+"""Members of the lending library: a whole service with an event-sourced aggregate and an HTTP API."""
