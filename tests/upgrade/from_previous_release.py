@@ -24,7 +24,16 @@ from tools.chaos.load import Load
 from tools.chaos.run import SHORT, AnyReplica
 from tools.demo.api import Api
 from tools.system.process import Program
-from tools.system.system import RELAY, ROOT, System, SystemSettings, remove_data, running_system, system_on_free_ports
+from tools.system.system import (
+    RELAY,
+    ROOT,
+    Arrangement,
+    System,
+    SystemSettings,
+    part_name,
+    remove_data,
+    system_on_free_ports,
+)
 from tools.verify.command import when_at_rest
 from tools.verify.running import running_state
 
@@ -75,14 +84,17 @@ class Servers:
 
     @property
     def system(self) -> System:
-        """As this release sees the system that runs."""
-        system = running_system(self.settings)
-        assert system is not None, "nothing runs"
-        return system
+        """As this release sees the system that runs, once it has made its passwords.
+
+        By TCP: the previous release has its Unix socket somewhere else.
+        """
+        port = self.settings.postgres_port + self.settings.port_offset
+        second = (part_name(program, 2) for program in PROGRAMS)
+        return System(self.settings, Arrangement(postgres_ports=dict.fromkeys(second, port)))
 
     async def begin(self) -> None:
         """Wait until PostgreSQL and NATS take connections. TimeoutError."""
-        await until(lambda: running_system(self.settings) is not None)
+        await until((self.folder / "secrets.json").exists)  # made by whichever release starts first
         await until(self.system.postgres.ready)
         await until(self.system.nats.ready)
 

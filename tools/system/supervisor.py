@@ -39,6 +39,8 @@ STUCK_SECONDS = 10.0
 _LOOK_SECONDS = 2.0
 STOP_SECONDS = 0.2
 """Who stops the system may stop all its processes at once. So an end is no news before this: then we are told too."""
+PORT_SECONDS = 5.0
+"""How long a port may still be in use when the system starts."""
 LOG_BYTES = 10 << 20
 
 
@@ -186,8 +188,8 @@ class Supervisor:
         await asyncio.to_thread(end_orphans, self._folder)
         self._changed.set()
         self._watch(self._write_changes, "writing the state")
+        await self._free_ports()
         for child in self._children.values():
-            require_free_port(child.part.port, child.part.name, child.part.host)
             child.scanned = child.log.stat().st_size if child.log.exists() else 0  # an earlier run has told that
             self._watch(partial(self._watch_log, child), "watching the log", child.part.name)
             if child.part.stuck is not None:
@@ -211,6 +213,23 @@ class Supervisor:
             with contextlib.suppress(OSError):  # its watcher tells
                 self._tell_warnings(child)
         self._ready = True
+
+    async def _free_ports(self) -> None:
+        """Return when all ports are free. LaunchError when one still is not after a while.
+
+        What a killed supervisor of another release has left is ending by itself, and its state file is not understood.
+        """
+        give_up = time.monotonic() + PORT_SECONDS
+        for child in self._children.values():
+            while True:
+                try:
+                    require_free_port(child.part.port, child.part.name, child.part.host)
+                except LaunchError:
+                    if time.monotonic() > give_up:
+                        raise
+                    await asyncio.sleep(0.1)
+                else:
+                    break
 
     async def stop(self) -> None:
         """Stop everything in good order: the last group first, the first one last."""

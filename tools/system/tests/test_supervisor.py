@@ -433,3 +433,21 @@ async def test_what_is_stuck_is_ended_and_started_again(tmp_path: Path, monkeypa
         finally:
             await running.stop()
     assert running.children["two"].restarts == 0
+
+
+async def test_a_port_that_is_just_being_freed_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusals = iter([True, True])
+
+    def require(_port: int, _purpose: str, _host: str) -> None:
+        if next(refusals, False):
+            raise LaunchError("in use")
+
+    monkeypatch.setattr(supervisor, "require_free_port", require)
+    async with local_client() as client:
+        running = Supervisor(groups(tmp_path, [1, 2, 3, 4], client), tmp_path, Console(file=io.StringIO()))
+        await running._free_ports()
+        assert next(refusals, None) is None
+        refusals = iter([True] * 3)
+        monkeypatch.setattr(supervisor, "PORT_SECONDS", -1.0)
+        with pytest.raises(LaunchError, match="in use"):
+            await running._free_ports()
