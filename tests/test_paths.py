@@ -24,6 +24,7 @@ TOP = {PurePosixPath(name).parts[0] for name in FILES if "/" in name}
 _ENDINGS = "conf|json|lock|md|py|sh|svg|toml|yaml|yml"
 _PATH = rf"(?:\.\./|\./)*[\w.-]+(?:/[\w.-]+)*/?|[\w.-]+\.(?:{_ENDINGS})"
 _LINK = re.compile(r"\]\((?!\w+:)([^)#\s]+)(?:#[^)]*)?\)")
+_CODE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 _QUOTED = re.compile(rf"`({_PATH})`")
 _IN_COMMENT = re.compile(rf"(?<![\w/.$-])(?:{_PATH})(?![\w/-])")
 
@@ -44,7 +45,7 @@ def mentions(name: str) -> Iterator[str]:
     """The paths that a file of the repository names."""
     text = (ROOT / name).read_text()
     if name.endswith(".md"):
-        yield from _LINK.findall(text)
+        yield from _LINK.findall(_CODE.sub("", text))
     if name.endswith((".md", ".py")):
         yield from filter(_is_meant_as_path, _QUOTED.findall(text))
     else:

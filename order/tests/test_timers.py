@@ -4,6 +4,7 @@ import asyncio
 
 from dependency_injector.providers import Object
 
+from kernel.topology import FTGO
 from order.adapters import memory
 from order.application.sagas.create_order import CreateOrderSaga
 from order.main import container
@@ -18,7 +19,12 @@ NOWHERE = "postgresql://nobody@localhost/nothing"
 async def test_a_command_whose_reply_is_late_is_sent_again() -> None:
     service, database = container(), MemoryDatabase("order")
     settings = ServiceSettings(
-        port=1, database_url=NOWHERE, migrations_url=NOWHERE, lease_seconds=0.3, step_timeout_seconds=0.05
+        application=FTGO,
+        port=1,
+        database_url=NOWHERE,
+        migrations_url=NOWHERE,
+        lease_seconds=0.3,
+        step_timeout_seconds=0.05,
     )
     service.settings.override(Object(settings))
     service.database.override(Object(database))

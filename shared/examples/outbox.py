@@ -13,6 +13,7 @@ from shared import Application, Event, Handlers, ServiceInfo, Units
 from shared.adapters.nats.broker import NatsBroker
 from shared.adapters.nats.connection import NatsAddress
 from shared.adapters.nats.keeper import Keeper
+from shared.adapters.postgres.addresses import engine_url
 from shared.adapters.postgres.database import PostgresDatabase
 from shared.adapters.postgres.migrate import migrate_library
 from shared.adapters.postgres.outbox import Outbox
@@ -22,7 +23,7 @@ from shared.processing.subscription import Subscription
 from shared.relay.relay import Relay
 
 URL, NATS_URL, LENDING = os.environ["DATABASE_URL"], os.environ["NATS_URL"], Application("lending")
-engine = create_async_engine(URL.replace("postgresql:", "postgresql+asyncpg:", 1))
+engine = create_async_engine(engine_url(URL, "asyncpg"))
 
 
 class BookLent(Event, service="loans", key="book"):

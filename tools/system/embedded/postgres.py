@@ -278,10 +278,10 @@ class Postgres:
             make_shared_folder()
         made = Path(tempfile.mkdtemp(prefix="ftgo-", dir=None if user is None else SHARED_FOLDER))
         reason = ""
-        if len(bytes(made)) > _LONGEST_SOCKET_FOLDER:
-            reason = "is too long a path for a socket: set TMPDIR to a shorter one"
-        elif "," in str(made):
+        if "," in str(made):
             reason = "can't hold a socket, as a comma ends a path for libpq: set TMPDIR to another folder"
+        elif len(bytes(made)) > _LONGEST_SOCKET_FOLDER:
+            reason = "is too long a path for a socket: set TMPDIR to a shorter one"
         if reason:
             made.rmdir()
             raise LaunchError(f"{made} {reason}")

@@ -37,7 +37,7 @@ async def test_a_system_that_postgresql_could_not_serve_is_not_started(tmp_path:
     crowd = Arrangement(replicas={service.name: 4 for service in SERVICES})
     async with httpx.AsyncClient() as client:
         system = System(SystemSettings(data_dir=tmp_path, partitions=8), crowd)
-        most = needed(dict.fromkeys(crowd.replicas, 4), 1, PoolSettings(partitions=8)).sessions
+        most = needed(dict.fromkeys(crowd.replicas, 4), 1, PoolSettings(application=FTGO, partitions=8)).sessions
         with pytest.raises(LaunchError, match=rf"take up to {most} connections.*max_connections is 200"):
             system.groups(client)
 
