@@ -71,7 +71,11 @@ def _declared() -> dict[Kind, list[str]]:
     declared: dict[Kind, list[str]] = {}
     for error in _subclasses(DomainError):
         owner, *inner = error.__module__.split(".")
-        if owner in (*services, "shared") and "text" in vars(error) and not {"tests", "testing"} & set(inner):
+        if (
+            owner in (*services, "shared")
+            and "text" in vars(error)
+            and not {"examples", "tests", "testing"} & set(inner)
+        ):
             declared.setdefault(kind_of(error), []).append("all services" if owner == "shared" else f"`{owner}`")
     return {kind: sorted(owners) for kind, owners in declared.items()}
 
