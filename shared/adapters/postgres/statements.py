@@ -91,8 +91,8 @@ class Statements:
     async def begin(self) -> None:
         """Begins the transaction, if that has not been done: what follows is part of it, and so are its locks."""
         if self._transaction is None:
-            transaction = self._driver.transaction()
             with translated_errors():
+                transaction = self._driver.transaction()
                 await transaction.start()
             self._transaction = transaction
 

@@ -14,7 +14,7 @@ from asyncpg.transaction import Transaction
 from sqlalchemy import Column, MetaData, Table, text
 from sqlalchemy.exc import DBAPIError
 
-from shared.adapters.postgres.database import PostgresDatabase
+from shared.adapters.postgres.database import PostgresDatabase, PostgresSession
 from shared.adapters.postgres.errors import DatabaseUnavailable, TransactionTookTooLong, translated_errors
 from shared.adapters.postgres.rows import RowMapping
 from shared.adapters.postgres.tables import table_of
@@ -128,6 +128,21 @@ async def test_a_session_that_is_terminated_in_a_transaction_is_a_fault_of_the_s
                 await tx.inbox.find(["a"])
         async with database.transaction() as tx:
             assert await tx.inbox.find(["a"]) == {}
+
+
+async def test_a_session_that_is_terminated_between_transactions_is_a_fault_of_the_surroundings(
+    databases: Databases, infra: Infra, provisioned: Database
+) -> None:
+    async with databases() as database, database.session(1) as session:
+        async with session.transaction() as tx:
+            await tx.positions.take(0, 1, HOUR)
+        assert isinstance(session, PostgresSession)
+        await terminate_all(infra, provisioned)
+        while not session._driver.is_closed():
+            await asyncio.sleep(0.01)
+        with pytest.raises(DatabaseUnavailable):
+            async with session.transaction() as tx:
+                await tx.positions.take(0, 1, HOUR)
 
 
 async def test_a_session_that_is_terminated_before_the_commit_is_a_fault_of_the_surroundings(
