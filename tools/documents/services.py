@@ -52,6 +52,7 @@ def _blocks() -> dict[Path, dict[str, Iterable[str]]]:
     names = [service.name for service in SERVICES]
     return {
         ROOT / "pyproject.toml": _import_contracts(),
+        ROOT / ".dockerignore": {"services": (f"!{name}" for name in names)},
         ROOT / "docker-compose.yml": {
             "passwords": map(_password, (user.name for user in nats_users() if user.name != ALL_RELAYS)),
             "services": _apart(map(_service, SERVICES)),
