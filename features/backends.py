@@ -84,50 +84,50 @@ class MemoryBackend:
         self._system = system
 
     def now(self) -> datetime:
-        """See `Backend`."""
+        """The system's time."""
         return self._system.clock.now
 
     def client(self, service: str) -> httpx.AsyncClient:
-        """See `Backend`."""
+        """A client of the service's HTTP API."""
         assert service not in self._system.away, f"the {service} service is away: the scenario can't talk to it"
         return self._system.client(service)
 
     def time_passes(self) -> None:
-        """See `Backend`."""
+        """One thing happens after the other, not at the same moment."""
         self._system.clock.advance(timedelta(milliseconds=1))
 
     async def settle(self) -> None:
-        """See `Backend`. Services wait this long for what they do not know yet, and try failed steps again."""
+        """Let messages travel, and time pass: for what services do not know yet, and for steps that have failed."""
         await self._system.settle(patience=timedelta(seconds=10))
 
     def away(self, service: str) -> None:
-        """See `Backend`."""
+        """The service does nothing until it is back."""
         self._system.away.add(service)
 
     def back(self, service: str) -> None:
-        """See `Backend`."""
+        """The service goes on with what has come in meanwhile."""
         self._system.away.remove(service)
 
     def lose_restaurant(self, id_: str) -> None:
-        """See `Backend`."""
+        """The kitchen service's copy of a restaurant is gone."""
         del self._system.services["kitchen"].database.tables[Restaurant][id_]
 
     def mislay_ticket(self, id_: str) -> None:
-        """See `Backend`."""
+        """The kitchen service does not find the ticket until it is found again."""
         events = self._system.services["kitchen"].database.events
         events[_MISLAID, id_] = events.pop((Ticket.aggregate_name, id_))
 
     def find_ticket(self, id_: str) -> None:
-        """See `Backend`."""
+        """The mislaid ticket is where it was."""
         events = self._system.services["kitchen"].database.events
         events[Ticket.aggregate_name, id_] = events.pop((_MISLAID, id_))
 
     def lose_history(self) -> None:
-        """See `Backend`."""
+        """The order history has no orders any more."""
         self._system.services["order_history"].database.tables[OrderRecord].clear()
 
     async def rebuild_history(self) -> None:
-        """See `Backend`. The relays' part is played by this; the rows are made by the service's own handlers."""
+        """Play the relays' part: the service's own handlers make the rows from what is sent again."""
         history = self._system.services["order_history"]
         handlers = history.container.handlers()
         replayed = [
@@ -158,48 +158,48 @@ class HttpBackend:
         }
 
     def now(self) -> datetime:
-        """See `Backend`."""
+        """The system's time."""
         return datetime.now(UTC)
 
     def client(self, service: str) -> httpx.AsyncClient:
-        """See `Backend`."""
+        """A client of the service's HTTP API."""
         return self._clients[service]
 
     def time_passes(self) -> None:
-        """See `Backend`. Real time does."""
+        """Nothing to do: real time passes by itself."""
 
     async def settle(self) -> None:
-        """See `Backend`. The system does it by itself."""
+        """Wait a moment: messages travel by themselves here."""
         await asyncio.sleep(_POLL_SECONDS)
 
     def away(self, service: str) -> None:
-        """See `Backend`."""
+        """The service does nothing until it is back."""
         assert self._system is not None, "a system of somebody else is not ours to stop"
         self._system.pause(service)
 
     def back(self, service: str) -> None:
-        """See `Backend`."""
+        """The service goes on with what has come in meanwhile."""
         assert self._system is not None
         self._system.resume(service)
 
     def lose_restaurant(self, id_: str) -> None:
-        """See `Backend`."""
+        """The kitchen service's copy of a restaurant is gone."""
         self._in_the_kitchen("delete from restaurants where id = %s", id_)
 
     def mislay_ticket(self, id_: str) -> None:
-        """See `Backend`."""
+        """The kitchen service does not find the ticket until it is found again."""
         self._in_the_kitchen("update events set aggregate = %s where id = %s", _MISLAID, id_)
 
     def find_ticket(self, id_: str) -> None:
-        """See `Backend`."""
+        """The mislaid ticket is where it was."""
         self._in_the_kitchen("update events set aggregate = %s where id = %s", Ticket.aggregate_name, id_)
 
     def lose_history(self) -> None:
-        """See `Backend`."""
+        """The order history has no orders any more."""
         self._in("order_history", "delete from orders")
 
     async def rebuild_history(self) -> None:
-        """See `Backend`."""
+        """The order history is made from what its owners have stored."""
         assert self._system is not None, "a system of somebody else is not ours to rebuild"
         settings = self._system.settings_of("order_history")
         rebuild = await asyncio.create_subprocess_exec(

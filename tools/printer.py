@@ -25,11 +25,11 @@ class Printer(io.TextIOBase, TextIO):
         threading.Thread(target=self._print, name="printer", daemon=True).start()
 
     def fileno(self) -> int:
-        """See `io.IOBase`."""
+        """The file descriptor that is written to."""
         return self._descriptor
 
     def isatty(self) -> bool:
-        """See `io.IOBase`."""
+        """Whether the file descriptor is a terminal."""
         return os.isatty(self._descriptor)
 
     def write(self, text: str) -> int:

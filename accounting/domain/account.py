@@ -101,7 +101,7 @@ class Account(Aggregate[AccountEvent]):
         )
 
     def apply(self, event: AccountEvent) -> None:
-        """See `Aggregate`."""
+        """Change the fields as the event says, without decisions or refusals."""
         match event:
             case AccountCreated():
                 self.name, self.enabled = event.name, True

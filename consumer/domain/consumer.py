@@ -89,7 +89,7 @@ class Consumer(Aggregate[ConsumerEvent]):
             raise ConsumerNotFound
 
     def apply(self, event: ConsumerEvent) -> None:
-        """See `Aggregate`."""
+        """Change the fields as the event says, without decisions or refusals."""
         match event:
             case ConsumerRegistered() | ConsumerUpdated():
                 self.name = event.name

@@ -10,7 +10,7 @@ from shared.core.policy import Policy
 
 
 class MemoryLines:
-    """See `ports.Lines`."""
+    """The two lines, found in the rows of a memory transaction."""
 
     def __init__(self, transaction: MemoryTransaction) -> None:
         self._tables = transaction.database.tables
@@ -19,7 +19,7 @@ class MemoryLines:
         """Nothing to do: a memory database has one transaction at a time."""
 
     async def first_of_both(self) -> tuple[OrderId, CourierId] | None:
-        """See `ports.Lines`."""
+        """The delivery that has waited longest, and the courier free longest; None if either is missing."""
         waiting = min(
             (
                 (row.accepted_at, row.order_id)

@@ -41,7 +41,7 @@ _FIRST_OF_BOTH = select(_waiting.c.id, _free.c.id).join_from(_waiting, _free, tr
 
 
 class PostgresLines:
-    """See `ports.Lines`."""
+    """The two lines, found by SQL in the transaction."""
 
     def __init__(self, transaction: PostgresTransaction) -> None:
         self._transaction = transaction
@@ -49,14 +49,17 @@ class PostgresLines:
         self._locked = False
 
     async def lock(self) -> None:
-        """See `ports.Lines`. What is asked after it sees all that was committed before it."""
+        """Lets no other transaction look at the lines until this one ends.
+
+        What is asked after it sees all that was committed before it.
+        """
         if not self._locked:
             await self._transaction.hold_locks()
             await self._connection.execute(_LOCK)
             self._locked = True
 
     async def first_of_both(self) -> tuple[OrderId, CourierId] | None:
-        """See `ports.Lines`."""
+        """The delivery that has waited longest, and the courier free longest; None if either is missing."""
         row = (await self._connection.execute(_FIRST_OF_BOTH)).first()
         return None if row is None else (OrderId(row[0]), CourierId(row[1]))
 

@@ -12,7 +12,7 @@ from shared.core.policy import Policy
 
 
 class MemoryTicketSearch:
-    """See `ports.TicketSearch`."""
+    """Finds tickets among the rows of a memory transaction."""
 
     def __init__(self, transaction: MemoryTransaction) -> None:
         self._table = transaction.database.tables[TicketView]
@@ -26,7 +26,7 @@ class MemoryTicketSearch:
         before: TicketId | None,
         limit: int,
     ) -> Sequence[TicketId]:
-        """See `ports.TicketSearch`."""
+        """Their ids, the newest first, those made before `before` only; each criterion that is None fits all."""
         found = [
             TicketId(view.id)
             for view in self._table.values()

@@ -22,7 +22,7 @@ TABLES: dict[type[Entity], Table] = {Restaurant: _restaurants, TicketView: _tick
 
 
 class PostgresTicketSearch:
-    """See `ports.TicketSearch`."""
+    """Finds tickets by SQL in the transaction."""
 
     def __init__(self, transaction: PostgresTransaction) -> None:
         self._transaction = transaction
@@ -36,7 +36,7 @@ class PostgresTicketSearch:
         before: TicketId | None,
         limit: int,
     ) -> Sequence[TicketId]:
-        """See `ports.TicketSearch`."""
+        """Their ids, the newest first, those made before `before` only; each criterion that is None fits all."""
         newest_first = select(_tickets.c.id).order_by(_tickets.c.id.desc()).limit(limit)
         for column, wanted in (
             (_tickets.c.order_id, order_id),

@@ -178,7 +178,7 @@ class Ticket(Aggregate[TicketEvent]):
         )
 
     def apply(self, event: TicketEvent) -> None:
-        """See `Aggregate`."""
+        """Change the fields as the event says, without decisions or refusals."""
         match event:
             case TicketCreatePending():
                 self.status = self.status_before = TicketStatus.CREATE_PENDING

@@ -12,13 +12,13 @@ from shared.core.policy import Policy
 
 
 class MemoryAddresses:
-    """See `ports.Addresses`."""
+    """Where orders are to be delivered, from the rows of a memory transaction."""
 
     def __init__(self, transaction: MemoryTransaction) -> None:
         self._events = transaction.database.events
 
     async def order_of(self, consumer_id: ConsumerId) -> OrderId | None:
-        """See `ports.Addresses`."""
+        """An order of the consumer's whose address is still known, if there is one."""
         created = (
             (id_, json.loads(stream[0].data))
             for (aggregate, id_), stream in self._events.items()

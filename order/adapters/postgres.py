@@ -27,13 +27,13 @@ limit 1
 
 
 class PostgresAddresses:
-    """See `ports.Addresses`."""
+    """Where orders are to be delivered, by SQL in the transaction."""
 
     def __init__(self, transaction: PostgresTransaction) -> None:
         self._connection = transaction.connection
 
     async def order_of(self, consumer_id: ConsumerId) -> OrderId | None:
-        """See `ports.Addresses`."""
+        """An order of the consumer's whose address is still known, if there is one."""
         found: OrderId | None = await self._connection.scalar(_ORDER_WITH_ADDRESS, {"consumer_id": consumer_id})
         return found
 

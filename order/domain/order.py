@@ -200,7 +200,7 @@ class Order(Aggregate[OrderEvent]):
             self.record(DeliveryAddressErased(order_id=self.order_id, consumer_id=self.consumer_id))
 
     def apply(self, event: OrderEvent) -> None:
-        """See `Aggregate`."""
+        """Change the fields as the event says, without decisions or refusals."""
         match event:
             case OrderCreated():
                 self.state = OrderState.APPROVAL_PENDING

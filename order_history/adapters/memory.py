@@ -10,13 +10,13 @@ from shared.core.policy import Policy
 
 
 class MemoryOrderSearch:
-    """See `history.OrderSearch`."""
+    """Finds orders among the rows of a memory transaction."""
 
     def __init__(self, transaction: MemoryTransaction) -> None:
         self._table = transaction.database.tables[OrderRecord]
 
     async def find(self, criteria: Criteria, *, before: Place | None, limit: int) -> Sequence[OrderId]:
-        """See `history.OrderSearch`."""
+        """Their ids, the newest first, those older than `before` only."""
         found = [
             place
             for order in self._table.values()

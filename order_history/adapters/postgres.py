@@ -35,7 +35,7 @@ LOOKED_THROUGH = 40
 
 
 class PostgresOrderSearch:
-    """See `history.OrderSearch`.
+    """Finds orders by SQL in the transaction.
 
     No one plan suits common and rare words, and how often words come together the planner can't know. So common ones
     are found by looking through the newest orders, and what is not found there is so rare that the index of words gives
@@ -46,7 +46,7 @@ class PostgresOrderSearch:
         self._transaction = transaction
 
     async def find(self, criteria: Criteria, *, before: Place | None, limit: int) -> Sequence[OrderId]:
-        """See `history.OrderSearch`."""
+        """Their ids, the newest first, those older than `before` only."""
         if criteria.words:
             return await self._with_words(criteria, before, limit)
         return await self._any(criteria, before, limit)

@@ -120,7 +120,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._patience = self.loop.call_later(LAST_HEAD_SECONDS, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:
-        """See `HttpToolsProtocol`."""
+        """Answer what is not HTTP with a problem, and close the connection."""
         self._end_with(problems.NOT_HTTP)
 
     def _wait_for_head(self) -> None:

@@ -10,7 +10,7 @@ from shared.adapters.nats.stream import StreamLimits
 
 
 class KeptBroker:
-    """See `broker.Broker`. On a NATS without users."""
+    """A NATS without users, with the stream as the limits say."""
 
     def __init__(self, address: NatsAddress, partitions: int, limits: StreamLimits) -> None:
         self._address = address
@@ -19,7 +19,7 @@ class KeptBroker:
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[NatsBrokerConnection]:
-        """See `broker.Broker`."""
+        """Keep the stream as long as the connection lasts."""
         keeper = Keeper(self._address, self._partitions, self._limits, reads={})
         async with keeper.keeping(), NatsBroker(self._address, self._partitions).connect() as connection:
             yield connection

@@ -36,7 +36,7 @@ class OneProcess(System):
     """The embedded system with one program of ours instead of eight."""
 
     def groups(self, client: httpx.AsyncClient) -> list[Group]:
-        """See `System`."""
+        """The parts of the system in the order of their start: PostgreSQL, NATS, and the one program."""
         postgres, nats, *_ = super().groups(client)
         ports = [self.relay_port(), *(self.port(each) for each in SERVICES)]
         probes = [http_probe(client, f"{self.url(port)}/readyz") for port in ports]

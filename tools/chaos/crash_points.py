@@ -85,7 +85,7 @@ class _Wrapped:
 
 
 class _Database(_Wrapped):
-    """See `unit_of_work.Database`, and `subscription.Sessions`."""
+    """A database whose transactions come to the points."""
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:

@@ -33,14 +33,14 @@ class MessageLog(Protocol):
 
 
 class NatsLog:
-    """See `MessageLog`."""
+    """The messages in a JetStream stream."""
 
     def __init__(self, address: NatsAddress) -> None:
         """Name where NATS is; each reading makes a connection of its own."""
         self._address = address
 
     async def since(self, moment: datetime) -> AsyncGenerator[Envelope]:
-        """See `MessageLog`."""
+        """The messages sent since that moment until now. Raises BrokerUnavailable."""
         async with connect(self._address) as connection:
             after = await position_before(connection, moment - CLOCKS_DIFFER)
             async with read(connection, connection.names.log, after, SUBJECTS, to_end=True) as feed:
@@ -50,7 +50,7 @@ class NatsLog:
                             yield envelope
 
     async def follow(self, moment: datetime) -> AsyncGenerator[Envelope]:
-        """See `MessageLog`."""
+        """The same, and then those that come, for ever. It survives that the broker is away."""
         after: int | None = None
         while True:
             try:

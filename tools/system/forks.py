@@ -95,7 +95,7 @@ class _Server(asyncio.Protocol):
         self.lost = False
 
     async def fork(self, program: Program, log: Path) -> ForkedProcess:
-        """See `Forks`."""
+        """Ask the server for a fork. Raises ConnectionError when it has ended."""
         if self.lost or self._transport is None:
             raise ConnectionError("the process that programs are forked from has ended")
         number = next(self._numbers)
@@ -117,7 +117,7 @@ class _Server(asyncio.Protocol):
             del self._asked[number]  # nobody knows of a process that is forked later: see `_answer`
 
     async def close(self) -> None:
-        """See `Forks`."""
+        """End the server, which ends its forks: by SIGKILL when it takes too long."""
         self._closing = True
         if self._transport is not None:
             self._transport.close()
@@ -129,18 +129,18 @@ class _Server(asyncio.Protocol):
             await self.process.wait()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.Protocol`."""
+        """The server can be asked from now on."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`."""
+        """Each line answers a request, or says that a fork has ended."""
         *lines, self._begun = (self._begun + data).split(b"\n")
         for line in lines:
             self._answer(json.loads(line))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See `asyncio.Protocol`. The forks die with their parent: those who wait for their ports are told after it."""
+        """The forks die with their parent: those who wait for their ports are told after it."""
         self.lost = True
         for asked in self._asked.values():
             if not asked.done():

@@ -20,48 +20,48 @@ _PARTITION = 0
 
 
 class MemoryServiceState:
-    """See `state.ServiceState`."""
+    """One service's state, read from its memory database."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
 
     async def events(self) -> AsyncIterator[StoredEvent]:
-        """See `state.ServiceState`."""
+        """All events by aggregate, id and version."""
         for _, events in sorted(self._database.events.items()):
             for event in events:
                 yield event
 
     async def snapshots(self) -> AsyncIterator[Snapshot]:
-        """See `state.ServiceState`."""
+        """All snapshots."""
         for snapshot in self._database.snapshots.values():
             yield snapshot
 
     async def rows(self, cls: type[R]) -> AsyncIterator[R]:
-        """See `state.ServiceState`."""
+        """A whole table by id."""
         for _, row in sorted(self._database.tables[cls].items()):
             yield cast(R, row)
 
     async def outbox(self) -> AsyncIterator[Sent]:
-        """See `state.ServiceState`."""
+        """What has been sent, as far as it is kept in the outbox and in the stream."""
         for publication in self._database.outbox:
             yield _sent(publication.row_id, publication.subject, publication.headers)
 
     async def set_aside(self) -> AsyncIterator[SetAside]:
-        """See `state.ServiceState`."""
+        """What waits."""
         for message in sorted(self._database.waiting.values(), key=attrgetter("seq")):
             yield message
 
     async def missing(self) -> Sequence[Missing]:
-        """See `state.ServiceState`."""
+        """What the service has found to be lost for good."""
         return self._database.missing
 
     async def claimed(self, message_ids: Collection[str]) -> set[str]:
-        """See `state.ServiceState`."""
+        """Those of the messages that the inbox has."""
         return self._database.inbox.keys() & set(message_ids)
 
 
 class MemorySystemState:
-    """See `state.SystemState`."""
+    """All services' states, and what is between them, in memory."""
 
     def __init__(self, databases: Mapping[str, MemoryDatabase], broker: MemoryBroker) -> None:
         self.services = {name: MemoryServiceState(database) for name, database in databases.items()}
@@ -69,14 +69,14 @@ class MemorySystemState:
         self._broker = broker
 
     async def stream(self) -> AsyncIterator[Sent]:
-        """See `state.SystemState`."""
+        """What has been published, as far as it is kept."""
         for position in range(1, self._broker.bounds().last + 1):
             if stored := self._broker.stored_at(position):
                 subject, message = stored
                 yield _sent(message.row_id, subject, message.headers)
 
     async def pending(self, service: str) -> int:
-        """See `state.SystemState`."""
+        """How many messages in the stream the service has not come to yet."""
         mark = self._databases[service].positions.get(_PARTITION)
         wanted = {subject_of(_PARTITION, route) for route in model_of(service).routes}
         behind = self._broker.subjects_behind(mark.position if mark else 0)

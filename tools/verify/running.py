@@ -42,7 +42,7 @@ from set_aside order by seq
 
 
 class PostgresServiceState:
-    """See `state.ServiceState`: one transaction, so that all of it is of one moment."""
+    """One service's state, read in one transaction, so that all of it is of one moment."""
 
     def __init__(self, name: str, connection: "asyncpg.Connection[Any]", stream_age: timedelta) -> None:
         self.connection = connection
@@ -51,7 +51,7 @@ class PostgresServiceState:
         self._tables = {**FRAMEWORK_TABLES, **model_of(name).tables}
 
     async def events(self) -> AsyncIterator[StoredEvent]:
-        """See `state.ServiceState`."""
+        """All events by aggregate, id and version."""
         async for aggregate, id_, version, type_, data, metadata, occurred_at in self._read(_EVENTS):
             yield StoredEvent(
                 aggregate=aggregate,
@@ -64,23 +64,23 @@ class PostgresServiceState:
             )
 
     async def snapshots(self) -> AsyncIterator[Snapshot]:
-        """See `state.ServiceState`."""
+        """All snapshots."""
         async for aggregate, id_, version, tag, state in self._read(_SNAPSHOTS):
             yield Snapshot(aggregate=aggregate, id=id_, version=version, tag=tag, state=state)
 
     async def rows(self, cls: type[R]) -> AsyncIterator[R]:
-        """See `state.ServiceState`."""
+        """A whole table by id."""
         mapping = RowMapping(cls, self._tables[cls])
         async for row in self._read(f'{mapping.select} order by id collate "C"'):
             yield mapping.to_entity(row)
 
     async def outbox(self) -> AsyncIterator[Sent]:
-        """See `state.ServiceState`."""
+        """What has been sent, as far as it is kept in the outbox and in the stream."""
         async for id_, subject, headers in self._read(_OUTBOX, self._stream_age):
             yield Sent(f"{self._name}-{id_}", from_json(dict[str, str], headers)["ce-id"], subject)
 
     async def set_aside(self) -> AsyncIterator[SetAside]:
-        """See `state.ServiceState`."""
+        """What waits."""
         async for row in self._read(_SET_ASIDE):
             received = Received(
                 position=0,
@@ -103,14 +103,14 @@ class PostgresServiceState:
             )
 
     async def missing(self) -> list[Missing]:
-        """See `state.ServiceState`."""
+        """What the service has found to be lost for good."""
         rows = await self.connection.fetch(
             "select partition, sender, after_row, before_row from missing_messages order by sender, before_row"
         )
         return [Missing(**row) for row in rows]
 
     async def claimed(self, message_ids: Collection[str]) -> set[str]:
-        """See `state.ServiceState`."""
+        """Those of the messages that the inbox has."""
         rows = await self.connection.fetch(
             "select message_id from inbox where message_id = any($1::text[])", list(message_ids)
         )
@@ -121,21 +121,21 @@ class PostgresServiceState:
 
 
 class RunningSystemState:
-    """See `state.SystemState`."""
+    """All services' states, and the stream, of a system that runs."""
 
     def __init__(self, services: Mapping[str, PostgresServiceState], nats: NatsConnection) -> None:
         self.services = services
         self._nats = nats
 
     async def stream(self) -> AsyncIterator[Sent]:
-        """See `state.SystemState`."""
+        """What has been published, as far as it is kept."""
         async with read(self._nats, self._nats.names.log, 0, SUBJECTS, to_end=True) as feed:
             while batch := await feed.take(_BATCH_ROWS, wait=5):
                 for received in batch:
                     yield Sent(received.row_id, received.headers.get("ce-id", received.row_id), _route(received))
 
     async def pending(self, service: str) -> int:
-        """See `state.SystemState`."""
+        """How many messages in the stream the service has not come to yet."""
         routes = model_of(service).routes
         if not routes:
             return 0

@@ -39,7 +39,7 @@ class DiskFull(Fault):
 
     @classmethod
     def lacks(cls) -> str:
-        """See `Fault`."""
+        """The right to mount a file system, when it is not there."""
         with tempfile.TemporaryDirectory() as folder:
             if _mount(Path(folder)):
                 return "the right to mount a file system, which root has (in a container: with CAP_SYS_ADMIN)"

@@ -39,7 +39,7 @@ class Quota(Fault):
 
     @classmethod
     def lacks(cls) -> str:
-        """See `Fault`."""
+        """The program that sets the limit, when it is not there."""
         return "" if shutil.which("prlimit") else "the program prlimit, of util-linux"
 
     async def begin(self, world: World) -> None:

@@ -27,7 +27,7 @@ NAMES = tuple(BY_NAME)
 
 
 class MemoryLog:
-    """See `MessageLog`."""
+    """The messages of a memory system, for explain's timelines."""
 
     def __init__(self, system: MemorySystem) -> None:
         self._system = system
