@@ -1,4 +1,4 @@
-"""What travels: a message with everything that is said about it.
+"""A message as it travels: its data and its attributes.
 
 The format is CloudEvents 1.0 in binary mode: the attributes are headers (`ce-id`, `ce-type`, …), the data is JSON.
 https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/nats-protocol-binding.md
@@ -19,7 +19,7 @@ _KINDS: dict[str, Kind] = {"event": "event", "command": "command", "reply": "rep
 _OUTCOMES: dict[str | None, Outcome | None] = {None: None, "success": "success", "refusal": "refusal"}
 
 ROW_ID_HEADER = "Nats-Msg-Id"
-"""The outbox row's id: what JetStream drops repeats by. The relay sets it."""
+"""The outbox row's id, set by the relay: JetStream drops a second message with the same one."""
 
 OWN_HEADER = "app-"
 """The names of the library's own headers begin so. On a broker that applications share it is the application's name."""
@@ -34,7 +34,7 @@ MAX_DATA = MAX_PAYLOAD - (64 << 10)
 
 
 class MessageTooLarge(InvalidArgument):
-    """No broker of ours would take it. Found out while it is written, so that whoever caused it is told."""
+    """The message is larger than brokers take. Raised when it is written, so that its sender is told."""
 
     code = "message_too_large"
     text = "too large to be sent to other services"
@@ -103,9 +103,10 @@ class Envelope:
 
     @classmethod
     def of(cls, received: "Received") -> "Envelope":
-        """What was received. Raises ValueError for what is no message, or another one than its subject says.
+        """Read a received message. Raises ValueError for what is no message, or not the one that its subject names.
 
-        The broker lets nobody publish to another's subjects. That is worth as much as what it says of the content.
+        The broker lets nobody publish to another service's subjects, so a message is trusted only as far as it agrees
+        with its subject.
         """
         envelope = cls.from_headers(received.headers, received.data)
         if received.subject is not None and not received.subject.endswith(f".{envelope.route}"):

@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 
 _LATEST = timedelta(minutes=1)
-"""By how much a busy service is late with what it tries again."""
+"""How late a busy service may be with a message that it tries again."""
 
 
 class Unhandleable(Exception):
@@ -45,7 +45,7 @@ class Unhandleable(Exception):
 
 
 class Dropped(FailedPrecondition):
-    """An operator has given a command up."""
+    """An operator dropped the command: its sender gets this as the refusal."""
 
     code = "dropped_by_an_operator"
 
@@ -54,7 +54,7 @@ class Dropped(FailedPrecondition):
 
 
 class StillAwaited(FailedPrecondition):
-    """Its command would only be answered with the same reply again."""
+    """The reply cannot be dropped: its saga would send the command again and get the same reply."""
 
     code = "reply_is_still_awaited"
     text = "a saga waits for this reply and would wait for ever: redrive it when what fails is mended"
@@ -152,7 +152,7 @@ class Dispatcher(Generic[U]):
             uow.set_aside(PutBack(self._failed(waiting, refusal or error)))
 
     async def drop(self, uow: U, waiting: SetAside, reason: str) -> None:
-        """Gives a set-aside message up, for an operator; what waits behind it goes on. Its inbox row stays, so that it
+        """Drops a set-aside message, for an operator; the messages behind it go on. Its inbox row stays, so that it
         does not come back when it is published again.
 
         Nobody is left waiting: a command is refused, and once more if its sender sends it again. Raises StillAwaited
@@ -170,7 +170,7 @@ class Dispatcher(Generic[U]):
         self._take_up(uow, waiting, reply)
 
     def _wait_or_refuse(self, uow: U, waiting: SetAside, arrival: _Arrival, error: NotYet) -> None:
-        """Until the grace period ends it waits; then a command is refused, and all else has failed."""
+        """Until the grace period ends it waits; then a command is refused, and any other message fails."""
         if self._waited(waiting) < self._policy.grace:
             uow.set_aside(PutBack(self._not_yet(waiting, error)))
         elif isinstance(arrival.message, Command):
@@ -273,7 +273,8 @@ class Dispatcher(Generic[U]):
         )
 
     def _repeat_reply(self, uow: U, claim: Claim, row_id: str) -> None:
-        """A resend is answered again. The relay's own repeat of a row is not, or a lost store would breed replies."""
+        """Answers a command that its sender has sent again, but not a row that the relay has published again: after a
+        loss of the stream, all replies would be sent once more."""
         metrics.DUPLICATES.inc()
         if claim.reply is not None and claim.row_id != row_id:
             uow.send(claim.reply)
@@ -290,8 +291,8 @@ class Dispatcher(Generic[U]):
         )
 
     def _not_yet(self, waiting: SetAside, error: NotYet) -> SetAside:
-        """Tried again soon at first, as what is missing is mostly on its way: after 20 ms, then half of the time it
-        has waited already."""
+        """A message that came too early is tried again soon, as what it needs is usually on its way: after 20 ms at
+        first, then after half of the time it has waited already."""
         waited = self._waited(waiting)
         pause = min(max(waited / 2, self._policy.retry / 25), self._policy.grace - waited)
         return dataclasses.replace(self._again_after(waiting, pause), error=_storable(error.message))
@@ -316,7 +317,7 @@ class Dispatcher(Generic[U]):
         )
 
     def _waited(self, waiting: SetAside) -> timedelta:
-        """How long it has waited: its pauses, and how much later than planned it is tried.
+        """How long a message has waited: its pauses, and how much later than planned it is tried.
 
         If that is more than _LATEST, or less than nothing, the clock was set or nobody was there to try it: then only
         the pauses count. So nothing is given up because a clock jumps, and nothing waits for longer.
@@ -326,7 +327,7 @@ class Dispatcher(Generic[U]):
         return planned + late if timedelta(0) <= late <= _LATEST else planned
 
     def _again_after(self, waiting: SetAside, pause: timedelta) -> SetAside:
-        """It is tried again after a pause. Both times are of the same clock, whatever that was set to since."""
+        """The message, to be tried again after a pause. Both times are read from the clock as it is set now."""
         now = self._clock()
         return dataclasses.replace(waiting, set_aside_at=now - self._waited(waiting), retry_at=now + pause)
 
@@ -337,13 +338,12 @@ def failed_by_itself(error: BaseException) -> bool:
 
 
 def is_own_failure(error: BaseException) -> bool:
-    """Whether something of the work is why it has failed, or what another transaction got in its way with, and not its
-    surroundings."""
+    """Whether the work itself, or a conflict with another transaction, is why it failed, and not its surroundings."""
     return failed_by_itself(error) or isinstance(error, Conflict)
 
 
 def refusal_behind(error: BaseException) -> DomainError | None:
-    """What a handler refused with, though a part of its work had been written."""
+    """The refusal that a handler raised after a part of its work had been written; None for any other error."""
     if isinstance(error, AlreadyWritten) and isinstance(error.__cause__, DomainError):
         return error.__cause__
     return None
@@ -378,7 +378,7 @@ def _made_storable(received: Received) -> Received:
 
 
 def _storable(text: str) -> str:
-    """The text without what PostgreSQL's `text` can't hold: or what is to be parked could never be stored."""
+    """The text without characters that PostgreSQL's `text` can't hold: with them a message could never be parked."""
     return text.replace("\x00", "\ufffd").encode(errors="replace").decode()
 
 
