@@ -10,7 +10,7 @@ from shared.messaging.handlers import Handlers
 
 
 def container() -> ServiceContainer:
-    """What the accounting service is made of."""
+    """Returns the parts that the accounting service is made of."""
     return ServiceContainer(
         info=BY_NAME["accounting"],
         description="Says who may spend, and keeps what has been authorized.",

@@ -2,7 +2,7 @@
 
 import sys
 
-import kernel.environment  # noqa: F401 - before all that reads it
+import kernel.environment  # noqa: F401 - before all modules that read it
 from cdc.main import main
 
 sys.exit(main())

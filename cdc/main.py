@@ -12,5 +12,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the relays that the arguments name; return the exit status."""
     for service in SERVICES:
         if service.publishes:
-            importlib.import_module(f"{service.name}.contracts")  # so that a replay knows its events
+            importlib.import_module(f"{service.name}.contracts")  # so that a replay knows the service's events
     return run_relays(FTGO, SERVICES, readable_routes(), arguments, "python -m cdc")

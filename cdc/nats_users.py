@@ -25,7 +25,7 @@ _STREAM = _NAMES.log.stream
 
 @dataclass(frozen=True)
 class NatsUser:
-    """A user, and the subjects it may publish and subscribe to. One with neither may do everything."""
+    """A user, and the subjects it may publish and subscribe to. A user with neither may do everything."""
 
     name: str
     publish: tuple[str, ...] = ()
@@ -102,7 +102,7 @@ def _service(name: str) -> NatsUser:
 
 
 def _relay(service: str) -> NatsUser:
-    """Return the user of a relay: it publishes what its service sends, and sends it again to single readers."""
+    """Return the user of a relay: it publishes what its service sends, and can send it again to a single reader."""
     name = relay_user(service)
     publishes = [_NAMES.log.to_wire(f"*.{route}") for route in sorted(sends(service))]
     readers = [each.name for each in SERVICES if not each.publishes]

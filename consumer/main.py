@@ -10,7 +10,7 @@ from shared.messaging.handlers import Handlers
 
 
 def container() -> ServiceContainer:
-    """What the consumer service is made of."""
+    """Returns the parts that the consumer service is made of."""
     return ServiceContainer(
         info=BY_NAME["consumer"],
         description="Knows who orders, and where to.",

@@ -9,7 +9,7 @@ from shared.messaging.handlers import Handlers
 
 
 def container() -> ServiceContainer:
-    """What the delivery service is made of."""
+    """Returns the parts that the delivery service is made of."""
     return ServiceContainer(
         info=BY_NAME["delivery"],
         description="Finds couriers for what restaurants cook, and says where each delivery is.",

@@ -40,37 +40,37 @@ class Backend(Protocol):
     shared: bool
 
     def now(self) -> datetime:
-        """The system's time."""
+        """Return the system's time."""
 
     def client(self, service: str) -> httpx.AsyncClient:
-        """A client of the service's HTTP API."""
+        """Return a client of the service's HTTP API."""
 
     def time_passes(self) -> None:
-        """One thing happens after the other, not at the same moment."""
+        """Let time pass, so that the next thing does not happen at the same moment."""
 
     async def settle(self) -> None:
-        """Give messages the chance to travel."""
+        """Give messages time to travel."""
 
     def away(self, service: str) -> None:
-        """The service does nothing until it is back."""
+        """Stop the service until `back` is called."""
 
     def back(self, service: str) -> None:
-        """The service goes on with what has come in meanwhile."""
+        """Start the service again: it handles what has come in meanwhile."""
 
     def lose_restaurant(self, id_: str) -> None:
-        """The kitchen service's copy of a restaurant is gone: no request can make it refuse an order otherwise."""
+        """Delete the kitchen service's copy of a restaurant: no request could make it refuse an order otherwise."""
 
     def mislay_ticket(self, id_: str) -> None:
-        """The kitchen service does not find a ticket until it is found again, and refuses what is asked of it."""
+        """Hide a ticket from the kitchen service until `find_ticket`: requests about it are refused."""
 
     def find_ticket(self, id_: str) -> None:
-        """The mislaid ticket is where it was."""
+        """Put the hidden ticket back."""
 
     def lose_history(self) -> None:
-        """The order history has no orders any more."""
+        """Delete all orders from the order history."""
 
     async def rebuild_history(self) -> None:
-        """The order history is made from what its owners have stored: `./ftgo rebuild order_history`."""
+        """Rebuild the order history from what its owners have stored: `./ftgo rebuild order_history`."""
 
 
 class MemoryBackend:
@@ -84,46 +84,46 @@ class MemoryBackend:
         self._system = system
 
     def now(self) -> datetime:
-        """The system's time."""
+        """Return the system's time."""
         return self._system.clock.now
 
     def client(self, service: str) -> httpx.AsyncClient:
-        """A client of the service's HTTP API."""
+        """Return a client of the service's HTTP API."""
         assert service not in self._system.away, f"the {service} service is away: the scenario can't talk to it"
         return self._system.client(service)
 
     def time_passes(self) -> None:
-        """One thing happens after the other, not at the same moment."""
+        """Let time pass, so that the next thing does not happen at the same moment."""
         self._system.clock.advance(timedelta(milliseconds=1))
 
     async def settle(self) -> None:
-        """Let messages travel, and time pass: for what services do not know yet, and for steps that have failed."""
+        """Let messages travel and time pass, so that missing news arrives and failed steps are retried."""
         await self._system.settle(patience=timedelta(seconds=10))
 
     def away(self, service: str) -> None:
-        """The service does nothing until it is back."""
+        """Stop the service until `back` is called."""
         self._system.away.add(service)
 
     def back(self, service: str) -> None:
-        """The service goes on with what has come in meanwhile."""
+        """Start the service again: it handles what has come in meanwhile."""
         self._system.away.remove(service)
 
     def lose_restaurant(self, id_: str) -> None:
-        """The kitchen service's copy of a restaurant is gone."""
+        """Delete the kitchen service's copy of a restaurant."""
         del self._system.services["kitchen"].database.tables[Restaurant][id_]
 
     def mislay_ticket(self, id_: str) -> None:
-        """The kitchen service does not find the ticket until it is found again."""
+        """Hide the ticket from the kitchen service until `find_ticket`."""
         events = self._system.services["kitchen"].database.events
         events[_MISLAID, id_] = events.pop((Ticket.aggregate_name, id_))
 
     def find_ticket(self, id_: str) -> None:
-        """The mislaid ticket is where it was."""
+        """Put the hidden ticket back."""
         events = self._system.services["kitchen"].database.events
         events[Ticket.aggregate_name, id_] = events.pop((_MISLAID, id_))
 
     def lose_history(self) -> None:
-        """The order history has no orders any more."""
+        """Delete all orders from the order history."""
         self._system.services["order_history"].database.tables[OrderRecord].clear()
 
     async def rebuild_history(self) -> None:
@@ -158,11 +158,11 @@ class HttpBackend:
         }
 
     def now(self) -> datetime:
-        """The system's time."""
+        """Return the system's time."""
         return datetime.now(UTC)
 
     def client(self, service: str) -> httpx.AsyncClient:
-        """A client of the service's HTTP API."""
+        """Return a client of the service's HTTP API."""
         return self._clients[service]
 
     def time_passes(self) -> None:
@@ -173,33 +173,33 @@ class HttpBackend:
         await asyncio.sleep(_POLL_SECONDS)
 
     def away(self, service: str) -> None:
-        """The service does nothing until it is back."""
+        """Stop the service until `back` is called."""
         assert self._system is not None, "a system of somebody else is not ours to stop"
         self._system.pause(service)
 
     def back(self, service: str) -> None:
-        """The service goes on with what has come in meanwhile."""
+        """Start the service again: it handles what has come in meanwhile."""
         assert self._system is not None
         self._system.resume(service)
 
     def lose_restaurant(self, id_: str) -> None:
-        """The kitchen service's copy of a restaurant is gone."""
+        """Delete the kitchen service's copy of a restaurant."""
         self._in_the_kitchen("delete from restaurants where id = %s", id_)
 
     def mislay_ticket(self, id_: str) -> None:
-        """The kitchen service does not find the ticket until it is found again."""
+        """Hide the ticket from the kitchen service until `find_ticket`."""
         self._in_the_kitchen("update events set aggregate = %s where id = %s", _MISLAID, id_)
 
     def find_ticket(self, id_: str) -> None:
-        """The mislaid ticket is where it was."""
+        """Put the hidden ticket back."""
         self._in_the_kitchen("update events set aggregate = %s where id = %s", Ticket.aggregate_name, id_)
 
     def lose_history(self) -> None:
-        """The order history has no orders any more."""
+        """Delete all orders from the order history."""
         self._in("order_history", "delete from orders")
 
     async def rebuild_history(self) -> None:
-        """The order history is made from what its owners have stored."""
+        """Rebuild the order history from what its owners have stored."""
         assert self._system is not None, "a system of somebody else is not ours to rebuild"
         settings = self._system.settings_of("order_history")
         rebuild = await asyncio.create_subprocess_exec(
@@ -231,5 +231,5 @@ def _as_received(stored: StoredEvent, event: Event) -> Received:
 
 
 def give_up_at(backend: Backend) -> float:
-    """When a condition that has not come true by then counts as false."""
+    """Return the time after which a condition that is still not true counts as false."""
     return time.monotonic() + backend.patience

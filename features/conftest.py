@@ -55,14 +55,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def runner() -> Iterator[asyncio.Runner]:
-    """The event loop of all scenarios."""
+    """Provide the event loop of all scenarios."""
     with asyncio.Runner() as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
 def shared_system(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[HttpBackend]:
-    """The one running system for all scenarios: theirs, or started for them."""
+    """Provide one running system for all scenarios: the one at `--url-base`, or one started for them."""
     base: str | None = request.config.getoption("url_base")
     if base is not None:
         backend = HttpBackend(of_host(base, None, SystemSettings().port_offset).urls)
@@ -78,7 +78,7 @@ def shared_system(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Ite
 
 @pytest.fixture(scope="session")
 def memory_system(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[MemorySystem]:
-    """The system in this process."""
+    """Provide the system in this process."""
     option = request.config.getoption
     system = MemorySystem(BY_NAME, adversity=Adversity.of(option("adversity"), option("seed")))
     runner.run(system.__aenter__())
@@ -88,7 +88,7 @@ def memory_system(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Ite
 
 @pytest.fixture
 def world(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[World]:
-    """A scenario's world. In memory each begins with an empty system; a running one knows of those before."""
+    """Provide a scenario's world. In memory, each starts with an empty system; a running system keeps earlier data."""
     if request.config.getoption("real") or request.config.getoption("url_base"):
         world = World(request.getfixturevalue("shared_system"), runner)
         yield world
@@ -104,13 +104,13 @@ def world(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[Wo
 
 
 async def _findings(system: MemorySystem) -> list[Finding]:
-    """Whatever a scenario was about, the invariants hold when the system has come to rest behind it."""
+    """Let the system come to rest after a scenario, and check the invariants."""
     await system.settle(patience=timedelta(minutes=10))
     databases = {name: service.database for name, service in system.services.items()}
     return await verify(MemorySystemState(databases, system.broker))
 
 
 def pytest_bdd_after_step(request: pytest.FixtureRequest, feature: Feature, scenario: Scenario, step: Step) -> None:
-    """A scenario that ends with a refusal has to say so."""
+    """Check that a scenario that ends with a refusal says so."""
     if step is scenario.steps[-1]:
         request.getfixturevalue("world").require_no_refusal()

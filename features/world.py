@@ -20,7 +20,7 @@ T = TypeVar("T")
 INVALID = 422
 """The status of what is not well formed, whose text is of the framework's, and of values that the domain refuses."""
 
-# What the domain's texts are answered with.
+# The statuses of answers that carry the domain's texts.
 STATUS_OF = {
     "cannot register a consumer without a name": 400,
     "consumer not found": 404,
@@ -55,7 +55,7 @@ class Refused(Exception):
 
 
 class Names(dict[str, str]):
-    """What the names of one kind of thing stand for."""
+    """The ids that the names of one kind of thing stand for."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -65,16 +65,16 @@ class Names(dict[str, str]):
         raise AssertionError(f"the scenario has not said who or what the {self._kind} {name!r} is")
 
     def stranger(self, name: str) -> None:
-        """The name of something that the system has never heard of."""
+        """Make a name stand for something that the system does not know."""
         self[name] = str(uuid4())
 
     def of(self, id_: str) -> str:
-        """The name of an id; the id itself if it has none here."""
+        """Return the name of an id; the id itself if it has no name here."""
         return next((name for name, known in self.items() if known == id_), id_)
 
 
 class World:
-    """One scenario's. `refusal` is why the last action was refused: the next step has to be about it."""
+    """The world of one scenario. `refusal` is why the last action was refused: the next step has to be about it."""
 
     def __init__(self, backend: Backend, runner: asyncio.Runner) -> None:
         self._backend = backend
@@ -91,11 +91,11 @@ class World:
         """What one step leaves for a later one."""
 
     def now(self) -> datetime:
-        """The system's time."""
+        """Return the system's time."""
         return self._backend.now()
 
     def later(self, minutes: float) -> str:
-        """A time from now, or before it, as the API takes it."""
+        """Return a time after or before now, in the form of the API."""
         return (self.now() + timedelta(minutes=minutes)).isoformat()
 
     def act(
@@ -121,15 +121,15 @@ class World:
             return None
 
     def look_up(self, service: str, path: str, params: Mapping[str, Any] | None = None) -> Any:
-        """`act` for a question: one whose answer, or refusal, the next step is about."""
+        """Do as `act` does, for a query: the next step is about its answer or refusal."""
         return self.act(service, "GET", path, params=params)
 
     def get(self, service: str, path: str, params: Mapping[str, Any] | None = None) -> Any:
-        """What a service answers to a question. Raises Refused."""
+        """Return a service's answer to a query. Raises Refused."""
         return self._request(service, "GET", path, 200, params=params)
 
     def eventually(self, check: Callable[[], T]) -> T:
-        """Returns what `check` does once it raises neither AssertionError nor Refused."""
+        """Repeat `check` until it raises neither AssertionError nor Refused; return its result."""
         self.require_no_refusal()
         give_up = give_up_at(self._backend)
         while True:
@@ -141,52 +141,52 @@ class World:
                     raise
 
     def take_refusal(self) -> Refused:
-        """Why the action of the step before was refused."""
+        """Return why the action of the previous step was refused."""
         refusal, self._refusal = self._refusal, None
         assert refusal is not None, "it was not refused"
         return refusal
 
     def require_no_refusal(self) -> None:
-        """What the scenario has not said is refused is not to be."""
+        """Fail if an action was refused and the scenario does not say so."""
         if self._refusal is not None:
             raise AssertionError(f"unexpectedly refused: {self._refusal}") from self._refusal
 
     def service_goes_away(self, service: str) -> None:
-        """The service does nothing until it is back. What is under way is finished first."""
+        """Stop the service until it is back. Work in progress is finished first."""
         self._run(self._backend.settle())
         self._backend.away(service)
         self._away.add(service)
 
     def service_is_back(self, service: str) -> None:
-        """The service goes on with what has come in meanwhile."""
+        """Start the service again: it handles what has come in meanwhile."""
         self._backend.back(service)
         self._away.remove(service)
 
     def kitchen_loses(self, restaurant: str) -> None:
-        """The kitchen service does not know the restaurant any more."""
+        """Make the kitchen service forget the restaurant."""
         self._backend.lose_restaurant(self.restaurants[restaurant])
 
     def kitchen_mislays(self, order: str) -> None:
-        """The kitchen service does not find the order's ticket."""
+        """Hide the order's ticket from the kitchen service."""
         (ticket,) = self.get("kitchen", "/tickets", {"order_id": self.orders[order]})["tickets"]
         self._mislaid[order] = ticket["id"]
         self._backend.mislay_ticket(ticket["id"])
 
     def kitchen_finds(self, order: str) -> None:
-        """The mislaid ticket is where it was."""
+        """Put the hidden ticket back."""
         self._backend.find_ticket(self._mislaid.pop(order))
 
     def history_is_lost(self) -> None:
-        """The order history has forgotten every order."""
+        """Delete all orders from the order history."""
         self._run(self._backend.settle())
         self._backend.lose_history()
 
     def history_is_rebuilt(self) -> None:
-        """The order history is made anew from what has happened."""
+        """Rebuild the order history from what has happened."""
         self._run(self._backend.rebuild_history())
 
     def leave(self) -> None:
-        """In a system that other scenarios use as well: nobody of this one stays behind to get in their way."""
+        """Clean up in a shared system, so that this scenario's couriers do not disturb other scenarios."""
         for service in tuple(self._away):
             self.service_is_back(service)
         for order in tuple(self._mislaid):
@@ -200,7 +200,7 @@ class World:
             self._finish(order)
 
     def _finish(self, order: str) -> None:
-        """Let the kitchen hand over what it has accepted: a delivery that waits would take the next courier."""
+        """Let the kitchen hand over what it has accepted: a waiting delivery would take another scenario's courier."""
         (ticket, *_) = self.get("kitchen", "/tickets", {"order_id": order})["tickets"] or [None]
         if ticket is None:
             return

@@ -30,11 +30,11 @@ _DOCUMENTED = ("OTEL_BSP_", "OTEL_EXPORTER_OTLP_", "PGSSLMODE", "PGSSLROOTCERT")
 
 
 def is_foreign(variable: str) -> bool:
-    """Tell whether a variable would set something in a library of ours that is none of our settings."""
-    name = variable.upper()  # some take theirs in small letters too
+    """Tell whether a variable configures a library that we use, without being one of our settings."""
+    name = variable.upper()  # some libraries read theirs in small letters too
     return name.startswith(_FOREIGN) and not name.startswith(_DOCUMENTED)
 
 
 for _variable in filter(is_foreign, list(os.environ)):
     del os.environ[_variable]
-os.environ["PYTHONUTF8"] = "1"  # of what is started from here, be it on a terminal in another encoding
+os.environ["PYTHONUTF8"] = "1"  # for processes that are started from here, even on a terminal with another encoding

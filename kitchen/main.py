@@ -9,7 +9,7 @@ from shared.messaging.handlers import Handlers
 
 
 def container() -> ServiceContainer:
-    """What the kitchen service is made of."""
+    """Returns the parts that the kitchen service is made of."""
     return ServiceContainer(
         info=BY_NAME["kitchen"],
         description="Keeps the tickets of restaurants, from an order to a dish that is ready.",

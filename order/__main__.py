@@ -1,6 +1,6 @@
 """`python -m order`: runs the service."""
 
-import kernel.environment  # noqa: F401 - before all that reads it
+import kernel.environment  # noqa: F401 - before all modules that read it
 from order.main import container
 from shared.host.container import run
 

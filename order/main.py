@@ -12,7 +12,7 @@ from shared.messaging.handlers import Handlers
 
 
 def container() -> ServiceContainer:
-    """What the order service is made of."""
+    """Returns the parts that the order service is made of."""
     return ServiceContainer(
         info=BY_NAME["order"],
         description="Takes orders and runs the sagas that make them true everywhere.",

@@ -77,7 +77,7 @@ class OrderRecord(Entity):
 
     @property
     def line_items(self) -> tuple[LineItem, ...]:
-        """What is ordered now."""
+        """The line items as they are ordered now."""
         items = self.ordered_items
         for revision in self.revisions:
             items = with_quantities(items, revision.quantities)
@@ -85,21 +85,21 @@ class OrderRecord(Entity):
 
     @property
     def order_total(self) -> Money:
-        """What it costs now."""
+        """The present total price of the order."""
         return self.revisions[-1].order_total if self.revisions else self.ordered_total
 
     def order_became(self, status: OrderStatus, version: int) -> None:
-        """The order has that status since that version."""
+        """Sets the order's status, unless one of this or a later version is known."""
         if version > self.order_version:
             self.status, self.order_version = status, version
 
     def delivery_became(self, status: DeliveryStatus, version: int) -> None:
-        """The delivery has that status since that version."""
+        """Sets the delivery's status, unless one of this or a later version is known."""
         if version > self.delivery_version:
             self.delivery_status, self.delivery_version = status, version
 
     def revise(self, revision: Revision) -> None:
-        """Other quantities were confirmed.
+        """Records a confirmed revision of the quantities.
 
         Of earlier revisions only what no later one has replaced is kept, and the last total: so there are never more
         of them than line items, however often an order is revised.
@@ -115,7 +115,7 @@ class OrderRecord(Entity):
         self.revisions = tuple(reversed(kept))
 
     def index_words(self) -> None:
-        """Makes it found by the names that it has now."""
+        """Indexes the order by the words of its present names."""
         names = (self.restaurant_name, *(item.name for item in self.line_items))
         words = dict.fromkeys(chain.from_iterable(sorted(words_of(name)) for name in names))
         self.words = " ".join(sorted(islice(words, MAX_WORDS)))
@@ -139,11 +139,11 @@ class OrderSearch(Protocol):
     """Finds orders."""
 
     async def find(self, criteria: Criteria, *, before: Place | None, limit: int) -> Sequence[OrderId]:
-        """Their ids, the newest first, those older than `before` only."""
+        """Returns their ids, newest first, only those older than `before`."""
 
 
 class OrderHistoryUnitOfWork(UnitOfWork):
-    """Orders, and how they are searched."""
+    """The unit of work of the order history, with its orders and the search for them."""
 
     def __init__(self, transaction: Transaction, clock: Clock, policy: Policy, search: OrderSearch) -> None:
         super().__init__(transaction, clock, policy)
@@ -162,9 +162,9 @@ async def get_order(order_id: OrderId, uow: OrderHistoryUnitOfWork) -> OrderReco
 async def find_orders(
     criteria: Criteria, uow: OrderHistoryUnitOfWork, *, before: Place | None, limit: int
 ) -> tuple[Sequence[OrderRecord], Place | None]:
-    """A page of orders, the newest first, and where the next one begins; None after the last.
+    """Returns a page of orders, newest first, and where the next page begins (None after the last page).
 
-    Large orders make a page of fewer.
+    If orders are large, the page has fewer of them.
     """
     if len(criteria.words) > MAX_WORDS:
         return [], None

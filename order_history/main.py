@@ -9,7 +9,7 @@ from shared.messaging.handlers import Handlers
 
 
 def container() -> ServiceContainer:
-    """What the order history is made of."""
+    """Returns the parts that the order history is made of."""
     return ServiceContainer(
         info=BY_NAME["order_history"],
         description="Shows consumers their orders and what has become of them.",

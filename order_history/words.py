@@ -33,7 +33,7 @@ class _Kind(Enum):
 
 
 def words_of(*texts: str) -> frozenset[str]:
-    """The words that a thing with these names is found by.
+    """Returns the words that a thing with these names is found by.
 
     A word is a run of letters, digits and the marks on them, in lower case: `O'Brien's fish & chips` has o, brien, s,
     fish, & and chips. What stands alone between spaces is a word too, so that looking for it does not find everything.
@@ -48,7 +48,7 @@ def words_of(*texts: str) -> frozenset[str]:
 
 
 def words_in_search(*texts: str) -> frozenset[str]:
-    """The words that a thing must have, all of them, to be what somebody looks for."""
+    """Returns the words of search texts. A thing must have all of them to be found."""
     return frozenset(
         part
         for kind, characters in _runs(texts)
@@ -64,7 +64,7 @@ def _parts(characters: list[str], length: int) -> Iterator[str]:
 
 
 def _runs(texts: tuple[str, ...]) -> Iterator[tuple[_Kind, list[str]]]:
-    """The runs of characters of a kind, each character with its marks."""
+    """Returns the runs of characters of one kind, each character with its marks."""
     for text in texts:
         for piece in _folded(text).split():
             runs = [
@@ -75,7 +75,7 @@ def _runs(texts: tuple[str, ...]) -> Iterator[tuple[_Kind, list[str]]]:
 
 
 def _characters(piece: str) -> Iterator[tuple[_Kind, str]]:
-    """Each character with its marks. Marks on nothing, as folding makes of those in `Rock´n´Roll`, are in no word."""
+    """Returns each character with its marks. Marks without a character, as in folded `Rock´n´Roll`, are in no word."""
     kind, character = _Kind.BETWEEN, ""
     for char in piece:
         if unicodedata.category(char)[0] == "M":
@@ -98,7 +98,7 @@ def _kind(char: str) -> _Kind:
 
 
 def _folded(text: str) -> str:
-    """The text as it is compared: without case, compatibility forms, and all that `_plain` leaves out."""
+    """Returns the text for comparison: without case, compatibility forms, and all that `_plain` leaves out."""
     text = unicodedata.normalize("NFD", text).casefold()  # in this order: Unicode's definition 146
     text = unicodedata.normalize("NFKD", text).casefold()
     plain = "".join(map(_plain, text)).replace("i\N{COMBINING DOT ABOVE}", "i")
@@ -107,7 +107,7 @@ def _folded(text: str) -> str:
 
 @lru_cache(_MANY_CHARACTERS)
 def _plain(char: str) -> str:
-    """The character as it is compared: nothing for what isn't seen or needn't be written."""
+    """Returns the character for comparison: nothing for one that isn't visible or needn't be written."""
     if char in _ALIKE:
         return _ALIKE[char]
     if unicodedata.category(char) == "Nd":

@@ -10,7 +10,7 @@ from shared.messaging.handlers import Handlers
 
 
 def container() -> ServiceContainer:
-    """What the restaurant service is made of."""
+    """Returns the parts that the restaurant service is made of."""
     return ServiceContainer(
         info=BY_NAME["restaurant"],
         description="Knows the restaurants and their menus.",

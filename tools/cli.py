@@ -94,7 +94,7 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and exit.")
     ] = False,
 ) -> None:
-    """Take the options that come before a command."""
+    """Handle the options that come before a command."""
 
 
 @app.command()
@@ -113,9 +113,9 @@ def up(
 ) -> None:
     """Start the whole system and keep it running until Ctrl-C.
 
-    PostgreSQL, NATS, the relay and all services run as processes of their own; one that dies is started again. Data
+    PostgreSQL, NATS, the relay and all services run as separate processes; one that dies is started again. Data
     stays in .ftgo until 'reset'. The second replica of a service is called order-2 and listens 100 ports above the
-    first one. Each partition of the stream is read by one replica of a service at a time; all answer HTTP.
+    first one. Each partition of the stream is read by one replica of a service at a time; all replicas answer HTTP.
 
     Examples: `./ftgo up`   `./ftgo up --without order`   `./ftgo up --replicas order=2,kitchen=2 --partitions 2`
     """
@@ -146,7 +146,7 @@ app.command()(logs)
 
 @app.command()
 def reset(yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False) -> None:
-    """Remove all data, logs and passwords of the embedded system. It must not run.
+    """Remove all data, logs and passwords of the embedded system. The system must not run.
 
     Example: `./ftgo reset --yes`
     """
@@ -170,8 +170,8 @@ def repartition(
 ) -> None:
     """Change how many partitions the stream has, after everything in it has been handled. The system must not run.
 
-    It starts the system once more, on ports that no client knows, and waits until nothing is on its way and all holds
-    that ./ftgo verify checks. Otherwise, as with messages that are parked, nothing is changed.
+    It starts the system once more, on ports that no client knows. It waits until no message is being processed and all
+    checks of ./ftgo verify pass. If that fails, for example because messages are parked, nothing is changed.
 
     Example: `./ftgo repartition 4`
     """
@@ -203,9 +203,9 @@ def service(name: Annotated[str, typer.Argument(help=", ".join(SERVICE_NAMES))])
 
 @app.command()
 def relay(names: Annotated[list[str] | None, typer.Argument(help="Whose databases; all by default.")] = None) -> None:
-    """Run one relay process in the foreground for the databases of the services named.
+    """Run one relay process in the foreground for the databases of the given services.
 
-    It uses FTGO_RELAY_URL_<SERVICE> if they are set, and the servers of the running 'up' otherwise.
+    It uses the FTGO_RELAY_URL_<SERVICE> variables if they are set, and the servers of the running 'up' otherwise.
 
     Example: `./ftgo up --without relay` and, in a second terminal, `./ftgo relay order consumer`
     """
@@ -222,9 +222,9 @@ def relay(names: Annotated[list[str] | None, typer.Argument(help="Whose database
 
 @app.command()
 def rebuild(name: Annotated[str, typer.Argument(help=", ".join(READ_MODELS))]) -> None:
-    """Build a read model anew from the owners' stored events, while the system goes on.
+    """Rebuild a read model from the owners' stored events, while the system keeps running.
 
-    Queries answer from the old tables until the new ones take their place; if anything fails on the way, they stay. It
+    Queries use the old tables until the new ones replace them. If anything fails before that, the old ones stay. It
     uses the service's FTGO_DATABASE_URL, FTGO_MIGRATIONS_URL and so on if they are set, and the running 'up' otherwise.
 
     Examples: `./ftgo rebuild order_history`   `docker-compose exec order_history python -m order_history.rebuild`
@@ -250,21 +250,21 @@ app.add_typer(sagas, name="sagas")
 
 @app.command(context_settings=PASSES_ON)
 def test(context: typer.Context) -> None:
-    """Run the tests; everything that follows goes to pytest. All of them run in several processes, a selection in one.
+    """Run the tests; all arguments go to pytest. The full run uses several processes, a selection uses one.
 
     Examples: `./ftgo test`   `./ftgo test order/tests -k revise`   `./ftgo test features --real`
     """
     selects = any(not argument.startswith("-") for argument in context.args)
-    # A file's tests stay together, as they may share a system. Most of the time they wait, so two are good on one core.
+    # Tests of one file stay in one process: they may share a system. They mostly wait, so two processes suit one core.
     spread = () if selects else ("--numprocesses", str(min(4, max(2, os.cpu_count() or 2))), "--dist", "loadfile")
     _become((sys.executable, "-m", "pytest", *spread, *context.args), dict(os.environ))
 
 
 @app.command(context_settings=PASSES_ON)
 def features(context: typer.Context) -> None:
-    """Hold a system to its features: one in memory, or with --url-base one that runs. The rest goes to pytest.
+    """Run the feature scenarios against a system in memory, or with --url-base a running one. The rest goes to pytest.
 
-    Scenarios that take services away, or have to know everything there is, are left out for a running system, and
+    Scenarios that stop services, or need to know all data in the system, are left out for a running system, and
     counted as deselected.
 
     Examples: `./ftgo features`   `./ftgo features --url-base http://127.0.0.1`   `./ftgo features -m saga`
@@ -273,14 +273,14 @@ def features(context: typer.Context) -> None:
 
 
 def known_part(name: str) -> str:
-    """Return the name if it's one of a service or the relay's. LaunchError otherwise."""
+    """Return the name if it belongs to a service or the relay. Raises LaunchError otherwise."""
     if name not in {*SERVICE_NAMES, RELAY}:
         raise LaunchError(f"there is no {name!r}: {', '.join(SERVICE_NAMES)}, {RELAY}")
     return name
 
 
 def replica_counts(text: str) -> dict[str, int]:
-    """Return how many there are to be of each, from a list such as `order=2,kitchen=2`. LaunchError."""
+    """Return the number of replicas of each part, from a list such as `order=2,kitchen=2`. May raise LaunchError."""
     counts: dict[str, int] = {}
     for item in filter(None, (each.strip() for each in text.split(","))):
         name, _, number = item.partition("=")
@@ -293,7 +293,7 @@ def replica_counts(text: str) -> dict[str, int]:
 
 
 def _system_settings(**given: int | None) -> SystemSettings:
-    """The settings, with those that were given on the command line."""
+    """Return the settings, overridden by those given on the command line."""
     return SystemSettings().model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
@@ -305,7 +305,7 @@ def _become_program(program: Program) -> None:
 
 
 def _become(argv: tuple[str, ...], environment: dict[str, str]) -> None:
-    """Go on as another program, so that signals and exit codes are its own."""
+    """Replace this process with another program, so that signals and exit codes are that program's."""
     sys.stdout.flush()
     os.chdir(ROOT)
     os.execve(argv[0], argv, environment)  # noqa: S606 - our own program, no shell
@@ -331,7 +331,7 @@ def _print_places(system: System, seconds: float, terminal: Terminal) -> None:
 
 
 def _open_standard_files() -> None:
-    """Where one was closed (`>&-`), or another file would get its number, and all that is printed."""
+    """Open /dev/null for closed standard files (`>&-`). Else another file gets the number, and all printed text."""
     for descriptor in _STANDARD_FILES:
         try:
             os.fstat(descriptor)

@@ -1,4 +1,4 @@
-"""Pictures of figures, as SVG."""
+"""Draws charts as SVG."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ _COLORS = (*mpl.color_sequences["tab10"], *mpl.color_sequences["Dark2"])
 
 
 def new_figure(title: str, height: float = 8) -> Figure:
-    """Return an empty picture with a title."""
+    """Return an empty chart with a title."""
     mpl.rcParams["axes.prop_cycle"] = cycler(color=_COLORS)
     figure = Figure(figsize=(11, height), layout="constrained")
     figure.suptitle(title)
@@ -20,12 +20,12 @@ def new_figure(title: str, height: float = 8) -> Figure:
 
 
 def name_lines(axes: Axes) -> None:
-    """Say beside the axes, where it hides nothing, what is what."""
+    """Add a legend beside the axes, where it hides nothing."""
     axes.legend(fontsize="xx-small", loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def write(figure: Figure, file: Path) -> None:
-    """Write a picture as SVG; the same picture makes the same file."""
+    """Write a chart as SVG; the same chart always gives the same file."""
     mpl.rcParams["svg.hashsalt"] = "ftgo"
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, format="svg", metadata={"Date": None})

@@ -1,4 +1,4 @@
-"""Where commands that run for long print to: nobody who reads that can hold them up."""
+"""Output for long-running commands: a slow or missing reader can't block them."""
 
 import io
 import os
@@ -13,10 +13,10 @@ _LAST_SECONDS = 2.0
 
 
 class Printer(io.TextIOBase, TextIO):
-    """A stream to a file descriptor whose writes neither fail nor wait. What can't be printed is dropped.
+    """A stream to a file descriptor whose writes neither fail nor block. Text that can't be printed is dropped.
 
-    The reader may be gone, or the disk full; a terminal may be halted (Ctrl-S), or a pipe full. So a thread writes,
-    past Python's own buffer, which would be written once more when the process ends.
+    The reader may be gone, or the disk full; a terminal may be paused (Ctrl-S), or a pipe full. So a thread writes,
+    and bypasses Python's own buffer, which would be flushed again when the process ends.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -25,7 +25,7 @@ class Printer(io.TextIOBase, TextIO):
         threading.Thread(target=self._print, name="printer", daemon=True).start()
 
     def fileno(self) -> int:
-        """The file descriptor that is written to."""
+        """Return the file descriptor that is written to."""
         return self._descriptor
 
     def isatty(self) -> bool:
@@ -33,13 +33,13 @@ class Printer(io.TextIOBase, TextIO):
         return os.isatty(self._descriptor)
 
     def write(self, text: str) -> int:
-        """Have it printed, unless too much waits already."""
+        """Queue text for printing, unless too much is queued already."""
         with suppress(queue.Full):
             self._waiting.put_nowait(text)
         return len(text)
 
     def finish(self) -> None:
-        """Wait a moment for what was written last: to be called before the process ends."""
+        """Wait a moment until the last text is printed. To be called before the process ends."""
         with self._waiting.all_tasks_done:
             self._waiting.all_tasks_done.wait_for(lambda: not self._waiting.unfinished_tasks, _LAST_SECONDS)
 

@@ -1,7 +1,7 @@
-"""Changes how many partitions the stream has: when nothing is on its way, for keys change their readers then.
+"""Changes how many partitions the stream has. No message may be in flight, as keys move to other readers.
 
 The system runs once more with the old count, on ports that no client knows, until everything has been handled. Then
-the count that the stream keeps is changed, and what services remember of partitions that are no more is forgotten.
+the count that the stream keeps is changed, and the services' positions in the removed partitions are deleted.
 """
 
 import time
@@ -22,7 +22,7 @@ _ONLY_SERVERS = Arrangement(without=("relay", *(service.name for service in SERV
 
 
 async def repartition(settings: SystemSettings, partitions: int, wait: float, console: Console) -> None:
-    """Drain, and change the count. LaunchError, and nothing is changed, when the system does not come to rest."""
+    """Drain the stream and change the count. Raises LaunchError, and changes nothing, when messages stay in flight."""
     present = await _present(settings, partitions, console)
     if present == partitions:
         console.print(f"The stream has {partitions} partitions.")
@@ -38,7 +38,7 @@ async def repartition(settings: SystemSettings, partitions: int, wait: float, co
         for name in supervisor.children:
             if name not in ("postgres", "nats"):
                 await supervisor.take_down(name)
-        await _drain(system, wait=0)  # what came in between, by a timer
+        await _drain(system, wait=0)  # messages that a timer has sent meanwhile
         await _forget_others(system, partitions)
         async with connect(system.nats_address) as nats:
             await change_partitions(nats, partitions)
@@ -46,7 +46,7 @@ async def repartition(settings: SystemSettings, partitions: int, wait: float, co
 
 
 async def _present(settings: SystemSettings, partitions: int, console: Console) -> int:
-    """How many there are: NATS knows, so it has to run."""
+    """Return the present number of partitions. NATS stores it, so it has to run."""
     system = on_free_ports(settings.model_copy(update={"partitions": partitions}), _ONLY_SERVERS)
     async with local_client() as client:
         supervisor = system.supervisor(client, console)
@@ -70,7 +70,7 @@ async def _drain(system: System, wait: float) -> None:
 
 
 async def _forget_others(system: System, partitions: int) -> None:
-    """Should there be as many again one day, they are read from the stream's beginning, and inboxes drop repeats."""
+    """Delete the positions in removed partitions. Added again, they are read from the start; inboxes drop repeats."""
     for service in SERVICES:
         connection = await asyncpg.connect(system.database(service).migrations_url, timeout=10)
         try:

@@ -1,4 +1,4 @@
-"""The terminal, for texts that others have written too: of clients, of programs, of damaged messages."""
+"""The terminal, also for untrusted texts: from clients, programs or damaged messages."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,15 +16,15 @@ PIPED_WIDTH = 160
 class Terminal(Console):
     """A console that sends no control sequence but its own.
 
-    Line breaks and markup it can't tell from those that are meant: what goes into a line is to be `printable`, or
-    `as_text` where the line has markup.
+    It can't tell unwanted line breaks and markup from intended ones: pass text within a line through `printable`, or
+    through `as_text` if the line has markup.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, emoji=False, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """The segments to be printed, those of texts from elsewhere made printable."""
+        """Return the segments to print, with untrusted text made printable."""
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable():
                 yield segment
@@ -39,5 +39,5 @@ def terminal() -> Terminal:
 
 
 def as_text(text: str) -> str:
-    """Return somebody else's text as a part of one line with markup."""
+    """Return untrusted text escaped for use within one line of markup."""
     return escape(printable(text))

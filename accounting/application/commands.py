@@ -1,4 +1,4 @@
-"""What clients and sagas can ask of the accounting service."""
+"""The commands that clients and sagas can send to the accounting service."""
 
 from accounting.application.unit_of_work import AccountingUnitOfWork
 from accounting.contracts import AuthorizeOrder, ReverseAuthorizeOrder, ReviseAuthorizeOrder

@@ -1,4 +1,4 @@
-"""What clients can learn of accounts."""
+"""The queries that clients can ask about accounts."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What the accounting service does when something has happened."""
+"""The reactions of the accounting service to events."""
 
 from accounting.application.unit_of_work import AccountingUnitOfWork
 from accounting.domain.account import Account

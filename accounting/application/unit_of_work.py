@@ -1,4 +1,4 @@
-"""What the accounting service's handlers work with."""
+"""The unit of work of the accounting service."""
 
 from accounting.domain.account import Account
 from accounting.domain.errors import AccountNotFound
@@ -9,7 +9,7 @@ from shared.unit_of_work.unit_of_work import Transaction, UnitOfWork
 
 
 class AccountingUnitOfWork(UnitOfWork):
-    """Accounts."""
+    """The unit of work of the accounting service, with its accounts."""
 
     def __init__(self, transaction: Transaction, clock: Clock, policy: Policy) -> None:
         super().__init__(transaction, clock, policy)

@@ -34,7 +34,7 @@ MAX_AUTHORIZED = Money(2**53 - 1)
 
 @dataclass(eq=False)
 class Account(Aggregate[AccountEvent]):
-    """An account. It keeps the sum of what is authorized, not a list that would grow for ever."""
+    """An account. It keeps the sum of the authorizations, not a list that would grow for ever."""
 
     name: str = field(init=False)
     enabled: bool = field(init=False)
@@ -43,52 +43,52 @@ class Account(Aggregate[AccountEvent]):
 
     @property
     def consumer_id(self) -> ConsumerId:
-        """Whose account it is: that is its id."""
+        """The consumer that the account belongs to. The account has the same id."""
         return ConsumerId(self.id)
 
     @classmethod
     def open(cls, id_: ConsumerId, name: str) -> Self:
-        """A consumer has registered."""
+        """Opens an account for a consumer who has registered."""
         account = cls(id=id_)
         account.record(AccountCreated(consumer_id=account.consumer_id, name=name))
         return account
 
     def rename(self, name: str) -> None:
-        """Its consumer has another name; nothing happens when it is the same."""
+        """Changes the consumer's name; does nothing if the name is the same."""
         if name != self.name:
             self.record(AccountRenamed(consumer_id=self.consumer_id, name=name))
 
     def erase_holder(self) -> None:
-        """Its consumer is to be forgotten: the account stays, without the name."""
+        """Erases the consumer's name; the account itself stays."""
         if not self.holder_erased:
             self.record(AccountHolderErased(consumer_id=self.consumer_id))
 
     def disable(self) -> None:
-        """Nothing can be authorized, revised or reversed any more."""
+        """Disables the account: nothing can be authorized, revised or reversed any more."""
         self._require_enabled()
         self.record(AccountDisabled(consumer_id=self.consumer_id))
 
     def enable(self) -> None:
-        """It can be used again."""
+        """Enables the account, so that it can be used again."""
         if self.enabled:
             raise AccountIsEnabled
         self.record(AccountEnabled(consumer_id=self.consumer_id))
 
     def authorize(self, order_id: OrderId, order_total: Money) -> None:
-        """An order may be charged."""
+        """Authorizes an order's total to be charged."""
         self._require_enabled()
         self._require_room(order_total)
         self.record(OrderAuthorized(consumer_id=self.consumer_id, order_id=order_id, order_total=order_total))
 
     def reverse(self, order_id: OrderId, order_total: Money) -> None:
-        """An order will not be charged after all."""
+        """Reverses the authorization of an order: it will not be charged."""
         self._require_enabled()
         self.record(
             OrderAuthorizationReversed(consumer_id=self.consumer_id, order_id=order_id, order_total=order_total)
         )
 
     def revise(self, order_id: OrderId, current_order_total: Money, order_total: Money) -> None:
-        """An order will be charged with another total."""
+        """Revises the authorization of an order to another total."""
         self._require_enabled()
         self._require_room(order_total - current_order_total)
         self.record(
@@ -101,7 +101,7 @@ class Account(Aggregate[AccountEvent]):
         )
 
     def apply(self, event: AccountEvent) -> None:
-        """Change the fields as the event says, without decisions or refusals."""
+        """Changes the fields as the event says, without decisions or refusals."""
         match event:
             case AccountCreated():
                 self.name, self.enabled = event.name, True

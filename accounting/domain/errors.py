@@ -1,4 +1,4 @@
-"""What the accounting service refuses."""
+"""The errors with which the accounting service refuses requests."""
 
 from shared.core.errors import AlreadyExists, FailedPrecondition, LimitReached, NotYet
 

@@ -1,4 +1,4 @@
-"""What clients and sagas can ask of the consumer service."""
+"""The commands that clients and sagas can send to the consumer service."""
 
 from consumer.application.unit_of_work import ConsumerUnitOfWork
 from consumer.contracts import ValidateOrderByConsumer

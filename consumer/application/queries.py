@@ -1,4 +1,4 @@
-"""What clients can learn of consumers."""
+"""The queries that clients can ask about consumers."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What the consumer service's handlers work with."""
+"""The unit of work of the consumer service."""
 
 from consumer.domain.consumer import Consumer
 from consumer.domain.errors import ConsumerNotFound
@@ -9,7 +9,7 @@ from shared.unit_of_work.unit_of_work import Transaction, UnitOfWork
 
 
 class ConsumerUnitOfWork(UnitOfWork):
-    """Consumers."""
+    """The unit of work of the consumer service, with its consumers."""
 
     def __init__(self, transaction: Transaction, clock: Clock, policy: Policy) -> None:
         super().__init__(transaction, clock, policy)

@@ -29,7 +29,7 @@ MAX_ADDRESSES = 50
 
 @dataclass(eq=False)
 class Consumer(Aggregate[ConsumerEvent]):
-    """Somebody who orders. Two may have the same name. One who was erased is nobody any more."""
+    """A person who orders. Two consumers may have the same name. An erased consumer counts as unknown."""
 
     name: str = field(init=False)
     addresses: dict[str, Address] = field(default_factory=dict)
@@ -37,23 +37,23 @@ class Consumer(Aggregate[ConsumerEvent]):
 
     @property
     def consumer_id(self) -> ConsumerId:
-        """Its id."""
+        """The consumer's id."""
         return ConsumerId(self.id)
 
     @classmethod
     def register(cls, id_: ConsumerId, name: str) -> Self:
-        """Somebody wants to order."""
+        """Registers a new consumer."""
         consumer = cls(id=id_)
         consumer.record(ConsumerRegistered(consumer_id=consumer.consumer_id, name=_named(name)))
         return consumer
 
     def rename(self, name: str) -> None:
-        """The consumer is called otherwise."""
+        """Changes the consumer's name."""
         self.require_known()
         self.record(ConsumerUpdated(consumer_id=self.consumer_id, name=_named(name)))
 
     def add_address(self, address_id: str, address: Address) -> None:
-        """Under a label that is not in use."""
+        """Adds an address under a label that is not in use."""
         self.require_known()
         if address_id in self.addresses:
             raise AddressAlreadyExists
@@ -67,36 +67,36 @@ class Consumer(Aggregate[ConsumerEvent]):
         self.record(AddressUpdated(consumer_id=self.consumer_id, address_id=address_id, address=address))
 
     def remove_address(self, address_id: str) -> None:
-        """The label is free again."""
+        """Removes the address under a label; the label is free again."""
         self.address(address_id)
         self.record(AddressRemoved(consumer_id=self.consumer_id, address_id=address_id))
 
     def address(self, address_id: str) -> Address:
-        """The address under a label; raises AddressNotFound."""
+        """Returns the address under a label; raises AddressNotFound."""
         self.require_known()
         if address_id not in self.addresses:
             raise AddressNotFound
         return self.addresses[address_id]
 
     def erase(self) -> None:
-        """Name and addresses are forgotten; what they were before too. It stays so."""
+        """Erases the name and the addresses for ever, and their earlier values too."""
         if not self.erased:
             self.record(ConsumerErased(consumer_id=self.consumer_id))
 
     def require_known(self) -> None:
-        """Raises ConsumerNotFound for one that was erased."""
+        """Raises ConsumerNotFound if the consumer was erased."""
         if self.erased:
             raise ConsumerNotFound
 
     def apply(self, event: ConsumerEvent) -> None:
-        """Change the fields as the event says, without decisions or refusals."""
+        """Changes the fields as the event says, without decisions or refusals."""
         match event:
             case ConsumerRegistered() | ConsumerUpdated():
                 self.name = event.name
             case AddressAdded() | AddressUpdated():
                 self.addresses[event.address_id] = event.address
             case AddressRemoved():
-                self.addresses.pop(event.address_id, None)  # its label is gone when the consumer was erased
+                self.addresses.pop(event.address_id, None)  # its label is gone if the consumer was erased
             case ConsumerErased():
                 self.name, self.addresses, self.erased = "", {}, True
             case _:

@@ -1,10 +1,10 @@
-"""What the consumer service refuses."""
+"""The errors with which the consumer service refuses requests."""
 
 from shared.core.errors import AlreadyExists, InvalidArgument, LimitReached, NotFound
 
 
 class ConsumerNotFound(NotFound):
-    """Not a `NotYet`: whoever has a consumer's id got it from here."""
+    """Not a `NotYet`: anybody who has a consumer's id got it from this service."""
 
     text = "consumer not found"
 

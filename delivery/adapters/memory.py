@@ -10,16 +10,16 @@ from shared.core.policy import Policy
 
 
 class MemoryLines:
-    """The two lines, found in the rows of a memory transaction."""
+    """The two waiting lines, found in the rows of a memory transaction."""
 
     def __init__(self, transaction: MemoryTransaction) -> None:
         self._tables = transaction.database.tables
 
     async def lock(self) -> None:
-        """Nothing to do: a memory database has one transaction at a time."""
+        """Does nothing: a memory database has one transaction at a time."""
 
     async def first_of_both(self) -> tuple[OrderId, CourierId] | None:
-        """The delivery that has waited longest, and the courier free longest; None if either is missing."""
+        """Returns the delivery that has waited longest and the courier free longest; None if either is missing."""
         waiting = min(
             (
                 (row.accepted_at, row.order_id)
@@ -40,5 +40,5 @@ class MemoryLines:
 
 
 def unit_of_work(transaction: MemoryTransaction, clock: Clock, policy: Policy) -> DeliveryUnitOfWork:
-    """The delivery service's unit of work on a memory database."""
+    """Returns the delivery service's unit of work on a memory database."""
     return DeliveryUnitOfWork(transaction, clock, policy, MemoryLines(transaction))

@@ -21,7 +21,7 @@ TABLES: dict[type[Entity], Table] = {Restaurant: _restaurants, Courier: _courier
 
 _LOCK = text("select pg_advisory_xact_lock(hashtext('delivery'), hashtext('lines'))")
 
-# Written into the statement, not sent beside it: only so is the partial index certain to be used.
+# Written into the statement, not sent as parameters: otherwise the partial index might not be used.
 _PENDING = literal(DeliveryStatus.PENDING.value, literal_execute=True)
 _waiting = (
     select(_deliveries.c.id)
@@ -41,7 +41,7 @@ _FIRST_OF_BOTH = select(_waiting.c.id, _free.c.id).join_from(_waiting, _free, tr
 
 
 class PostgresLines:
-    """The two lines, found by SQL in the transaction."""
+    """The two waiting lines, found by SQL in the transaction."""
 
     def __init__(self, transaction: PostgresTransaction) -> None:
         self._transaction = transaction
@@ -49,9 +49,9 @@ class PostgresLines:
         self._locked = False
 
     async def lock(self) -> None:
-        """Lets no other transaction look at the lines until this one ends.
+        """Locks the lines: no other transaction can look at them until this one ends.
 
-        What is asked after it sees all that was committed before it.
+        Queries after it see everything that was committed before it.
         """
         if not self._locked:
             await self._transaction.hold_locks()
@@ -59,11 +59,11 @@ class PostgresLines:
             self._locked = True
 
     async def first_of_both(self) -> tuple[OrderId, CourierId] | None:
-        """The delivery that has waited longest, and the courier free longest; None if either is missing."""
+        """Returns the delivery that has waited longest and the courier free longest; None if either is missing."""
         row = (await self._connection.execute(_FIRST_OF_BOTH)).first()
         return None if row is None else (OrderId(row[0]), CourierId(row[1]))
 
 
 def unit_of_work(transaction: PostgresTransaction, clock: Clock, policy: Policy) -> DeliveryUnitOfWork:
-    """The delivery service's unit of work on PostgreSQL."""
+    """Returns the delivery service's unit of work on PostgreSQL."""
     return DeliveryUnitOfWork(transaction, clock, policy, PostgresLines(transaction))

@@ -1,4 +1,4 @@
-"""What couriers can ask of the delivery service."""
+"""The commands that couriers can send to the delivery service."""
 
 from delivery.application.assignment import assign_delivery, release_courier
 from delivery.application.unit_of_work import DeliveryUnitOfWork

@@ -6,13 +6,13 @@ from kernel.values import CourierId, OrderId
 
 
 class Lines(Protocol):
-    """Two lines: deliveries that wait for a courier, and couriers that are free. At least one of them is empty."""
+    """Two waiting lines: deliveries without a courier, and couriers that are free. At least one line is empty."""
 
     async def lock(self) -> None:
-        """Lets no other transaction look at the lines until this one ends."""
+        """Locks the lines: no other transaction can look at them until this one ends."""
 
     async def first_of_both(self) -> tuple[OrderId, CourierId] | None:
-        """The delivery that has waited longest and the courier that has been free longest; None if either is missing.
+        """Returns the delivery that has waited longest and the courier free longest; None if either is missing.
 
-        It sees what has been written, also by this transaction.
+        It sees everything that has been written, also by this transaction.
         """

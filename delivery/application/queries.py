@@ -1,4 +1,4 @@
-"""What clients can learn of couriers and deliveries."""
+"""The queries that clients can ask about couriers and deliveries."""
 
 from dataclasses import dataclass
 from datetime import datetime

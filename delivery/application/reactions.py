@@ -1,4 +1,4 @@
-"""What the delivery service does when something has happened.
+"""The reactions of the delivery service to events.
 
 Events of an order and of its ticket arrive in either order: whichever comes first makes the delivery's row.
 """

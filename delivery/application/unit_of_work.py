@@ -1,4 +1,4 @@
-"""What the delivery service's handlers work with."""
+"""The unit of work of the delivery service."""
 
 from delivery.application.ports import Lines
 from delivery.domain.courier import Courier
@@ -13,7 +13,7 @@ from shared.unit_of_work.unit_of_work import Transaction, UnitOfWork
 
 
 class DeliveryUnitOfWork(UnitOfWork):
-    """Deliveries, couriers and the copy of restaurants."""
+    """The unit of work of the delivery service, with deliveries, couriers and the copy of restaurants."""
 
     def __init__(self, transaction: Transaction, clock: Clock, policy: Policy, lines: Lines) -> None:
         super().__init__(transaction, clock, policy)
@@ -23,7 +23,7 @@ class DeliveryUnitOfWork(UnitOfWork):
         self._lines = lines
 
     async def next_to_assign(self) -> tuple[Delivery, Courier] | None:
-        """The first delivery that waits and the first courier that is free, if there are both.
+        """Returns the first delivery that waits and the first free courier, if there are both.
 
         Raises Conflict when one of them was read before another transaction changed it.
         """

@@ -38,31 +38,31 @@ class Courier(Entity):
 
     @property
     def courier_id(self) -> CourierId:
-        """Its id."""
+        """The courier's id."""
         return CourierId(self.id)
 
     def actions_for(self, delivery_id: OrderId) -> Plan:
-        """What there is to do for a delivery."""
+        """Returns the actions in the plan that belong to a delivery."""
         return tuple(action for action in self.plan if action.delivery_id == delivery_id)
 
     def set_available(self, available: bool, now: datetime) -> None:
-        """Goes on duty, or off duty; the plan stays as it is."""
+        """Puts the courier on duty or off duty; the plan stays as it is."""
         self.available = available
         self._follow(now)
 
     def take_on(self, plan: Plan) -> None:
-        """Is given something to do. Only a free courier is asked."""
+        """Takes on the plan for a delivery. It is called for free couriers only."""
         if self.free_since is None:
             raise ValueError(f"courier {self.id} is not free")
         self.plan, self.free_since = plan, None
 
     def drop(self, delivery_id: OrderId, now: datetime) -> None:
-        """Has nothing to do with a delivery any more."""
+        """Removes a delivery from the plan."""
         self.plan = tuple(action for action in self.plan if action.delivery_id != delivery_id)
         self._follow(now)
 
     def _follow(self, now: datetime) -> None:
-        """Who is free already keeps the place in the line."""
+        """Updates `free_since`. A courier who is free already keeps the place in the line."""
         if not self.available or self.plan:
             self.free_since = None
         elif self.free_since is None:

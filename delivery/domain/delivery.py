@@ -48,21 +48,21 @@ class Delivery(RecordingEntity):
 
     @property
     def order_id(self) -> OrderId:
-        """Whose delivery it is: that is its id."""
+        """The order that is delivered. The delivery has the same id."""
         return OrderId(self.id)
 
     @property
     def created(self) -> bool:
-        """Whether the order itself has arrived: before that it is nobody's business."""
+        """Whether the order itself has arrived. Before that the delivery is not shown to anybody."""
         return self.pickup_address is not None
 
     @property
     def waits_for_courier(self) -> bool:
-        """Whether the restaurant has accepted, and nobody has been found to bring it."""
+        """Whether the restaurant has accepted the ticket, and no courier has been found yet."""
         return self.status is DeliveryStatus.PENDING and self.accepted_at is not None
 
     def create(self, pickup_address: Address, delivery_address: Address) -> None:
-        """An order was placed. One that was cancelled or picked up before we were told of it stays so."""
+        """Records the order. If it was cancelled or picked up before this news came, it stays so."""
         if self.created:
             raise DeliveryAlreadyExists
         self.pickup_address, self.delivery_address = pickup_address, delivery_address
@@ -71,12 +71,12 @@ class Delivery(RecordingEntity):
         self._forget_address()
 
     def accept(self, accepted_at: datetime, ready_by: datetime) -> None:
-        """The restaurant cooks: a courier is needed by the time it is ready."""
+        """The restaurant has accepted the ticket: a courier is needed by the time the dishes are ready."""
         if self.status in (DeliveryStatus.NEW, DeliveryStatus.PENDING) and self.accepted_at is None:
             self.accepted_at, self.ready_by = accepted_at, ready_by
 
     def schedule(self, courier: Courier) -> None:
-        """A free courier will bring it."""
+        """Assigns a free courier to the delivery."""
         pickup_address, delivery_address, ready_by = self.pickup_address, self.delivery_address, self.ready_by
         if not self.waits_for_courier or pickup_address is None or delivery_address is None or ready_by is None:
             raise DeliveryStateDoesNotAllowAction
@@ -92,13 +92,13 @@ class Delivery(RecordingEntity):
         self.record(DeliveryScheduled(order_id=self.order_id, courier_id=courier.courier_id, ready_by=ready_by))
 
     def pick_up(self) -> None:
-        """It has left the restaurant, with the courier or, if none was found in time, without one of ours."""
+        """The order has left the restaurant, with the courier or, if none was found in time, without one of ours."""
         if self.status in _AT_THE_RESTAURANT:
             self.status = DeliveryStatus.PICKED_UP
             self.record(DeliveryPickedUp(order_id=self.order_id, courier_id=self.courier_id))
 
     def deliver(self) -> CourierId | None:
-        """It is at the consumer's. Answers the courier who has brought it."""
+        """The order has reached the consumer. Returns the courier who brought it."""
         if self.status is not DeliveryStatus.PICKED_UP:
             raise DeliveryStateDoesNotAllowAction
         self.status = DeliveryStatus.DELIVERED
@@ -107,8 +107,7 @@ class Delivery(RecordingEntity):
         return self.courier_id
 
     def cancel(self) -> CourierId | None:
-        """Nobody need bring it; what has left the restaurant can't be called back. Answers the courier, if one was to
-        come."""
+        """Cancels the delivery unless the order has left the restaurant. Returns the courier, if one was assigned."""
         if self.status not in _AT_THE_RESTAURANT:
             return None
         courier_id, self.courier_id = self.courier_id, None
@@ -118,7 +117,7 @@ class Delivery(RecordingEntity):
         return courier_id
 
     def erase_address(self) -> None:
-        """The consumer is to be forgotten: as soon as nobody has to go there any more."""
+        """Erases the consumer's address as soon as no courier has to go there any more."""
         self.forgets_address = True
         self._forget_address()
 
@@ -130,5 +129,5 @@ class Delivery(RecordingEntity):
 def _after_the_ride(ready_by: datetime) -> datetime:
     try:
         return ready_by + RIDE
-    except OverflowError:  # a kitchen may promise the last minutes of the calendar, and news can't be refused
+    except OverflowError:  # a kitchen may promise a time at the very end of the calendar, and news can't be refused
         return ready_by

@@ -1,4 +1,4 @@
-"""What the delivery service refuses."""
+"""The errors with which the delivery service refuses requests."""
 
 from shared.core.errors import AlreadyExists, FailedPrecondition, NotFound, NotYet
 

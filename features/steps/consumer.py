@@ -12,7 +12,7 @@ from features.world import World
 @given(step('the consumer "{consumer:Name}"'))
 def registered(world: World, consumer: str) -> None:
     registers(world, consumer)
-    # An account follows; until it has, it can be neither disabled nor looked at.
+    # An account is opened a little later; until then it can be neither disabled nor looked at.
     world.eventually(lambda: world.get("accounting", f"/accounts/{world.consumers[consumer]}"))
 
 

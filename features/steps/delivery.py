@@ -105,7 +105,7 @@ def is_off_duty(world: World, courier: str) -> None:
 
 
 def _plan(world: World, courier: str) -> list[tuple[str, str, str, str]]:
-    """What the courier has to do, as the tables have it."""
+    """Return the courier's plan in the form of the tables."""
     plan = []
     for action in _courier(world, courier)["plan"]:
         order = world.orders.of(action["delivery_id"])

@@ -54,7 +54,7 @@ class Word:
     meaning: Callable[[str], object]
 
     def __call__(self, text: str) -> object:
-        """The converter that the parser asks for."""
+        """Convert the text for the parser."""
         return self.meaning(text)
 
 
@@ -84,35 +84,35 @@ def step(text: str) -> parsers.StepParser:
 
 
 def rows(table: Table) -> list[dict[str, str]]:
-    """A table's rows by its headings."""
+    """Return a table's rows, with the cells by their headings."""
     headings, *lines = table
     return [dict(zip(headings, line, strict=True)) for line in lines]
 
 
 def names(table: Table) -> list[str]:
-    """The first column."""
+    """Return the first column of a table."""
     return [line[0] for line in table[1:]]
 
 
 def cents(text: str) -> int:
-    """An amount such as 12.34, or -12.34."""
+    """Return the cents of an amount such as 12.34, or -12.34."""
     sign = -1 if text.startswith("-") else 1
     whole, _, hundredths = text.removeprefix("-").partition(".")
     return sign * (int(whole) * 100 + int(hundredths))
 
 
 def dollars(amount: int) -> str:
-    """The amount as tables have it."""
+    """Return the amount in the form of the tables."""
     return f"{amount / 100:.2f}"
 
 
 def menu_item_id(dish: str) -> str:
-    """The id that a restaurant gives a dish."""
+    """Return the id that a restaurant gives a dish."""
     return dish.lower().replace(" ", "-")
 
 
 def address(row: dict[str, str]) -> dict[str, str | None]:
-    """An address as the API takes and gives it."""
+    """Return an address in the form of the API."""
     return {
         "street1": row["street"],
         "street2": row.get("unit") or None,
@@ -123,17 +123,17 @@ def address(row: dict[str, str]) -> dict[str, str | None]:
 
 
 def menu(table: Table) -> list[dict[str, object]]:
-    """A menu of dishes and prices as the API takes and gives it."""
+    """Return a menu of dishes and prices in the form of the API."""
     return [{"id": menu_item_id(row["dish"]), "name": row["dish"], "price": cents(row["price"])} for row in rows(table)]
 
 
 def quantities(table: Table) -> dict[str, int]:
-    """How many of which dish, as the API takes it."""
+    """Return the quantity of each dish in the form of the API."""
     return {menu_item_id(row["dish"]): int(row["quantity"]) for row in rows(table)}
 
 
 def items_table(line_items: Sequence[dict[str, Any]], headings: Sequence[str]) -> Table:
-    """What is ordered as a table with these headings."""
+    """Return the ordered items as a table with these headings."""
     columns: dict[str, Callable[[dict[str, Any]], str]] = {
         "dish": lambda item: item["name"],
         "price": lambda item: dollars(item["price"]),

@@ -205,7 +205,7 @@ def _place(
     body = {
         "consumer_id": world.consumers[consumer],
         "restaurant_id": world.restaurants[restaurant],
-        # The API compares it with the clock on the wall.
+        # The API compares it with the real time.
         "delivery_time": world.later(minutes),
         "delivery_address": world.notes.get(_PLACE, _ADDRESS),
         "line_items": quantities,

@@ -61,5 +61,5 @@ def finds_again(world: World, order: str) -> None:
 
 
 def same(actual: object, expected: object) -> None:
-    """A condition for `World.eventually`."""
+    """Return a condition for `World.eventually`."""
     assert actual == expected

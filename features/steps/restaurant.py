@@ -55,7 +55,7 @@ def opens_without_a_street(world: World, restaurant: str) -> None:
 def changes_menu(world: World, restaurant: str, datatable: Table) -> None:
     path = f"/restaurants/{world.restaurants[restaurant]}/menu"
     if world.act("restaurant", "PUT", path, {"menu_items": menu(datatable)}) is not None:
-        # The services that keep a copy hear of restaurants in the order of what happened: when they know one that
+        # The services that keep a copy get restaurant events in their order: when they know a restaurant that
         # opened after the change, they have the change.
         _wait_until_known(world, _open(world, "one that opened after the change", []))
 

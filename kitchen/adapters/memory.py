@@ -26,7 +26,7 @@ class MemoryTicketSearch:
         before: TicketId | None,
         limit: int,
     ) -> Sequence[TicketId]:
-        """Their ids, the newest first, those made before `before` only; each criterion that is None fits all."""
+        """Returns their ids, newest first, only those made before `before`. A criterion that is None fits all."""
         found = [
             TicketId(view.id)
             for view in self._table.values()
@@ -40,5 +40,5 @@ class MemoryTicketSearch:
 
 
 def unit_of_work(transaction: MemoryTransaction, clock: Clock, policy: Policy) -> KitchenUnitOfWork:
-    """The kitchen's unit of work on a memory database."""
+    """Returns the kitchen's unit of work on a memory database."""
     return KitchenUnitOfWork(transaction, clock, policy, MemoryTicketSearch(transaction))

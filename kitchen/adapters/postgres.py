@@ -36,7 +36,7 @@ class PostgresTicketSearch:
         before: TicketId | None,
         limit: int,
     ) -> Sequence[TicketId]:
-        """Their ids, the newest first, those made before `before` only; each criterion that is None fits all."""
+        """Returns their ids, newest first, only those made before `before`. A criterion that is None fits all."""
         newest_first = select(_tickets.c.id).order_by(_tickets.c.id.desc()).limit(limit)
         for column, wanted in (
             (_tickets.c.order_id, order_id),
@@ -51,5 +51,5 @@ class PostgresTicketSearch:
 
 
 def unit_of_work(transaction: PostgresTransaction, clock: Clock, policy: Policy) -> KitchenUnitOfWork:
-    """The kitchen's unit of work on PostgreSQL."""
+    """Returns the kitchen's unit of work on PostgreSQL."""
     return KitchenUnitOfWork(transaction, clock, policy, PostgresTicketSearch(transaction))

@@ -1,4 +1,4 @@
-"""What restaurants and sagas can ask of the kitchen service."""
+"""The commands that restaurants and sagas can send to the kitchen service."""
 
 from datetime import datetime
 

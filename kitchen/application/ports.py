@@ -8,7 +8,7 @@ from kitchen.domain.ticket import TicketStatus
 
 
 class TicketSearch(Protocol):
-    """Finds tickets by what they are about."""
+    """Finds tickets by search criteria."""
 
     async def find(
         self,
@@ -19,4 +19,4 @@ class TicketSearch(Protocol):
         before: TicketId | None,
         limit: int,
     ) -> Sequence[TicketId]:
-        """Their ids, the newest first, those made before `before` only; each criterion that is None fits all."""
+        """Returns their ids, newest first, only those made before `before`. A criterion that is None fits all."""

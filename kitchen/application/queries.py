@@ -1,4 +1,4 @@
-"""What clients can learn of tickets."""
+"""The queries that clients can ask about tickets."""
 
 from collections.abc import Sequence
 
@@ -26,9 +26,9 @@ async def find_tickets(
     before: TicketId | None,
     limit: int,
 ) -> tuple[Sequence[TicketView], TicketId | None]:
-    """A page of tickets, the newest first, and where the next one begins; None after the last.
+    """Returns a page of tickets, newest first, and where the next page begins (None after the last page).
 
-    Large tickets make a page of fewer.
+    If tickets are large, the page has fewer of them.
     """
     found = await uow.search.find(
         order_id=order_id, restaurant_id=restaurant_id, status=status, before=before, limit=limit + 1

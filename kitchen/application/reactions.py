@@ -1,4 +1,4 @@
-"""What the kitchen service does when something has happened."""
+"""The reactions of the kitchen service to events."""
 
 from kitchen.application.unit_of_work import KitchenUnitOfWork
 from kitchen.domain.restaurant import Restaurant

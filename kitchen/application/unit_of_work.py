@@ -1,4 +1,4 @@
-"""What the kitchen service's handlers work with."""
+"""The unit of work of the kitchen service."""
 
 from kernel.values import RestaurantId, TicketId
 from kitchen.application.ports import TicketSearch
@@ -13,7 +13,7 @@ from shared.unit_of_work.unit_of_work import Transaction, UnitOfWork
 
 
 class KitchenUnitOfWork(UnitOfWork):
-    """Tickets and the copy of restaurants. A ticket's view is written with its events."""
+    """Tickets and the kitchen's copy of restaurants. A ticket's view is written with its events."""
 
     def __init__(self, transaction: Transaction, clock: Clock, policy: Policy, search: TicketSearch) -> None:
         super().__init__(transaction, clock, policy)

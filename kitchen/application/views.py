@@ -22,7 +22,7 @@ class TicketView(Entity):
 
     @classmethod
     def of(cls, ticket: Ticket) -> Self:
-        """The view of a ticket as it is now."""
+        """Returns the view of a ticket as it is now."""
         return cls(
             id=ticket.id,
             version=ticket.version,

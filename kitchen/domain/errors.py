@@ -1,4 +1,4 @@
-"""What the kitchen service refuses."""
+"""The errors with which the kitchen service refuses requests."""
 
 from shared.core.errors import FailedPrecondition, NotYet, OutOfRange
 

@@ -72,7 +72,7 @@ _CHANGEABLE = (TicketStatus.AWAITING_ACCEPTANCE, TicketStatus.ACCEPTED)
 
 @dataclass(eq=False)
 class Ticket(Aggregate[TicketEvent]):
-    """A ticket. `status_before` is where it goes back to when a cancellation or a revision does not come about."""
+    """A ticket. `status_before` is the status it returns to if a cancellation or a revision is undone."""
 
     status: TicketStatus = field(init=False)
     status_before: TicketStatus = field(init=False)
@@ -84,14 +84,14 @@ class Ticket(Aggregate[TicketEvent]):
 
     @property
     def ticket_id(self) -> TicketId:
-        """Its id."""
+        """The ticket's id."""
         return TicketId(self.id)
 
     @classmethod
     def create(
         cls, id_: TicketId, order_id: OrderId, restaurant_id: RestaurantId, line_items: tuple[LineItem, ...]
     ) -> Self:
-        """An order has come in; whether it will stand is not known yet."""
+        """Creates a ticket for an order that is not approved yet."""
         ticket = cls(id=id_)
         ticket.record(
             TicketCreatePending(
@@ -101,7 +101,7 @@ class Ticket(Aggregate[TicketEvent]):
         return ticket
 
     def confirm_create(self) -> None:
-        """The order stands."""
+        """Confirms the creation: the order was approved."""
         self._require(TicketStatus.CREATE_PENDING)
         self.record(
             TicketCreated(
@@ -113,12 +113,12 @@ class Ticket(Aggregate[TicketEvent]):
         )
 
     def cancel_create(self) -> None:
-        """The order was rejected."""
+        """Cancels the creation: the order was rejected."""
         self._require(TicketStatus.CREATE_PENDING)
         self.record(TicketCreateCancelled(ticket_id=self.ticket_id, order_id=self.order_id))
 
     def accept(self, ready_by: datetime, now: datetime) -> None:
-        """The restaurant will cook, and says until when."""
+        """Accepts the ticket: the restaurant will cook, and says when the dishes will be ready."""
         self._require(TicketStatus.AWAITING_ACCEPTANCE)
         if ready_by < now:
             raise ReadyByIsInThePast
@@ -127,37 +127,37 @@ class Ticket(Aggregate[TicketEvent]):
         )
 
     def start_preparation(self) -> None:
-        """The kitchen is cooking: too late to cancel or revise."""
+        """Records that the kitchen has begun to cook: it is too late to cancel or revise."""
         self._require(TicketStatus.ACCEPTED)
         self.record(TicketPreparationStarted(ticket_id=self.ticket_id, order_id=self.order_id))
 
     def finish_preparation(self) -> None:
-        """A courier can come."""
+        """Records that the dishes are ready for the courier."""
         self._require(TicketStatus.PREPARING)
         self.record(TicketReadyForPickup(ticket_id=self.ticket_id, order_id=self.order_id))
 
     def pick_up(self) -> None:
-        """It has left the restaurant."""
+        """Records that the dishes have left the restaurant."""
         self._require(TicketStatus.READY_FOR_PICKUP)
         self.record(TicketPickedUp(ticket_id=self.ticket_id, order_id=self.order_id))
 
     def begin_cancel(self) -> None:
-        """The consumer wants to cancel."""
+        """Begins a cancellation that the consumer has asked for."""
         self._require(*_CHANGEABLE)
         self.record(TicketCancelling(ticket_id=self.ticket_id, order_id=self.order_id))
 
     def undo_cancel(self) -> None:
-        """It stands after all."""
+        """Undoes the cancellation: the ticket remains valid."""
         self._require(TicketStatus.CANCEL_PENDING)
         self.record(TicketCancelUndone(ticket_id=self.ticket_id, order_id=self.order_id))
 
     def confirm_cancel(self) -> None:
-        """Nobody will cook it."""
+        """Confirms the cancellation: the kitchen will not cook."""
         self._require(TicketStatus.CANCEL_PENDING)
         self.record(TicketCancelled(ticket_id=self.ticket_id, order_id=self.order_id))
 
     def begin_revise(self, revised_quantities: Mapping[MenuItemId, int]) -> None:
-        """The consumer wants other quantities."""
+        """Begins a revision: the consumer wants other quantities."""
         self._require(*_CHANGEABLE)
         self.record(
             TicketRevising(
@@ -166,19 +166,19 @@ class Ticket(Aggregate[TicketEvent]):
         )
 
     def undo_revise(self) -> None:
-        """It stays as it was."""
+        """Undoes the revision: the quantities stay as they were."""
         self._require(TicketStatus.REVISION_PENDING)
         self.record(TicketReviseUndone(ticket_id=self.ticket_id, order_id=self.order_id))
 
     def confirm_revise(self, revised_quantities: Mapping[MenuItemId, int]) -> None:
-        """The kitchen cooks other quantities."""
+        """Confirms the revision: the kitchen cooks the new quantities."""
         self._require(TicketStatus.REVISION_PENDING)
         self.record(
             TicketRevised(ticket_id=self.ticket_id, order_id=self.order_id, revised_quantities=dict(revised_quantities))
         )
 
     def apply(self, event: TicketEvent) -> None:
-        """Change the fields as the event says, without decisions or refusals."""
+        """Changes the fields as the event says, without decisions or refusals."""
         match event:
             case TicketCreatePending():
                 self.status = self.status_before = TicketStatus.CREATE_PENDING

@@ -12,13 +12,13 @@ from shared.core.policy import Policy
 
 
 class MemoryAddresses:
-    """Where orders are to be delivered, from the rows of a memory transaction."""
+    """The delivery addresses of orders, from the rows of a memory transaction."""
 
     def __init__(self, transaction: MemoryTransaction) -> None:
         self._events = transaction.database.events
 
     async def order_of(self, consumer_id: ConsumerId) -> OrderId | None:
-        """An order of the consumer's whose address is still known, if there is one."""
+        """Returns one of the consumer's orders whose address is still stored, if there is one."""
         created = (
             (id_, json.loads(stream[0].data))
             for (aggregate, id_), stream in self._events.items()
@@ -33,5 +33,5 @@ class MemoryAddresses:
 
 
 def unit_of_work(transaction: MemoryTransaction, clock: Clock, policy: Policy) -> OrderUnitOfWork:
-    """The order service's unit of work on a memory database."""
+    """Returns the order service's unit of work on a memory database."""
     return OrderUnitOfWork(transaction, clock, policy, MemoryAddresses(transaction))

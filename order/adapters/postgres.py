@@ -17,7 +17,7 @@ TABLES: dict[type[Entity], Table] = {
     ErasedConsumer: table_of(ErasedConsumer, "erased_consumers"),
 }
 
-# The conditions are those of the index, which has only what this looks for.
+# The conditions are those of the partial index, which has only the rows that this looks for.
 _ORDER_WITH_ADDRESS = text("""
 select id from events
 where aggregate = 'Order' and type = 'order.OrderCreated' and data -> 'deliver_to' ->> 'street1' <> ''
@@ -27,17 +27,17 @@ limit 1
 
 
 class PostgresAddresses:
-    """Where orders are to be delivered, by SQL in the transaction."""
+    """The delivery addresses of orders, found by SQL in the transaction."""
 
     def __init__(self, transaction: PostgresTransaction) -> None:
         self._connection = transaction.connection
 
     async def order_of(self, consumer_id: ConsumerId) -> OrderId | None:
-        """An order of the consumer's whose address is still known, if there is one."""
+        """Returns one of the consumer's orders whose address is still stored, if there is one."""
         found: OrderId | None = await self._connection.scalar(_ORDER_WITH_ADDRESS, {"consumer_id": consumer_id})
         return found
 
 
 def unit_of_work(transaction: PostgresTransaction, clock: Clock, policy: Policy) -> OrderUnitOfWork:
-    """The order service's unit of work on PostgreSQL."""
+    """Returns the order service's unit of work on PostgreSQL."""
     return OrderUnitOfWork(transaction, clock, policy, PostgresAddresses(transaction))

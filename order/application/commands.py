@@ -1,4 +1,4 @@
-"""What clients can ask of the order service."""
+"""The commands that clients can send to the order service."""
 
 from datetime import datetime
 
@@ -34,7 +34,7 @@ class ReviseOrder(Command["OrderStateReply"]):
     revised_quantities: dict[MenuItemId, int]
 
 
-class OrderStateReply(Reply, name="order.OrderStatus"):  # its name in answers that are kept
+class OrderStateReply(Reply, name="order.OrderStatus"):  # its name in stored answers
     status: str
 
 

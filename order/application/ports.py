@@ -6,7 +6,7 @@ from kernel.values import ConsumerId, OrderId
 
 
 class Addresses(Protocol):
-    """Where orders are to be delivered, for those who have to forget it."""
+    """The delivery addresses of orders, for handlers that have to erase them."""
 
     async def order_of(self, consumer_id: ConsumerId) -> OrderId | None:
-        """An order of the consumer's whose address is still known, if there is one."""
+        """Returns one of the consumer's orders whose address is still stored, if there is one."""

@@ -1,4 +1,4 @@
-"""What clients can learn of orders."""
+"""The queries that clients can ask about orders."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What the order service does when something has happened."""
+"""The reactions of the order service to events."""
 
 from consumer.contracts import ConsumerErased
 from kernel.values import ConsumerId
@@ -30,7 +30,7 @@ async def erase_first_address(event: ConsumerErased, uow: OrderUnitOfWork) -> No
 
 @handles
 async def erase_next_address(event: DeliveryAddressErased, uow: OrderUnitOfWork) -> None:
-    """One follows from the other, so that no transaction grows with the number of somebody's orders."""
+    """Erases the next address, one per transaction, so that no transaction grows with the number of orders."""
     await _erase_an_address(event.consumer_id, uow)
 
 

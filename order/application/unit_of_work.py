@@ -1,4 +1,4 @@
-"""What the order service's handlers work with."""
+"""The unit of work of the order service."""
 
 from kernel.values import OrderId, RestaurantId
 from order.application.ports import Addresses
@@ -13,7 +13,7 @@ from shared.unit_of_work.unit_of_work import Transaction, UnitOfWork
 
 
 class OrderUnitOfWork(UnitOfWork):
-    """Orders and the copy of restaurants."""
+    """The unit of work of the order service, with orders and the copy of restaurants."""
 
     def __init__(self, transaction: Transaction, clock: Clock, policy: Policy, addresses: Addresses) -> None:
         super().__init__(transaction, clock, policy)

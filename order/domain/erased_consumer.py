@@ -7,4 +7,4 @@ from shared.eventsourcing.aggregate import Entity
 
 @dataclass(kw_only=True)
 class ErasedConsumer(Entity):
-    """One of them; its id is the consumer's."""
+    """A consumer who is to be forgotten. It has the consumer's id."""

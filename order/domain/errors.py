@@ -1,4 +1,4 @@
-"""What the order service refuses."""
+"""The errors with which the order service refuses requests."""
 
 from shared.core.errors import FailedPrecondition, InvalidArgument, NotFound, NotYet, OutOfRange
 

@@ -71,7 +71,7 @@ class OrderState(StrEnum):
 
 @dataclass(eq=False)
 class Order(Aggregate[OrderEvent]):
-    """An order. While a saga works on it, its state is one of the pending ones: so there is one saga at a time."""
+    """An order. While a saga works on it, its state is a pending one, so that there is one saga at a time."""
 
     state: OrderState = field(init=False)
     consumer_id: ConsumerId = field(init=False)
@@ -84,22 +84,22 @@ class Order(Aggregate[OrderEvent]):
 
     @property
     def order_id(self) -> OrderId:
-        """Its id."""
+        """The order's id."""
         return OrderId(self.id)
 
     @property
     def total(self) -> Money:
-        """What it costs now."""
+        """The present total price of the order."""
         return total_of(self.line_items)
 
     @property
     def proposed_total(self) -> Money:
-        """What it will cost once the proposed revision is confirmed."""
+        """The total price of the order once the proposed revision is confirmed."""
         return total_of(with_quantities(self.line_items, self.proposed_quantities))
 
     @property
     def ticket(self) -> TicketId:
-        """The kitchen's ticket; an order that was never approved has none, and allows nothing that needs one."""
+        """The kitchen's ticket. An order that was never approved has none, and allows nothing that needs one."""
         if self.ticket_id is None:
             raise OrderStateDoesNotAllowAction
         return self.ticket_id
@@ -115,7 +115,7 @@ class Order(Aggregate[OrderEvent]):
         deliver_to: Address,
         now: datetime,
     ) -> Self:
-        """A consumer orders from a restaurant's menu."""
+        """Places a consumer's order from a restaurant's menu."""
         if deliver_at < now - PATIENCE:
             raise DeliveryTimeIsInThePast
         line_items = restaurant.line_items(quantities)
@@ -136,32 +136,32 @@ class Order(Aggregate[OrderEvent]):
         return order
 
     def approve(self, ticket_id: TicketId) -> None:
-        """Everybody agrees."""
+        """Approves the order: all participants have agreed."""
         self._require(OrderState.APPROVAL_PENDING)
         self.record(OrderApproved(order_id=self.order_id, ticket_id=ticket_id))
 
     def reject(self, reason: str) -> None:
-        """Somebody does not."""
+        """Rejects the order: a participant has refused."""
         self._require(OrderState.APPROVAL_PENDING)
         self.record(OrderRejected(order_id=self.order_id, reason=reason))
 
     def begin_cancel(self) -> None:
-        """The consumer wants to cancel."""
+        """Begins a cancellation that the consumer has asked for."""
         self._require(OrderState.APPROVED)
         self.record(OrderCancelling(order_id=self.order_id))
 
     def undo_cancel(self, reason: str) -> None:
-        """It is too late to cancel."""
+        """Undoes the cancellation: it is too late to cancel."""
         self._require(OrderState.CANCEL_PENDING)
         self.record(OrderCancellingUndone(order_id=self.order_id, reason=reason))
 
     def confirm_cancel(self) -> None:
-        """It is cancelled everywhere."""
+        """Confirms the cancellation: the order is cancelled in all services."""
         self._require(OrderState.CANCEL_PENDING)
         self.record(OrderCancelled(order_id=self.order_id))
 
     def begin_revise(self, quantities: Mapping[MenuItemId, int]) -> None:
-        """The consumer wants other quantities of what is ordered; 0 removes a line."""
+        """Begins a revision: the consumer wants other quantities of what is ordered; 0 removes a line."""
         self._require(OrderState.APPROVED)
         if not {item.menu_item_id for item in self.line_items}.issuperset(quantities):
             raise MenuItemNotFound
@@ -178,12 +178,12 @@ class Order(Aggregate[OrderEvent]):
         )
 
     def undo_revise(self, reason: str) -> None:
-        """It stays as it was."""
+        """Undoes the revision: the order stays as it was."""
         self._require(OrderState.REVISION_PENDING)
         self.record(OrderRevisingUndone(order_id=self.order_id, reason=reason))
 
     def confirm_revise(self, quantities: Mapping[MenuItemId, int]) -> None:
-        """It is revised everywhere."""
+        """Confirms the revision: the order is revised in all services."""
         self._require(OrderState.REVISION_PENDING)
         self.record(
             OrderRevised(
@@ -195,12 +195,12 @@ class Order(Aggregate[OrderEvent]):
         )
 
     def erase_address(self) -> None:
-        """Its consumer is to be forgotten. Who delivers it knows where to, and forgets it in time."""
+        """Erases the delivery address. The delivery service has its own copy, and erases it later."""
         if not self.address_erased:
             self.record(DeliveryAddressErased(order_id=self.order_id, consumer_id=self.consumer_id))
 
     def apply(self, event: OrderEvent) -> None:
-        """Change the fields as the event says, without decisions or refusals."""
+        """Changes the fields as the event says, without decisions or refusals."""
         match event:
             case OrderCreated():
                 self.state = OrderState.APPROVAL_PENDING

@@ -16,7 +16,7 @@ class Restaurant(Entity):
     menu: tuple[MenuItem, ...]
 
     def line_items(self, quantities: Mapping[MenuItemId, int]) -> tuple[LineItem, ...]:
-        """What is ordered, at today's prices, in the order of the menu."""
+        """Returns the ordered line items at the present prices, in the sequence of the menu."""
         on_the_menu = {item.id for item in self.menu}
         if not on_the_menu.issuperset(quantities):
             raise MenuItemNotFound

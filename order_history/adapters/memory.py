@@ -16,7 +16,7 @@ class MemoryOrderSearch:
         self._table = transaction.database.tables[OrderRecord]
 
     async def find(self, criteria: Criteria, *, before: Place | None, limit: int) -> Sequence[OrderId]:
-        """Their ids, the newest first, those older than `before` only."""
+        """Returns their ids, newest first, only those older than `before`."""
         found = [
             place
             for order in self._table.values()
@@ -32,7 +32,7 @@ class MemoryOrderSearch:
 
 
 def unit_of_work(transaction: MemoryTransaction, clock: Clock, policy: Policy) -> OrderHistoryUnitOfWork:
-    """The order history's unit of work on a memory database."""
+    """Returns the order history's unit of work on a memory database."""
     return OrderHistoryUnitOfWork(transaction, clock, policy, MemoryOrderSearch(transaction))
 
 

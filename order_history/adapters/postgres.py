@@ -46,7 +46,7 @@ class PostgresOrderSearch:
         self._transaction = transaction
 
     async def find(self, criteria: Criteria, *, before: Place | None, limit: int) -> Sequence[OrderId]:
-        """Their ids, the newest first, those older than `before` only."""
+        """Returns their ids, newest first, only those older than `before`."""
         if criteria.words:
             return await self._with_words(criteria, before, limit)
         return await self._any(criteria, before, limit)
@@ -66,7 +66,7 @@ class PostgresOrderSearch:
 
 
 def unit_of_work(transaction: PostgresTransaction, clock: Clock, policy: Policy) -> OrderHistoryUnitOfWork:
-    """The order history's unit of work on PostgreSQL."""
+    """Returns the order history's unit of work on PostgreSQL."""
     return OrderHistoryUnitOfWork(transaction, clock, policy, PostgresOrderSearch(transaction))
 
 
@@ -87,7 +87,7 @@ def _newest_first(orders: FromClause) -> tuple[ColumnElement[Any], ColumnElement
 
 
 def _among_the_newest(criteria: Criteria, before: Place | None, limit: int, looked_through: int) -> Select[Any]:
-    # The last one that was looked through is in the answer, fit or not: it tells whether there may be more behind it.
+    # The last order examined is in the answer, whether it fits or not: it tells whether there may be more after it.
     number = func.row_number().over(order_by=_newest_first(_orders))
     newest = (
         _newest(_orders, criteria, before, looked_through)

@@ -1,4 +1,4 @@
-"""What clients can ask of the restaurant service."""
+"""The commands that clients can send to the restaurant service."""
 
 from kernel.values import Address, MenuItem, RestaurantId
 from restaurant.application.unit_of_work import RestaurantUnitOfWork

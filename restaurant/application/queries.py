@@ -1,4 +1,4 @@
-"""What clients can learn of restaurants."""
+"""The queries that clients can ask about restaurants."""
 
 from dataclasses import dataclass
 

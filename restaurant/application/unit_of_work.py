@@ -1,4 +1,4 @@
-"""What the restaurant service's handlers work with."""
+"""The unit of work of the restaurant service."""
 
 from kernel.values import RestaurantId
 from restaurant.domain.errors import RestaurantNotFound
@@ -9,7 +9,7 @@ from shared.unit_of_work.unit_of_work import Transaction, UnitOfWork
 
 
 class RestaurantUnitOfWork(UnitOfWork):
-    """Restaurants."""
+    """The unit of work of the restaurant service, with its restaurants."""
 
     def __init__(self, transaction: Transaction, clock: Clock, policy: Policy) -> None:
         super().__init__(transaction, clock, policy)

@@ -1,10 +1,10 @@
-"""What the restaurant service refuses."""
+"""The errors with which the restaurant service refuses requests."""
 
 from shared.core.errors import InvalidArgument, NotFound
 
 
 class RestaurantNotFound(NotFound):
-    """Not a `NotYet`: whoever has a restaurant's id got it from here."""
+    """Not a `NotYet`: anybody who has a restaurant's id got it from this service."""
 
     text = "restaurant not found"
 

@@ -20,12 +20,12 @@ class Restaurant(RecordingEntity):
 
     @property
     def restaurant_id(self) -> RestaurantId:
-        """Its id."""
+        """The restaurant's id."""
         return RestaurantId(self.id)
 
     @classmethod
     def create(cls, id_: str, name: str, address: Address, menu: Menu) -> "Restaurant":
-        """A restaurant opens."""
+        """Creates a restaurant."""
         restaurant = cls(id=id_, name=name, address=address, menu=_valid(menu))
         restaurant.record(
             RestaurantCreated(restaurant_id=restaurant.restaurant_id, name=name, address=address, menu=menu)
@@ -33,7 +33,7 @@ class Restaurant(RecordingEntity):
         return restaurant
 
     def revise_menu(self, menu: Menu) -> None:
-        """It cooks something else, or for other prices; nothing happens when the menu is the same."""
+        """Replaces the menu; does nothing if the menu is the same."""
         if _valid(menu) != self.menu:
             self.menu = menu
             self.record(RestaurantMenuRevised(restaurant_id=self.restaurant_id, menu=menu))

@@ -1,1 +1,1 @@
-"""Measures the system on the machine at hand."""
+"""Measures the system on the machine that it runs on."""

@@ -1,6 +1,6 @@
-"""Ratios of figures that were measured in one run: unlike the figures, they are much the same on any machine.
+"""Ratios of figures that were measured in one run. Unlike the figures, they are much the same on any machine.
 
-Each compares the system as it is with one in which one thing is done differently.
+Each ratio compares the system as it is with a system in which one thing is done differently.
 """
 
 import json
@@ -15,11 +15,11 @@ from tools.system.process import LaunchError
 from tools.system.system import ROOT
 
 KEPT = ROOT / "docs/benchmarks/ratios.json"
-"""What the ratios are held to."""
+"""The ratios that the measured ones are compared with."""
 LEAST_SHARE = 0.5
-"""Of what was kept, to which a ratio may have fallen."""
+"""The share of a kept ratio that the measured ratio must at least reach."""
 ROUNDS = 3
-"""A ratio that has fallen further is measured again: what else the machine does hides differences, and makes none."""
+"""The most rounds for a ratio that is too low. Other work on the machine hides differences, but makes none."""
 
 THROUGHPUT = "orders a second, batches to single messages"
 CPU = "CPU an order, single messages to batches"
@@ -36,7 +36,7 @@ Systems = Mapping[str, Running]
 
 
 async def check(kept: Mapping[str, float], tell: Callable[[str, float], None]) -> dict[str, float]:
-    """Measure all ratios, and tell of each; returns the best of each ratio's rounds. LaunchError."""
+    """Measure all ratios, and report each with `tell`; returns the best of each ratio's rounds. LaunchError."""
     best: dict[str, float] = {}
     async with side_by_side((AS_IT_IS, BATCHES_OF_1, POLLING)) as systems:
         for names, compare in _COMPARISONS.items():
@@ -50,12 +50,12 @@ async def check(kept: Mapping[str, float], tell: Callable[[str, float], None]) -
 
 
 def fallen(ratios: Mapping[str, float], kept: Mapping[str, float]) -> list[str]:
-    """Return which ratios are too small."""
+    """Return which ratios have fallen too far below the kept ones."""
     return [name for name, ratio in ratios.items() if ratio < LEAST_SHARE * kept[name]]
 
 
 def kept_ratios(file: Path = KEPT) -> dict[str, float]:
-    """Return what the ratios are held to. LaunchError when the file says something else than they."""
+    """Return the ratios to compare with. LaunchError when the file names other ratios than those measured."""
     try:
         kept: dict[str, float] = json.loads(file.read_text())
     except (OSError, ValueError) as error:
@@ -91,11 +91,11 @@ _COMPARISONS: Mapping[tuple[str, ...], Callable[[Systems, int], Awaitable[tuple[
     (LATENCY,): _relays,
     (SNAPSHOTS,): _snapshots,
 }
-"""The last one is the last, as it takes programs away."""
+"""The last one must be last, because it stops programs."""
 
 
 async def _measured(system: Running, load: Load, number: int) -> Measured:
-    """Raises LaunchError when not every order came to its end, or none within the time measured."""
+    """Raises LaunchError when not every order came to its end, or none did within the measured time."""
     measured = await measure(system, load, number, 1, _WARM_UP, _SECONDS)
     if measured.failures or measured.unended or not measured.ended:
         raise LaunchError(f"{load}: {measured.unended} did not end, {dict(measured.failures)}")

@@ -1,4 +1,4 @@
-"""The system beside itself with one thing done differently: all of them run, and a load goes to one after another."""
+"""Compares the system with systems in which one thing is done differently. All of them run, and take a load in turn."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,7 +18,7 @@ POLLING = "polling relay"
 
 @dataclass(frozen=True, kw_only=True)
 class Alternative:
-    """What is different from the system as it is. With `notify`, the outboxes tell when there is something in them."""
+    """What is different from the system as it is. With `notify`, the outboxes notify the relay of new rows."""
 
     arrangement: Arrangement = field(default_factory=Arrangement)
     kind: type[System] = System
@@ -49,7 +49,7 @@ ALTERNATIVES: Mapping[str, Alternative] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """One run of a load on one of them."""
+    """One run of a load on one of the systems."""
 
     alternative: str
     measured: Measured
@@ -57,7 +57,7 @@ class Compared:
 
 @dataclass(frozen=True, kw_only=True)
 class Both:
-    """What all runs of both loads have shown of an alternative."""
+    """The summaries of both loads, over all runs, of an alternative."""
 
     closed: Summary
     open: Summary
@@ -96,7 +96,7 @@ async def _let_outboxes_tell(system: Running) -> None:
 async def compare(
     systems: Mapping[str, Running], loads: Sequence[Load], runs: int, seed: int, warm_up: float, seconds: float
 ) -> AsyncIterator[Compared]:
-    """Measure each load on each system, in turns. Raises LaunchError."""
+    """Measure each load on each system, in turn. Raises LaunchError."""
     for number in range(1, runs + 1):
         for load in loads:
             for name, system in systems.items():

@@ -1,4 +1,4 @@
-"""Figures that say what many measurements were like."""
+"""Statistics of many measurements."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ class Latency:
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> Self | None:
-        """Return what these durations were like; None where there are none."""
+        """Return the latencies of these durations; None when there are none."""
         if not seconds:
             return None
         ordered = sorted(seconds)
@@ -31,7 +31,7 @@ class Latency:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """Return the smallest value that at least this share of the values doesn't exceed: one that was measured."""
+    """Return the smallest measured value such that at least this share of the values is not greater."""
     return ordered[max(math.ceil(round(share * len(ordered), 9)), 1) - 1]
 
 

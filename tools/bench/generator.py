@@ -1,4 +1,4 @@
-"""The load generator, `python -m tools.bench.generator`: a process of its own, so that its CPU is told apart.
+"""The load generator, `python -m tools.bench.generator`: a separate process, so that its CPU is measured separately.
 
 It reads a `Plan` from its standard input and writes an `Outcome` to its standard output.
 """
@@ -41,9 +41,9 @@ MIX = {"create": 60, "cancel": 15, "revise": 15, "reject": 10}
 PATIENCE = 30.0
 """Seconds after which a saga counts as one that doesn't end."""
 _CONCURRENCY = 50
-"""Requests while the town is opened."""
+"""The number of simultaneous requests while restaurants and consumers are created."""
 _PAUSE = 0.1
-"""Before a user who was refused asks again, and between looks at what is to become known."""
+"""Seconds before a refused user asks again, and between polls."""
 
 _clock = time.perf_counter
 
@@ -53,14 +53,14 @@ class Refused(Exception):
 
 
 class Ends:
-    """The ends of sagas, as they are published."""
+    """Receives the ends of sagas, as they are published."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, asyncio.Future[tuple[str, float]]] = {}
         self._early: dict[str, tuple[str, float]] = {}
 
     async def note(self, message: Msg) -> None:
-        """Take an event in. One may be published before the request that began its saga is answered."""
+        """Take in an event. It may be published before the request that began its saga is answered."""
         end = (message.subject.rpartition(".")[2], _clock())
         order = json.loads(message.data)["order_id"]
         if (waiting := self._waiting.pop(order, None)) is None:
@@ -86,7 +86,7 @@ class Generator:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._random = Random(plan.seed)  # noqa: S311 - the same plan is to be the same load
+        self._random = Random(plan.seed)  # noqa: S311 - the same plan must produce the same load
         self._services = {name: Connections(url) for name, url in plan.urls.items()}
         self._ends = Ends()
         self._bodies: list[bytes] = []
@@ -102,10 +102,10 @@ class Generator:
         self._reads: dict[str, list[float]] = {"order": [], "history": []} if plan.reads else {}
         self._in_all = 0
         self.placed = 0
-        """How many orders were asked for."""
+        """The number of orders that were requested."""
 
     async def run(self) -> Outcome:
-        """Open a town of its own, warm up, measure, and wait for what is still under way."""
+        """Create restaurants and consumers, warm up, measure, and wait for what is still under way."""
         plan = self._plan
         async with self._in_town():
             begin = _clock() + plan.warm_up
@@ -131,7 +131,7 @@ class Generator:
         )
 
     async def place(self, orders: int, users: int) -> Counter[str]:
-        """Place so many orders in a closed loop, as long as that takes; returns what went wrong, and how often."""
+        """Place this many orders in a closed loop, without a time limit; returns how often each failure occurred."""
         async with self._in_town():
             self._measuring = (_clock(), math.inf)
             await self._closed_loop(users, lambda: self.placed < orders)
@@ -139,7 +139,7 @@ class Generator:
 
     @asynccontextmanager
     async def _in_town(self) -> AsyncIterator[None]:
-        """Open a town, and hear of the ends of sagas."""
+        """Create the restaurants and consumers, and subscribe to the ends of sagas."""
         await self._open_town()
         nats = NatsAddress(self._plan.nats_url, FTGO, self._plan.nats_user, self._plan.nats_password)
         async with connect(nats) as connection:
@@ -184,7 +184,7 @@ class Generator:
         try:
             order, answered = await self._begin_saga()
             what, ended = await self._ends.of(order)
-        except TimeoutError:  # an OSError too
+        except TimeoutError:  # TimeoutError is an OSError too
             self._unended += counts
             return False
         except (Refused, OSError, EOFError) as failure:
@@ -201,7 +201,7 @@ class Generator:
         return await self._read(order, counts) if self._plan.reads else True
 
     async def _begin_saga(self) -> tuple[str, float]:
-        """Ask for one; returns the order, and when the request was answered. Raises Refused."""
+        """Request a saga; returns the order, and when the request was answered. Raises Refused."""
         what = self._random.choices([*MIX], [*MIX.values()])[0] if self._plan.mix else "create"
         if what in ("cancel", "revise") and self._approved:
             order = self._approved.pop(self._random.randrange(len(self._approved)))
@@ -218,7 +218,7 @@ class Generator:
             self._approved.append(order)
 
     async def _read(self, order: str, counts: bool) -> bool:
-        """Look at the order, and at its consumer's history; returns whether both could be seen."""
+        """Read the order and its consumer's history; returns whether both could be read."""
         try:
             began = _clock()
             answer = await self._ask("order", "GET", f"/api/orders/{order}")
@@ -242,10 +242,10 @@ class Generator:
             raise Refused(str(status))
         return answer
 
-    # The town
+    # The restaurants and consumers
 
     async def _open_town(self) -> None:
-        """Restaurants and consumers of this run alone, known to all services."""
+        """Create restaurants and consumers for this run alone, and wait until all services know them."""
         menu = {"menu_items": [{"id": "a", "name": "A", "price": 1000}]}
         restaurants = await self._make(
             "restaurant",
@@ -264,7 +264,7 @@ class Generator:
         self._refused_bodies = [self._order(id_, restaurants) for id_ in disabled]
 
     async def _make(self, service: str, path: str, body: dict[str, Any], count: int) -> list[str]:
-        """Post the same so often; returns the ids."""
+        """Post the same request `count` times; returns the ids."""
         ids: list[str] = []
         data = json.dumps(body).encode()
         while len(ids) < count:
@@ -273,10 +273,10 @@ class Generator:
         return ids
 
     async def _known(self, service: str, what: str, id_: str) -> None:
-        """Wait until a service has heard of something. Raises TimeoutError."""
+        """Wait until a service knows about something. Raises TimeoutError."""
         look = request("GET", f"/api/{what}/{id_}")
         async with asyncio.timeout(PATIENCE):
-            while (await self._services[service].ask(look))[0] == 404:  # noqa: ASYNC110 - seen by looking only
+            while (await self._services[service].ask(look))[0] == 404:  # noqa: ASYNC110 - can only be seen by polling
                 await asyncio.sleep(_PAUSE)
 
     def _order(self, consumer: str, restaurants: list[str]) -> bytes:
@@ -291,19 +291,19 @@ class Generator:
 
 
 async def _for_each(ids: Sequence[str], work: Callable[[str], Awaitable[object]]) -> None:
-    """Do it for all of them, for so many at once."""
+    """Do the work for all ids, for a limited number at once."""
     for begin in range(0, len(ids), _CONCURRENCY):
         await asyncio.gather(*map(work, ids[begin : begin + _CONCURRENCY]))
 
 
 def say(line: bytes) -> None:
-    """Tell whoever started us, at once."""
+    """Write a line for the process that started this one, without buffering."""
     with open(sys.stdout.fileno(), "wb", closefd=False) as output:
         output.write(line)  # all of it: with PYTHONUNBUFFERED, `sys.stdout.buffer` writes what a pipe takes just then
 
 
 def main() -> None:
-    """Play the plan that comes in."""
+    """Play the plan from the standard input."""
     plan = Plan(**json.loads(sys.stdin.buffer.read()))
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         outcome = runner.run(Generator(plan).run())

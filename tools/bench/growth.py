@@ -1,4 +1,4 @@
-"""The same load on a system that has had more and more orders."""
+"""Measures the same load on a system that has had more and more orders."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from tools.system.system import Arrangement
 ARRANGEMENT = Arrangement(variables=lambda _: {"FTGO_STREAM_MAX_BYTES": str(60 << 30)})
 """Nothing is old enough to be deleted before the run ends, so the stream needs more room than usual."""
 _FIRST_RATE = 500.0
-"""Orders a second, until it is known how many there are."""
+"""The assumed orders per second, until the rate has been measured."""
 _LONGEST_FILL = 60.0
 _SHORTEST_FILL = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grown:
-    """One run of the load, after so many orders. `mark` is how many it should have been; None while it only fills."""
+    """One run of the load, after a number of orders. `mark` is the planned number; None if the run only adds orders."""
 
     orders: int
     mark: int | None
@@ -29,7 +29,7 @@ class Grown:
 async def grow(
     system: Running, marks: Sequence[int], users: int, seed: int, warm_up: float, seconds: float
 ) -> AsyncIterator[Grown]:
-    """Measure at the start and after so many orders; what fills it in between is measured too. LaunchError."""
+    """Measure at the start and after each number of orders. Runs that add orders are measured too. LaunchError."""
     load, numbers = Load(users=users), count(1)
     orders, rate = 0, _FIRST_RATE
     for mark in (0, *marks):

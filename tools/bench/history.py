@@ -1,4 +1,4 @@
-"""The order history's search: how long a page takes among very many orders, by filter, near the front and far back."""
+"""The order history's search: how long a page takes among very many orders, by filter, for near and far pages."""
 
 import json
 import time
@@ -36,15 +36,15 @@ from tools.system.system import System
 
 SERVICE = "order_history"
 LARGE = 10
-"""Consumers with very many orders, two in a hundred of all for each: those whose lists have a hundredth page."""
+"""How many consumers have very many orders: each has 2 % of all orders. Only their lists have a hundredth page."""
 ORDERS_OF_EACH = 10
-"""Of other consumers."""
+"""The number of orders of each other consumer."""
 RESTAURANTS = 100
 PAGE = 20
 FAR = 100
-"""The page that is far back."""
+"""The number of the far page."""
 FEW = 300
-"""How many consumers with few orders are looked at."""
+"""How many consumers with few orders are searched for."""
 TIMES = 10
 """How often each first and hundredth page of a long list is read."""
 _TEMPLATES = 5000
@@ -63,7 +63,7 @@ DISHES = [
 ]
 COMMON = "chicken"
 RARE = "truffle"
-"""A word that one order in a thousand has."""
+"""A word that occurs in one order in a thousand."""
 STATUSES = {
     OrderStatus.APPROVED: 80,
     OrderStatus.CANCELLED: 15,
@@ -76,19 +76,19 @@ _clock = time.perf_counter
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """What is searched for, as the service takes it and as its search does."""
+    """A filter, in the form that the service takes and in the form that its search takes."""
 
     since: datetime | None = None
     status: OrderStatus | None = None
     words: str = ""
 
     def criteria(self, consumer: str) -> Criteria:
-        """The filter on a consumer's orders."""
+        """The filter on a consumer's orders, as the service's search takes it."""
         words = words_in_search(self.words)
         return Criteria(consumer_id=ConsumerId(consumer), since=self.since, status=self.status, words=words)
 
     def query(self, consumer: str) -> dict[str, str]:
-        """The same as parameters of a request."""
+        """The filter on a consumer's orders, as parameters of a request."""
         given = {
             "filter[since]": self.since and self.since.isoformat(),
             "filter[status]": self.status,
@@ -110,9 +110,9 @@ FILTERS: Mapping[str, Filter] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one run has shown of a filter, by the service's search itself or over HTTP.
+    """The results of one run for a filter, by the service's search itself or over HTTP.
 
-    `first` is of first pages, `far` of the hundredth ones, `any` of all up to there. `longest` is how many pages the
+    `first` is for first pages, `far` for the hundredth ones, `any` for all up to there. `longest` is how many pages the
     longest list had, up to a hundred: where no list has that many, `far` is None.
     """
 
@@ -126,11 +126,11 @@ class Measured:
 
 
 Read = Callable[[Filter, str, Any], Awaitable[Any]]
-"""Reads a page of a consumer's orders from a place on; returns where the next begins, or something false."""
+"""Reads a page of a consumer's orders from a position; returns the next page's position, or a false value."""
 
 
 class History:
-    """A history of so many orders, the same ones for the same seed."""
+    """A history with a number of orders. The same seed makes the same orders."""
 
     def __init__(self, orders: int, seed: int) -> None:
         self._orders = orders
@@ -143,7 +143,7 @@ class History:
         return list(TABLES[OrderRecord].columns.keys())
 
     def rows(self) -> Iterator[tuple[object, ...]]:
-        """The orders as rows: the service's own, but for ids and times."""
+        """The orders as rows. They are like the service's own rows, except for ids and times."""
         columns = self.columns()
         id_, consumer, created, updated = map(columns.index, ("id", "consumer_id", "created_at", "updated_at"))
         arrays = RowMapping(OrderRecord, TABLES[OrderRecord]).to_arrays(self._templates())
@@ -195,7 +195,7 @@ class History:
 
 
 async def fill(running: Running, history: History) -> None:
-    """Write the history into the service's tables, and leave them as autovacuum would."""
+    """Write the history into the service's tables, and leave them in the state that autovacuum would."""
     async with running.admin(SERVICE) as connection:
         rows, columns = history.rows(), history.columns()
         while chunk := list(islice(rows, _CHUNK)):
@@ -204,7 +204,7 @@ async def fill(running: Running, history: History) -> None:
 
 
 async def measure(running: Running, history: History, number: int, seed: int) -> list[Measured]:
-    """Search by each filter: first pages of many consumers, and all up to the hundredth of those with many orders."""
+    """Search by each filter: first pages of many consumers, and pages 1 to 100 of consumers with many orders."""
     random = Random(f"{seed} {number}")  # noqa: S311 - the same searches each time
     few = [random.choice(history.small) for _ in range(FEW)]
     found = []
@@ -248,7 +248,7 @@ async def _timed(read: Read, wanted: Filter, consumer: str, place: Any) -> tuple
 
 @asynccontextmanager
 async def _by_search(system: System) -> AsyncIterator[Read]:
-    """What the service does for a request, without HTTP."""
+    """Searches as the service does for a request, but without HTTP."""
     database = PostgresDatabase(system.database(BY_NAME[SERVICE]).url, TABLES)
     policy = Policy()
     units = Units(database, lambda each: unit_of_work(cast(PostgresTransaction, each), utc_now, policy))

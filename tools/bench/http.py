@@ -1,6 +1,6 @@
-"""A client of HTTP/1.1 that costs little: requests are prepared bytes, and of an answer only what is needed is read.
+"""A cheap HTTP/1.1 client: requests are prepared bytes, and only the needed parts of an answer are read.
 
-A general client takes more CPU for a request than the order service does for the order.
+A general client takes more CPU per request than the order service does per order.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ _LENGTH = b"\r\ncontent-length:"
 
 
 def request(method: str, path: str, body: bytes = b"", key: str | None = None) -> bytes:
-    """Return a request's bytes; with a key, it may be sent again and is done once."""
+    """Return a request's bytes. With a key, it may be sent again and is done only once."""
     head = f"{method} {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     if key is not None:
         head += f"\r\nIdempotency-Key: {key}"
@@ -21,7 +21,7 @@ def request(method: str, path: str, body: bytes = b"", key: str | None = None) -
 
 
 def read_head(head: bytes) -> tuple[int, int]:
-    """Return the status, and the length of the body that follows. ValueError where the length isn't said."""
+    """Return the status, and the length of the body that follows. ValueError where the length is missing."""
     version, status = head[:12].split(b" ")
     lowered = head.lower()
     found = lowered.find(_LENGTH)
@@ -32,7 +32,7 @@ def read_head(head: bytes) -> tuple[int, int]:
 
 
 class Connection:
-    """One connection to a service, with one request on it at a time."""
+    """A connection to a service, with one request on it at a time."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -52,7 +52,7 @@ class Connection:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the service has ended it: it does, when nothing was asked for a while."""
+        """Whether the service has closed the connection, as it does after a while without requests."""
         return self._reader.at_eof()
 
     def close(self) -> None:
@@ -61,14 +61,14 @@ class Connection:
 
 
 class Connections:
-    """As many connections to a service as there are requests at once."""
+    """A pool of connections to a service: as many as there are requests at once."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._free: list[Connection] = []
 
     async def ask(self, prepared: bytes) -> tuple[int, bytes]:
-        """Send a request on a connection that nobody uses. Raises OSError, TimeoutError among them, and EOFError."""
+        """Send a request on a connection that is not in use. Raises OSError (TimeoutError is one) and EOFError."""
         connection = self._take() or await Connection.to(self._url)
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
@@ -88,6 +88,6 @@ class Connections:
         return None
 
     def close(self) -> None:
-        """End them all."""
+        """Close all connections."""
         for connection in self._free:
             connection.close()

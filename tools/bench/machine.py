@@ -1,4 +1,4 @@
-"""What figures depend on beside the code: the machine, versions, and settings."""
+"""What figures depend on besides the code: the machine, versions, and settings."""
 
 import os
 import platform
@@ -22,10 +22,10 @@ POSTGRES_SETTINGS = ("server_version", "fsync", "synchronous_commit", "full_page
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """Where something was measured. `load` is what the machine had to do already, as the kernel's load average.
+    """Where something was measured. `load` is the machine's load average before, as the kernel reports it.
 
-    `python_ms` is the CPU that this Python takes here and now for a fixed piece of work, in milliseconds. It differs by
-    half between builds of one version, and on a virtual machine between one hour and the next.
+    `python_ms` is the CPU that this Python takes for a fixed piece of work, in milliseconds. It differs by half between
+    builds of one version, and on a virtual machine between one hour and the next.
     """
 
     machine: str
@@ -38,7 +38,7 @@ class Surroundings:
 
 
 async def surroundings(system: System) -> Surroundings:
-    """Look at this machine and at a system that runs, as its servers themselves say it."""
+    """Describe this machine and a running system, as its servers themselves report it."""
     connection = await asyncpg.connect(system.postgres.admin_url, timeout=10)
     try:
         postgres = {name: str(await connection.fetchval(f"show {name}")) for name in POSTGRES_SETTINGS}
@@ -73,7 +73,7 @@ async def surroundings(system: System) -> Surroundings:
 
 
 def command_line() -> str:
-    """The command that was given."""
+    """The command line that started this program."""
     return " ".join(("./ftgo", *sys.argv[1:]))
 
 
@@ -86,7 +86,7 @@ class _Counted:
 
 
 def _fixed_work() -> None:
-    """What services spend their time on: calls, attributes, objects, dictionaries, text."""
+    """Does the kinds of work that services spend their time on: calls, attributes, objects, dictionaries, text."""
     counted = {}
     for number in range(50_000):
         each = _Counted(number)

@@ -1,7 +1,7 @@
-"""All services and the relay on one event loop: what separate processes are compared with. No part of the product.
+"""All services and the relay on one event loop, to compare separate processes with. Not part of the product.
 
-`python -m tools.bench.one_process` runs them, as the environments in the variable `VARIABLE` say. It ends when
-it is killed.
+`python -m tools.bench.one_process` runs them, with the environments in the variable `VARIABLE`. It ends when it is
+killed.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _SHUTDOWN_SECONDS = 1.0
 
 
 class OneProcess(System):
-    """The embedded system with one program of ours instead of eight."""
+    """The embedded system, with one program of this module instead of eight."""
 
     def groups(self, client: httpx.AsyncClient) -> list[Group]:
         """The parts of the system in the order of their start: PostgreSQL, NATS, and the one program."""
@@ -59,17 +59,17 @@ class OneProcess(System):
 
 
 def _service(name: str, stack: ExitStack) -> Coroutine[Any, Any, int]:
-    """A service, set up with the environment as it is now."""
+    """A service, set up with the present environment."""
     container = importlib.import_module(f"{name}.main").container()
     settings = container.settings()
-    migrate(BY_NAME[name], str(settings.migrations_url))  # here, as alembic can't do two at once in one process
+    migrate(BY_NAME[name], str(settings.migrations_url))  # here, as alembic can't migrate twice at once in one process
     container.service.add_kwargs(migrate=lambda: None)
     listener = stack.enter_context(listening(settings.host, settings.port))
     return serve((Server(container.app()), listener), None, container.service(), container.gate(), 0, _SHUTDOWN_SECONDS)
 
 
 def _relay(stack: ExitStack) -> Coroutine[Any, Any, int]:
-    """The relay and the stream's keeper, set up with the environment as it is now."""
+    """The relay and the stream's keeper, set up with the present environment."""
     publishing = tuple(service for service in SERVICES if service.publishes)
     container = relays.RelayContainer(application=FTGO, services=publishing, reads=readable_routes(), keeps_stream=True)
     settings = container.settings()

@@ -1,4 +1,4 @@
-"""Orders, from the request to Approved: how many a second, how long each takes, and what that costs."""
+"""Orders, from the request to Approved: how many per second, how long each takes, and what that costs."""
 
 import asyncio
 import json
@@ -19,14 +19,14 @@ T = TypeVar("T")
 
 GENERATOR = "generator"
 _MAX_PER_SECOND = 500
-"""Orders in a closed loop, as far as they decide how many consumers there are."""
+"""The assumed highest rate of orders in a closed loop, for computing the number of consumers."""
 _ORDERS_OF_EACH = 10
 _RESTAURANTS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """So many users in a closed loop, or so many sagas a second in an open one. See `Plan`."""
+    """A number of users in a closed loop, or a rate of sagas per second in an open loop. See `Plan`."""
 
     users: int | None = None
     rate: float | None = None
@@ -42,9 +42,9 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one run of a load has shown. `cpu` is in milliseconds for each saga, `memory` in bytes.
+    """The results of one run of a load. `cpu` is in milliseconds per saga, `memory` in bytes.
 
-    `in_all` are the sagas that ended at any time, while it was warmed up too.
+    `in_all` counts the sagas that ended at any time, including the warm-up.
     """
 
     load: Load
@@ -63,13 +63,13 @@ class Measured:
 
     @property
     def cpu_in_all(self) -> float:
-        """Milliseconds of CPU for each saga, the generator's included."""
+        """Milliseconds of CPU per saga, including the generator's."""
         return sum(self.cpu.values())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What all runs of a load have shown. Latencies are in milliseconds, by what took it and by share (p50, …, max)."""
+    """The results of all runs of a load. Latencies are in milliseconds, by kind and by share (p50, …, max)."""
 
     load: Load
     runs: int
@@ -120,7 +120,7 @@ async def measure(running: Running, load: Load, number: int, seed: int, warm_up:
 
 
 def plan_of(system: System, load: Load, seed: str, warm_up: float, seconds: float) -> Plan:
-    """Return what the generator is told."""
+    """Return the plan for the generator."""
     expected = (load.rate or _MAX_PER_SECOND) * (warm_up + seconds)
     return Plan(
         urls=system.urls,
@@ -141,7 +141,7 @@ def plan_of(system: System, load: Load, seed: str, warm_up: float, seconds: floa
 
 
 async def play(plan: Plan, look: Callable[[], Awaitable[T]]) -> tuple[T, T, Outcome]:
-    """Run the generator, and look when it begins to measure and when it has done so. LaunchError when it fails."""
+    """Run the generator, and look when it begins to measure and when it has finished. LaunchError when it fails."""
     generator = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

@@ -1,19 +1,19 @@
-"""What the load generator is told, and what it tells: as JSON, since it's a process of its own."""
+"""The load generator's input and output, as JSON because it is a separate process."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 MEASURING = b"measuring\n"
 MEASURED = b"measured\n"
-"""Lines that the generator says when the window in which it measures begins and ends. The last one is its `Outcome`."""
+"""Lines that the generator prints when its measuring begins and when it ends. The last line is its `Outcome`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A load: so many users one after another each (closed loop), or so many sagas a second (open loop).
+    """A load: a number of users with one saga at a time each (closed loop), or a rate of sagas per second (open loop).
 
     With `keys`, each request that changes something has an idempotency key, as a client's should. With `reads`, the
-    order and its consumer's history are looked at when a saga has ended.
+    order and its consumer's history are read when a saga has ended.
     """
 
     urls: Mapping[str, str]
@@ -34,10 +34,10 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of it. Durations are seconds.
+    """The result of a plan. Durations are in seconds.
 
-    `ended` are the sagas that ended within the window; `http`, `end_to_end` and `reads` are of those begun in it.
-    `in_all` counts those before and after it too.
+    `ended` counts the sagas that ended within the window; `http`, `end_to_end` and `reads` are of those begun in it.
+    `in_all` also counts those before and after it.
     """
 
     window: float

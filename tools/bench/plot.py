@@ -1,4 +1,4 @@
-"""What was measured as a picture."""
+"""Draws measurements as pictures."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from tools.bench.growth import Grown
 from tools.bench.orders import Measured, Summary
 from tools.pictures import name_lines, new_figure, write
 
-if TYPE_CHECKING:  # they load what services are made of
+if TYPE_CHECKING:  # they load the code that services are made of
     from tools.bench import history, store
 
 
@@ -67,7 +67,7 @@ def draw_compared(alternatives: Mapping[str, Both], title: str, file: Path) -> N
 
 
 def draw_growth(points: Sequence[Grown], title: str, file: Path) -> None:
-    """Draw throughput, latency, CPU and memory over the orders that there were before, as SVG."""
+    """Draw throughput, latency, CPU and memory by the number of earlier orders, as SVG."""
     figure = new_figure(title)
     throughput, latency, cpu, memory = figure.subplots(2, 2).flat
     orders = [each.orders for each in points]
@@ -111,7 +111,7 @@ def draw_history(runs: "Sequence[history.Measured]", title: str, file: Path) -> 
 
 
 def draw_store(runs: "Sequence[store.Measured]", title: str, file: Path) -> None:
-    """Draw how long orders take to load by their length, and what a rebuild costs, one run each, as SVG."""
+    """Draw how long orders take to load, by their number of events, and what a rebuild costs, one run each, as SVG."""
     figure = new_figure(title)
     loading, rebuilding = figure.subplots(1, 2).flat
     for run in runs:
@@ -147,7 +147,7 @@ def _bars(axes: Axes, title: str, spreads: Mapping[str, Spread]) -> None:
 
 
 def _reach(spreads: Mapping[str, Spread]) -> list[list[float]]:
-    """How far the runs are below the medians, and above them."""
+    """How far the runs are below and above the medians."""
     return [
         [each.median - each.least for each in spreads.values()],
         [each.most - each.median for each in spreads.values()],

@@ -1,4 +1,4 @@
-"""The relay by itself: how long a message takes from its commit to a subscriber, and how fast a backlog goes out."""
+"""The relay by itself: the time from a message's commit to a subscriber, and how fast a backlog is published."""
 
 import asyncio
 import time
@@ -26,10 +26,10 @@ from tools.system.process import LaunchError
 from tools.system.system import RELAY
 
 READER = "order_history"
-"""Who listens: a service that reads such events."""
+"""The service that reads the events."""
 PATIENCE = 120.0
 ROWS_A_COMMIT = 20
-"""Of a backlog."""
+"""The number of a backlog's rows per commit."""
 _LOOK_SECONDS = 0.02
 
 # Each block is a transaction, as a service's would be.
@@ -48,7 +48,7 @@ _clock = time.perf_counter
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one run has shown. `commit` is how long PostgreSQL took for it; `cpu` is microseconds for each message."""
+    """The results of one run. `commit` is how long PostgreSQL took for it; `cpu` is in microseconds per message."""
 
     number: int
     commit: Latency | None
@@ -61,8 +61,8 @@ class Measured:
 
 
 async def measure(running: Running, number: int, seed: int, rate: float, seconds: float, backlog: int) -> Measured:
-    """Measure both once, on a system whose services are taken down. LaunchError when messages don't come."""
-    random = Random(f"{seed} {number}")  # noqa: S311 - the same numbers are to be the same messages
+    """Measure latency and backlog once, on a system whose services are down. LaunchError when messages don't come."""
+    random = Random(f"{seed} {number}")  # noqa: S311 - the same numbers must make the same messages
     envelopes = [_event(random) for _ in range(max(1, round(rate * seconds)))]
     try:
         commit, to_subscriber = await _latencies(running, envelopes, rate)
@@ -82,13 +82,13 @@ async def measure(running: Running, number: int, seed: int, rate: float, seconds
 
 
 async def take_services_down(running: Running) -> None:
-    """Leave only the servers and the relay: nobody handles what is published."""
+    """Leave only the servers and the relay running: nothing handles what is published."""
     for service in SERVICES:
         await running.supervisor.take_down(service.name)
 
 
 def _event(random: Random) -> Envelope:
-    """An OrderCreated with all that such an event carries."""
+    """An OrderCreated with all the data that such an event carries."""
     event = OrderCreated(
         order_id=OrderId(new_id()),
         consumer_id=ConsumerId(new_id()),
@@ -120,7 +120,7 @@ def _event(random: Random) -> Envelope:
 
 
 async def _latencies(running: Running, envelopes: list[Envelope], rate: float) -> tuple[list[float], list[float]]:
-    """Commit each in a transaction of its own; returns how long the commits took, and until each was received."""
+    """Commit each in its own transaction; returns how long the commits took, and the times until each was received."""
     system = running.system
     database = PostgresDatabase(system.database(BY_NAME["order"]).url)
     committed: dict[str, float] = {}
@@ -147,7 +147,7 @@ async def _latencies(running: Running, envelopes: list[Envelope], rate: float) -
 
 
 async def _receive(feed: Feed, awaited: set[str]) -> dict[str, float]:
-    """When each of these messages has come, by id. Raises TimeoutError."""
+    """Return when each of these messages was received, by id. Raises TimeoutError."""
     received: dict[str, float] = {}
     while not awaited <= received.keys():
         messages = await feed.take(len(awaited), PATIENCE)
@@ -159,7 +159,7 @@ async def _receive(feed: Feed, awaited: set[str]) -> dict[str, float]:
 
 
 async def _drain(running: Running, backlog: int) -> tuple[int, float, dict[str, float]]:
-    """Write a backlog while the relay is away, and have it publish that: how many, how many a second, at what cost."""
+    """Write a backlog while the relay is stopped, and let it publish that; returns number, rate and cost."""
     await running.supervisor.take_down(RELAY)
     commits = max(1, backlog // ROWS_A_COMMIT)
     count = commits * ROWS_A_COMMIT
@@ -183,8 +183,8 @@ async def _drain(running: Running, backlog: int) -> tuple[int, float, dict[str, 
 
 
 async def _look(running: Running, broker: NatsBrokerConnection, position: int) -> tuple[int, dict[str, float]]:
-    """Wait until the stream has come to a position; returns where it is then, and what each part has used."""
-    while (last := (await broker.bounds()).last) < position:  # noqa: ASYNC110 - seen by looking only
+    """Wait until the stream has reached a position; returns its position then, and what each part has used."""
+    while (last := (await broker.bounds()).last) < position:  # noqa: ASYNC110 - can only be seen by polling
         await asyncio.sleep(_LOOK_SECONDS)
     return last, running.cpu()
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from tools.system.process import LaunchError
 from tools.terminal import Terminal
 
-if TYPE_CHECKING:  # a command line that only prints its help need not load all that services are made of
+if TYPE_CHECKING:  # so that `--help` does not load all the code that services are made of
     from tools.bench.figures import Latency
     from tools.bench.machine import Surroundings
 
@@ -25,7 +25,7 @@ PlotFile = Annotated[
 ]
 
 _WIDTH = 150
-"""Of a table, also where no terminal says how wide it is."""
+"""The least width of a table, even if the terminal is narrower or unknown."""
 
 console = Terminal()
 
@@ -36,7 +36,7 @@ def new_table(title: str) -> Table:
 
 
 def add_latency_columns(table: Table) -> None:
-    """Add a column for each share of latencies."""
+    """Add a column for each share (percentile) of the latencies."""
     from tools.bench.figures import Latency
 
     for share in Latency.SHARES:
@@ -44,7 +44,7 @@ def add_latency_columns(table: Table) -> None:
 
 
 def latency_cells(runs: "Sequence[Latency | None]") -> list[str]:
-    """Return the cells of these columns, from at least one run."""
+    """Return the cells of the latency columns, from at least one run."""
     from tools.bench.figures import Latency, Spread
 
     there = [each for each in runs if each is not None]
@@ -52,7 +52,7 @@ def latency_cells(runs: "Sequence[Latency | None]") -> list[str]:
 
 
 def show(where: "Surroundings", *tables: Table) -> None:
-    """Print the tables, and where it was measured."""
+    """Print the tables, and where the figures were measured."""
     wide = Terminal(width=max(console.width, _WIDTH))
     for table in tables:
         wide.print(table, "")
@@ -60,7 +60,7 @@ def show(where: "Surroundings", *tables: Table) -> None:
 
 
 def in_short(where: "Surroundings") -> str:
-    """Return where it was measured as a picture's title says it."""
+    """Return where the figures were measured, in the form for a picture's title."""
     settings = where.settings
     return (
         f"{where.cores} cores, load {where.load:g} before; fsync {settings['fsync']},"
@@ -69,7 +69,7 @@ def in_short(where: "Surroundings") -> str:
 
 
 def _told(where: "Surroundings") -> str:
-    """Where it was measured, in a few lines."""
+    """Describes in a few lines where the figures were measured."""
     versions, settings = (", ".join(f"{k} {v}" for k, v in each.items()) for each in (where.versions, where.settings))
     machine = f"{where.machine}; {where.cores} cores, {where.memory_gb:g} GB, load {where.load:g} before"
     machine += f", {where.python_ms:g} ms for a fixed piece of Python"
@@ -77,7 +77,7 @@ def _told(where: "Surroundings") -> str:
 
 
 def write_json(file: Path | None, where: "Surroundings", options: dict[str, Any], results: Sequence[Any]) -> None:
-    """Write all figures, if they are wanted, with what they depend on."""
+    """Write all figures to the file, if there is one, with what they depend on."""
     if file is None:
         return
     from tools.bench.machine import command_line

@@ -1,4 +1,4 @@
-"""The system that is measured: the one of `./ftgo up`, with its defaults, in a temporary folder and on free ports."""
+"""The measured system: like `./ftgo up` with its defaults, but in a temporary folder and on free ports."""
 
 import asyncio
 import shutil
@@ -30,7 +30,7 @@ BATCHES = {"messages": "batch_messages", "HTTP commands": "batch_http_commands"}
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What each part has used up to a moment, and how many batches of what size each service has handled."""
+    """What each part has used up to a moment, and the number and size of the batches that each service has handled."""
 
     cpu: dict[str, float]
     batches: dict[str, tuple[float, float]]
@@ -39,7 +39,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Running:
-    """A system that runs."""
+    """A running system."""
 
     system: System
     supervisor: Supervisor
@@ -60,7 +60,7 @@ class Running:
 
     @asynccontextmanager
     async def admin(self, service: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
-        """A connection to a service's database that may do everything."""
+        """A connection to a service's database, with all rights."""
         url = urlsplit(self.system.postgres.admin_url)._replace(path=f"/{BY_NAME[service].database}").geturl()
         connection = await asyncpg.connect(url, timeout=10)
         try:
@@ -79,7 +79,7 @@ class Running:
             raise LaunchError(f"{len(wrong)} things do not hold afterwards:\n{shown}\n")
 
     async def look(self) -> Look:
-        """Look at everything now."""
+        """Return what everything has used up to now."""
         cpu = self.cpu()
         batches = {}
         for name, child in self.supervisor.children.items():
@@ -113,7 +113,7 @@ def batch_sizes(before: Look, after: Look) -> dict[str, float]:
 
 @asynccontextmanager
 async def running(arrangement: Arrangement | None = None, kind: type[System] = System) -> AsyncIterator[Running]:
-    """Run a system of its own. Its data is removed, unless something fails. Raises LaunchError."""
+    """Run a system for this purpose only. Its data is removed, unless something fails. Raises LaunchError."""
     with temporary_folder() as folder:
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(local_client())
@@ -131,9 +131,9 @@ async def running(arrangement: Arrangement | None = None, kind: type[System] = S
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Give a folder for a system of its own. It is removed, unless something fails: then LaunchErrors name it."""
+    """Give a folder for a temporary system. It is removed unless something fails: then LaunchErrors name it."""
     folder = Path(tempfile.mkdtemp(prefix="ftgo-bench-"))
-    folder.chmod(0o711)  # PostgreSQL's own user passes through, where we are root
+    folder.chmod(0o711)  # when we are root, PostgreSQL runs as its own user, which must get through
     try:
         yield folder
     except LaunchError as failure:
@@ -143,6 +143,6 @@ def temporary_folder() -> Iterator[Path]:
 
 
 async def _end(supervisor: Supervisor) -> None:
-    """At once: nobody needs what the processes still have in hand."""
+    """Stops all processes at once: their unfinished work is not needed."""
     supervisor.force()
     await supervisor.stop()

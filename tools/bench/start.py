@@ -35,7 +35,7 @@ class Started:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one run has shown: with nothing there yet, under load, and on what is there then."""
+    """The results of one run: the first start with an empty folder, under load, and the start on existing data."""
 
     number: int
     empty: Started
@@ -45,7 +45,7 @@ class Measured:
 
 
 async def measure(folder: Path, number: int, seed: int, seconds: float) -> tuple[Measured, Surroundings]:
-    """Start on an empty folder, use the system for so many seconds, and start again. LaunchError when it can't."""
+    """Start on an empty folder, use the system for some seconds, and start again. LaunchError when that fails."""
     system = system_on_free_ports(folder)
     plan = plan_of(system, Load(users=USERS), f"{seed} {number}", 0, seconds)
     async with _up(system) as (pid, took):
@@ -63,7 +63,7 @@ async def measure(folder: Path, number: int, seed: int, seconds: float) -> tuple
 
 @asynccontextmanager
 async def _up(system: System) -> AsyncIterator[tuple[int, float]]:
-    """Run `./ftgo up` as a person would; gives its process and after how many seconds all was ready. LaunchError."""
+    """Run `./ftgo up` as a person would; gives its process and the seconds until all was ready. LaunchError."""
     log = system.folder / "up.log"
     log.unlink(missing_ok=True)
     begun = _clock()
@@ -81,7 +81,7 @@ async def _up(system: System) -> AsyncIterator[tuple[int, float]]:
 
 
 def _memory(supervisor: int, folder: Path) -> dict[str, int]:
-    """What each part takes now."""
+    """The memory that each part uses now."""
     state = read_state(folder)
     if state is None:
         raise LaunchError("./ftgo up has ended")

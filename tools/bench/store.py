@@ -1,4 +1,4 @@
-"""The event store: appending, loading with and without snapshots, and rebuilding a read model from what it has."""
+"""The event store: appending, loading with and without snapshots, and rebuilding a read model from stored events."""
 
 import asyncio
 import resource
@@ -49,7 +49,7 @@ TIMES = 30
 UNITS = 300
 """How many units of work append."""
 _ROWS = 1000
-"""Events written together, where only their being there matters."""
+"""The number of events written together when only their existence matters."""
 
 _DISH = MenuItem(id=MenuItemId("chicken-vindaloo"), name="Chicken Vindaloo", price=Money(1234))
 _ADDRESS = Address(street1="9 Amazing View", city="Oakland", state="CA", zip="94612")
@@ -59,7 +59,7 @@ _clock = time.perf_counter
 
 @dataclass(frozen=True, kw_only=True)
 class Appended:
-    """How long units of work took that append so many events of one order."""
+    """How long the units of work took that append this many events to one order."""
 
     events: int
     latency: Latency | None
@@ -67,7 +67,7 @@ class Appended:
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """How long it takes to load an order of so many events."""
+    """How long it takes to load an order with this many events."""
 
     events: int
     with_snapshot: Latency | None
@@ -76,7 +76,7 @@ class Loaded:
 
 @dataclass(frozen=True, kw_only=True)
 class Rebuilt:
-    """A rebuild of the read model, from its program's start to its end. `cpu` is microseconds for each event."""
+    """A rebuild of the read model, from its program's start to its end. `cpu` is in microseconds per event."""
 
     events: int
     seconds: float
@@ -86,7 +86,7 @@ class Rebuilt:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one run has shown."""
+    """The results of one run."""
 
     number: int
     rebuilt: Rebuilt
@@ -95,7 +95,7 @@ class Measured:
 
 
 async def measure(running: Running, runs: int, sizes: Sequence[int], orders: int) -> list[Measured]:
-    """Rebuild the read model of so many orders, and then append and load with nothing else going on, so many times."""
+    """Rebuild the read model of this many orders `runs` times, then append and load as often on the idle system."""
     events = await fill(running, orders)
     rebuilt = [await rebuild(running, events) for _ in range(runs)]
     async with orders_alone(running) as store:
@@ -111,14 +111,14 @@ async def measure(running: Running, runs: int, sizes: Sequence[int], orders: int
 
 
 class Orders:
-    """Orders in the order service's own units of work."""
+    """Appends to orders and loads them in the order service's own units of work."""
 
     def __init__(self, running: Running, units: Units[OrderUnitOfWork]) -> None:
         self._running = running
         self._units = units
 
     async def append(self, events: int) -> Appended:
-        """Append to an order, in so many units of work."""
+        """Append this many events to an order in each unit of work."""
         id_ = await self._add()
         taken = []
         for _ in range(UNITS):
@@ -128,7 +128,7 @@ class Orders:
         return Appended(events=events, latency=Latency.of(taken))
 
     async def load(self, events: int) -> Loaded:
-        """Load a new order of so many events, through its snapshot and then without."""
+        """Load a new order with this many events, first through its snapshot and then without."""
         id_ = await self._add()
         for there in range(1, events, EVERY):
             await self._go_on(id_, min(EVERY, events - there))
@@ -169,7 +169,7 @@ def _new_order() -> Order:
 
 
 def _happen(order: Order) -> None:
-    """One more event: it is approved, and then revised again and again."""
+    """Add one more event: the order is approved, and then revised again and again."""
     quantities = {_DISH.id: 1 + order.version % 9}
     match order.state:
         case OrderState.APPROVAL_PENDING:
@@ -182,7 +182,7 @@ def _happen(order: Order) -> None:
 
 @asynccontextmanager
 async def orders_alone(running: Running) -> AsyncIterator[Orders]:
-    """Take services and relay away, and give the order service's units of work."""
+    """Stop the services and the relay, and give the order service's units of work."""
     for program in (RELAY, *(service.name for service in SERVICES)):
         await running.supervisor.take_down(program)
     database = PostgresDatabase(running.system.database(BY_NAME["order"]).url, TABLES)
@@ -197,7 +197,7 @@ async def orders_alone(running: Running) -> AsyncIterator[Orders]:
 
 
 async def fill(running: Running, orders: int) -> int:
-    """Store the events of so many delivered orders with their owners, as if long published; returns how many."""
+    """Store the events of this many delivered orders, as if published long ago; returns the number of events."""
     count = 0
     for service, lives in {"order": map(_order, range(orders)), "delivery": map(_delivery, range(orders))}.items():
         database = PostgresDatabase(running.system.database(BY_NAME[service]).url)
@@ -257,7 +257,7 @@ def _id_of(number: int) -> str:
 
 
 async def rebuild(running: Running, events: int) -> Rebuilt:
-    """Build the read model anew from events that are stored. LaunchError when that fails."""
+    """Rebuild the read model from stored events. LaunchError when that fails."""
     program = running.system.rebuild_program(BY_NAME[READ_MODEL])
     before, own_before, begun = running.cpu(), _cpu_of_children(), _clock()
     process = await asyncio.create_subprocess_exec(
@@ -277,6 +277,6 @@ async def rebuild(running: Running, events: int) -> Rebuilt:
 
 
 def _cpu_of_children() -> float:
-    """What processes have used that have ended and were waited for."""
+    """The CPU time of child processes that have ended and were waited for."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

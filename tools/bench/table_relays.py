@@ -1,7 +1,7 @@
-"""What the relay is compared with: relays that read the outbox's table. They are no part of the product.
+"""Relays that read the outbox's table, to compare the relay with. They are not part of the product.
 
 `python -m tools.bench.table_relays MODULE …` runs a module; if that is the relay's, with one of these in it.
-Both read in the order of the rows' ids, which is not that of commits, and delete what the broker has taken.
+Both read in the order of the rows' ids, which is not the order of commits, and delete what the broker has taken.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ create function tell_of_outbox() returns trigger language plpgsql as
     $$ begin perform pg_notify('outbox', ''); return null; end $$;
 create trigger tell_of_outbox after insert on outbox for each statement execute function tell_of_outbox()
 """
-"""What a database needs for the relay that listens."""
+"""What the listening relay needs in a database."""
 
 _TAKE = """
 with oldest as (select id from outbox order by id limit $1)
@@ -36,7 +36,7 @@ delete from outbox using oldest where outbox.id = oldest.id returning outbox.id,
 
 
 class PollingRelay(Relay):
-    """Looks at the table, and if there is nothing, again after a while."""
+    """Looks at the table, and looks again after a while if there was nothing."""
 
     look_seconds = 0.5
 
@@ -60,7 +60,7 @@ class PollingRelay(Relay):
                 connection.terminate()
 
     async def _listen(self, _connection: asyncpg.Connection) -> asyncio.Event:
-        """Set when there may be something."""
+        """Returns an event that is set when there may be something to publish."""
         return asyncio.Event()
 
     async def _publish_some(self, connection: asyncpg.Connection, broker: BrokerConnection) -> int:
@@ -71,10 +71,10 @@ class PollingRelay(Relay):
 
 
 class ListeningRelay(PollingRelay):
-    """Looks when PostgreSQL tells it to."""
+    """Looks at the table when PostgreSQL notifies it."""
 
     look_seconds = 5.0
-    """Only so does it notice that it hears nothing any more."""
+    """A relay that no longer gets notifications only notices it in this way."""
 
     async def _listen(self, connection: asyncpg.Connection) -> asyncio.Event:
         told = asyncio.Event()
@@ -86,7 +86,7 @@ RELAYS: dict[str, type[Relay]] = {"polling": PollingRelay, "listening": Listenin
 
 
 def main() -> None:
-    """Run the module that is named first, with the arguments that follow."""
+    """Run the module that is named first, with the remaining arguments."""
     sys.argv = sys.argv[1:]
     if sys.argv[0] == "cdc":
         vars(relays)["Relay"] = RELAYS[os.environ[VARIABLE]]

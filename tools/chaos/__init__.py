@@ -1,1 +1,1 @@
-"""Faults on the real system: what `./ftgo chaos` does while orders flow, and how it knows that nothing was lost."""
+"""Faults on the real system: what `./ftgo chaos` injects while orders flow, and how it checks that nothing was lost."""

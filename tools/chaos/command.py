@@ -11,12 +11,12 @@ from rich.table import Table
 
 from tools.terminal import Terminal, as_text
 
-if TYPE_CHECKING:  # a command line that only prints its help need not load all that services are made of
+if TYPE_CHECKING:  # printing the help must not load all the packages of the services
     from tools.chaos.run import Report
 
 _SHOWN = 10
 _WIDTH = 110
-"""Of the table, also where no terminal says how wide it is."""
+"""The width of the table, also where there is no terminal to give one."""
 
 console = Terminal()
 
@@ -43,7 +43,7 @@ def chaos(
     For each fault it starts the whole system anew, in a temporary folder and on free ports, with short time-outs.
     Clients place, revise and cancel orders and write down what they are told, while the fault is injected at random
     moments. When the system has come to rest, `verify`'s invariants must hold, and what was acknowledged must be there.
-    The exit code is 0 only when all does; otherwise the folder with data and logs is kept.
+    The exit code is 0 only when all checks pass; otherwise the folder with data and logs is kept.
 
     Examples: `./ftgo chaos kill pause --seed 7`   `./ftgo chaos --seconds 120 --rate 30 --times 20`
     """
@@ -103,7 +103,7 @@ def _verdict(report: "Report") -> str:
 
 
 def _tell(report: "Report") -> None:
-    """What was found, and where to look further."""
+    """Prints what was found, and where to look further."""
     if report.passed and not report.fault.control:
         return
     for finding in report.findings[:_SHOWN]:

@@ -1,7 +1,8 @@
-"""Points at which a process ends, or stands still: `python -m tools.chaos.crash_points order`.
+"""Crash points, at which a process is killed or stopped: `python -m tools.chaos.crash_points order`.
 
-It runs a service or the relay as `python -m order` would, with ports wrapped that look, at each of the points, whether
-they were told to end here. So the product has no hooks. A file tells them: `arm` writes it, and who obeys removes it.
+It runs a service or the relay as `python -m order` would, but with wrapped ports. At each crash point a wrapper checks
+whether the process was told to end there. So the product needs no hooks. `arm` writes that to a file, and the process
+that reaches the point removes the file.
 """
 
 import importlib
@@ -37,12 +38,12 @@ Reached = Callable[[str], None]
 
 
 def orders_file(folder: Path, part: str) -> Path:
-    """Where a part looks for its orders."""
+    """The file that tells a part at which crash point it is to end, and by which signal."""
     return folder / "orders" / part
 
 
 def arm(folder: Path, part: str, point: str, number: signal.Signals = signal.SIGKILL) -> None:
-    """Have a part send itself a signal when it comes to a point, once."""
+    """Have a part send itself a signal the next time it reaches a crash point, once."""
     file = orders_file(folder, part)
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_suffix(".new")
@@ -51,7 +52,7 @@ def arm(folder: Path, part: str, point: str, number: signal.Signals = signal.SIG
 
 
 def disarm(folder: Path, part: str) -> bool:
-    """Take that back; returns whether there was something to take back."""
+    """Undo `arm`; returns whether the part was still armed."""
     try:
         orders_file(folder, part).unlink()
     except FileNotFoundError:
@@ -60,12 +61,12 @@ def disarm(folder: Path, part: str) -> bool:
 
 
 def is_armed(folder: Path, part: str) -> bool:
-    """Whether a part has not come to its point yet."""
+    """Whether a part is armed and has not reached its crash point yet."""
     return orders_file(folder, part).exists()
 
 
 def obey(file: Path, point: str) -> None:
-    """The process has come to a point."""
+    """Send this process the signal that the file names, if it names this crash point."""
     with suppress(FileNotFoundError):
         name, _, where = file.read_text().partition(" ")
         if where == point:
@@ -74,7 +75,7 @@ def obey(file: Path, point: str) -> None:
 
 
 class _Wrapped:
-    """What a wrapper doesn't have is that of what it wraps."""
+    """A wrapper that passes on to the wrapped object every attribute that it does not define itself."""
 
     def __init__(self, wrapped: Any, reached: Reached) -> None:
         self._wrapped = wrapped
@@ -85,7 +86,7 @@ class _Wrapped:
 
 
 class _Database(_Wrapped):
-    """A database whose transactions come to the points."""
+    """A database whose transactions report the crash points that they reach."""
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
@@ -93,7 +94,7 @@ class _Database(_Wrapped):
             transaction = _Transaction(wrapped, self._reached)
             yield transaction
             if transaction.has_sent or transaction.points:
-                await transaction.flush()  # or it would be sent with the commit, and could not end in between
+                await transaction.flush()  # otherwise it is sent with the commit, and the process can't end in between
             if transaction.has_sent:
                 self._reached(WRITING)
         if transaction.has_sent:
@@ -106,7 +107,7 @@ class _Database(_Wrapped):
 
 
 class _Transaction(_Wrapped):
-    """`points` are those that it comes to when what was given to its stores has been sent to the database."""
+    """A transaction. `points` are the crash points that it reaches when its writes have been sent to the database."""
 
     def __init__(self, wrapped: Any, reached: Reached) -> None:
         super().__init__(wrapped, reached)
@@ -168,12 +169,12 @@ class _BrokerConnection(_Wrapped):
 
 
 def wrapped_database(database: Any, reached: Reached) -> Any:
-    """A database whose users say when they come to a point."""
+    """A database whose users report when they reach a crash point."""
     return _Database(database, reached)
 
 
 def wrapped_broker(broker: Any, reached: Reached) -> Any:
-    """A broker whose users say when they come to a point."""
+    """A broker whose users report when they reach a crash point."""
     return _Broker(broker, reached)
 
 

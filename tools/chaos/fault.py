@@ -1,4 +1,4 @@
-"""What a fault is. Each is a small class in a module of its own in `faults`, which is found there by itself."""
+"""What a fault is. Each is a small class in a module of its own in `faults`, where it is found automatically."""
 
 import importlib
 import pkgutil
@@ -16,7 +16,7 @@ from tools.verify.facts import Finding
 
 
 class Fault:
-    """A kind of fault, with one instance for each run. All that is drawn by lot comes from the `random` given.
+    """A kind of fault, with one instance per run. Every random choice comes from the `random` given.
 
     A `control` is a fault that the system is not protected from, for example because a protection is switched off: its
     run fails unless something is found, which shows that the same fault's real run could have found it.
@@ -28,38 +28,39 @@ class Fault:
     times: ClassVar[int] = 5
     """How often it is injected, unless told otherwise."""
     replicas: ClassVar[int] = 1
-    """How many there are of each service, and of the relay."""
+    """The number of replicas of each service, and of the relay."""
     settings: ClassVar[Mapping[str, str]] = {}
-    """Environment variables of services and relay, beside the short ones that all runs have."""
+    """Environment variables of services and relay, in addition to the short time-outs of every run."""
     control: ClassVar[bool] = False
     outside: ClassVar[bool] = False
-    """Whether the supervisor is a process of its own, which can be killed: `World.outside`."""
+    """Whether the supervisor is a separate process, which can be killed: `World.outside`."""
 
     @classmethod
     def lacks(cls) -> str:
-        """What the fault needs and is not there, such as a program or a right; "" when all is."""
+        """What the fault needs but is missing, such as a program or a privilege; "" when nothing is missing."""
         return ""
 
     async def prepare(self, folder: Path, stack: AsyncExitStack) -> None:
-        """Before there is anything in the system's folder. What is set up is taken down by the stack, at the end."""
+        """Prepare before there is anything in the system's folder. The stack takes down at the end what is set up."""
 
     async def arrange(self, system: System, stack: AsyncExitStack) -> Arrangement:
-        """Before anything runs: say how the system, whose ports are known by now, is to be put together. What is
-        started here, such as a proxy on whose port the services are to look for a server, is ended by the stack."""
+        """Before anything runs: return how the system, whose ports are known by now, is to be put together. The stack
+        ends what is started here, such as a proxy through which the services are to reach a server."""
         return system.arrangement
 
     async def begin(self, world: World) -> None:
-        """When all is ready, before the load begins."""
+        """Called when the system is ready, before the load begins."""
 
     async def inject(self, world: World, random: Random) -> str:
-        """Do it once, and return, when the fault is over, what was done: a few words.
+        """Inject the fault once. When it is over, return a few words about what was done.
 
-        What must hold in between is checked here, with `world.found`. The time to recover is measured from the return.
+        What must hold during the fault is checked here, with `world.found`. The time to recover is measured from the
+        return.
         """
         raise NotImplementedError
 
     async def check(self, world: World) -> Sequence[Finding]:
-        """When the system has come to rest: what else does not hold."""
+        """Return what else does not hold, when the system has come to rest."""
         return ()
 
 
@@ -76,9 +77,10 @@ def _below(cls: type[Fault]) -> set[type[Fault]]:
 
 
 def faults_called(names: Sequence[str]) -> tuple[list[type[Fault]], list[str]]:
-    """Those named; all but the controls when none is, without those that lack something here, and lines that say so.
+    """Return the faults named, and lines about those left out.
 
-    LaunchError when there is none of a name, or one that is named lacks something.
+    Without names: all but the controls, leaving out those that lack something here. Raises LaunchError when a name is
+    unknown, or a fault that is named lacks something.
     """
     known = all_faults()
     if unknown := [name for name in names if name not in known]:

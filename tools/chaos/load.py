@@ -1,4 +1,4 @@
-"""The load: consumers, kitchens and couriers who go on as best they can while things break. All of it from a seed."""
+"""The load: consumers, kitchens and couriers who go on as well as they can during faults. A seed determines all."""
 
 import asyncio
 import itertools
@@ -19,15 +19,15 @@ from tools.demo.town import AJANTA, EGG_SHOP, PIZZERIA, Place, address
 from tools.verify.facts import Finding
 
 COURIERS = 3
-"""Too few for what is ordered: deliveries wait, until more come when the rush is over."""
+"""Too few for the orders placed: deliveries wait until more couriers come at the end."""
 RELIEF = 12
 _AHEAD = timedelta(days=1)
-"""When things are wanted: further ahead than any fault sets a clock, as services refuse what is in the past."""
+"""The delivery time: further ahead than any fault sets a clock, because services refuse times in the past."""
 PATIENCE = 30.0
-"""Seconds that a client goes on asking, or waiting for something to happen."""
+"""Seconds for which a client retries, or waits for something to happen."""
 CONCURRENCY = 24
 _GIVES_UP = 0.15
-"""How many clients don't ask again when they get no answer."""
+"""The share of clients that do not retry when they get no answer."""
 _POLL_SECONDS = 0.1
 
 Story = Callable[["_Order"], Awaitable[None]]
@@ -42,7 +42,7 @@ class _Order:
 
 
 class Load:
-    """Plays `rate` orders a second until it is told that it is enough."""
+    """Plays `rate` orders per second until `enough()` is called."""
 
     def __init__(self, api: Api, seed: str, rate: float) -> None:
         self.record = Record()
@@ -65,7 +65,7 @@ class Load:
         )
 
     async def open_town(self) -> None:
-        """Restaurants, consumers, one of them with a disabled account, and a few couriers. Raises Unexpected."""
+        """Create restaurants, consumers (one with a disabled account) and a few couriers. Raises Unexpected."""
         for place in (AJANTA, EGG_SHOP, PIZZERIA):
             id_ = (await self._api.post("restaurant", "/api/restaurants", place.body()))["id"]
             self._restaurants.append((place, id_))
@@ -81,9 +81,9 @@ class Load:
         await self._couriers.call(COURIERS)
 
     async def run(self) -> None:
-        """Let orders come until `enough()`, and their stories end; then let more couriers come.
+        """Place orders until `enough()` is called, and wait until their stories end; then call more couriers.
 
-        A system that can't keep up gets fewer: no line of clients grows in front of it.
+        A system that can't keep up gets fewer orders: no queue of clients builds up.
         """
         free = asyncio.Semaphore(CONCURRENCY)
 
@@ -104,7 +104,7 @@ class Load:
         await self._couriers.call(RELIEF)
 
     def enough(self) -> None:
-        """Let no more orders come."""
+        """Stop placing orders."""
         self._enough.set()
 
     async def probe(self) -> None:
@@ -124,7 +124,7 @@ class Load:
             await story(order)
 
     async def _only_approved(self, order: _Order) -> None:
-        """Nothing more happens."""
+        """Do nothing more with the approved order."""
 
     async def _cancelled(self, order: _Order) -> None:
         if order.random.random() < 0.3:
@@ -146,7 +146,7 @@ class Load:
     async def _delivered(self, order: _Order) -> None:
         await self._kitchen(order, "accept", "preparing", "ready")
         if (await self._shown("delivery", f"/api/deliveries/{order.id}")).get("status") != "SCHEDULED":
-            return  # no courier is free: it waits
+            return  # no courier is free: the delivery waits
         await self._kitchen(order, "picked-up")
         if await self._becomes("delivery", f"/api/deliveries/{order.id}", "status", "PICKED_UP"):
             await self._ask(order, "delivery", "POST", f"/api/deliveries/{order.id}/delivered", "delivered")
@@ -209,10 +209,10 @@ class Load:
         *,
         insists: bool = False,
     ) -> tuple[Outcome, httpx.Response | None]:
-        """Ask, and ask again with the same key as long as there is no answer, or give up.
+        """Send a request, retry with the same key as long as there is no answer, or give up.
 
-        What is refused after a try without an answer can still have been carried out, or be carried out later, by a
-        process that stands still: it is indeterminate.
+        A request that is refused after a try without an answer is indeterminate: a paused process can have carried it
+        out, or can still do so.
         """
         headers = {IDEMPOTENCY_KEY: key} if key else {}
         give_up = time.monotonic() + PATIENCE
@@ -235,7 +235,7 @@ class Load:
             await asyncio.sleep(random.uniform(0.05, 0.3))
 
     def _expect_to_come_again(self, answer: httpx.Response) -> None:
-        """Whatever breaks, a client is told to come again: that is no bug of the service that it asks."""
+        """Record a finding unless the answer tells the client to retry later, as it must during a fault."""
         path = answer.request.url.path
         if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
             self.record.findings.append(Finding(CLIENT, f"a request was answered with {answer.status_code}", (path,)))
@@ -243,7 +243,7 @@ class Load:
             self.record.findings.append(Finding(CLIENT, "a 503 does not say when to come again", (path,)))
 
     async def _settled(self, order: _Order) -> str:
-        """Wait until no saga works on the order; its state then, or "" when that takes too long."""
+        """Wait until no saga works on the order; returns its state then, or "" when that takes too long."""
         give_up = time.monotonic() + PATIENCE
         while time.monotonic() < give_up:
             seen = await self._shown("order", f"/api/orders/{order.id}")
@@ -262,7 +262,7 @@ class Load:
         return False
 
     async def _shown(self, service: str, path: str) -> dict[str, Any]:
-        """What is there; {} when nothing is, or the service can't say."""
+        """What the service returns; {} when there is nothing, or the service can't answer."""
         try:
             answer = await self._api.once(service, "GET", path, None, {})
         except NoAnswer:

@@ -1,4 +1,4 @@
-"""A supervisor that is a process of its own, `./ftgo up`, and not a part of the suite: so it can be killed as well."""
+"""A supervisor that runs as a separate process, `./ftgo up`, so that it can be killed as well."""
 
 import asyncio
 import signal
@@ -38,7 +38,7 @@ class OutsideSupervisor:
             await self._process.wait()
 
     async def end(self) -> None:
-        """End it in good order."""
+        """Shut it down in an orderly way."""
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
             await self._process.wait()

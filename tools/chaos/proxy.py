@@ -1,4 +1,4 @@
-"""A TCP proxy between a program and a server, through which less goes than should."""
+"""A TCP proxy between a program and a server, which can delay, hold back or lose data."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 _CHUNK = 1 << 12
-"""Small, so that what is slow trickles."""
+"""Bytes; small, so that a slow connection delivers continuously."""
 
 
 class Direction(Enum):
@@ -22,7 +22,7 @@ class Direction(Enum):
 class Trouble:
     """What is wrong with the network; nothing by default.
 
-    With `refuses` there are no connections. What goes in a direction of `held` arrives only later. `bytes_per_second`
+    With `refuses` there are no connections. Data in a direction of `held` arrives only later. `bytes_per_second`
     and `delay` (seconds, for each piece that is sent on) make it slow. `loses_acks` takes away, of all that a
     nats-server says, what acknowledges publishing.
     """
@@ -40,7 +40,7 @@ NONE = Trouble()
 class Proxy:
     """Listens on `port` of 127.0.0.1 for the server on `server_port`. With `speaks_nats` it can lose acknowledgements.
 
-    `accepted` connections it has had so far, and `lost_acks`.
+    `accepted` counts the connections so far, `lost_acks` the acknowledgements lost.
     """
 
     def __init__(self, server_port: int, *, speaks_nats: bool = False) -> None:
@@ -54,7 +54,7 @@ class Proxy:
         self._connections: dict[asyncio.Task[None], list[asyncio.StreamWriter]] = {}
 
     async def begin(self, trouble: Trouble) -> None:
-        """Let something be wrong from now on, also with the connections that there are."""
+        """Start a trouble, which also affects existing connections."""
         await self._change(trouble)
         if trouble.refuses:
             self.cut()
@@ -64,7 +64,7 @@ class Proxy:
         await self._change(NONE)
 
     def cut(self) -> None:
-        """End all connections that there are; what is on its way in them is lost."""
+        """End all existing connections; data in transit is lost."""
         for writers in self._connections.values():
             for writer in writers:
                 writer.transport.abort()
@@ -95,7 +95,7 @@ class Proxy:
             del self._connections[task]
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, direction: Direction) -> None:
-        """One direction of one connection. Raises _Ended, with which the other direction ends too."""
+        """Forward one direction of one connection. Raises _Ended, with which the other direction ends too."""
         frames = Frames() if self._speaks_nats and direction is Direction.TO_CLIENT else None
         while data := await source.read(_CHUNK):
             if frames is not None:
@@ -106,7 +106,7 @@ class Proxy:
         raise _Ended
 
     async def _pass(self, direction: Direction, size: int) -> None:
-        """Wait as long as a piece of that size takes."""
+        """Wait for as long as the network takes for a piece of that size."""
         async with self._changed:
             await self._changed.wait_for(lambda: direction not in self._trouble.held)
         if pause := self._trouble.delay + size / (self._trouble.bytes_per_second or float("inf")):
@@ -131,7 +131,7 @@ class Frames:
         self._rest = bytearray()
 
     def cut(self, data: bytes) -> Iterator[bytes]:
-        """The messages that are complete with this piece."""
+        """Return the messages that this piece completes."""
         self._rest += data
         while (end := self._rest.find(b"\r\n")) >= 0:
             line = bytes(self._rest[:end])
@@ -146,7 +146,7 @@ class Frames:
 
 
 def is_publish_ack(frame: bytes) -> bool:
-    """Whether JetStream says with it that it has stored a message. Its other answers have a type."""
+    """Whether this is JetStream's acknowledgement of a stored message. Its other answers have a type."""
     head, _, body = frame.partition(b"\r\n")
     if not head.startswith(b"MSG "):
         return False
@@ -158,7 +158,7 @@ def is_publish_ack(frame: bytes) -> bool:
 
 @asynccontextmanager
 async def proxy(server_port: int, *, speaks_nats: bool = False) -> AsyncIterator[Proxy]:
-    """A proxy that listens, on a port that is free."""
+    """A proxy that listens on a free port."""
     made = Proxy(server_port, speaks_nats=speaks_nats)
     server = await asyncio.start_server(made._serve, "127.0.0.1")
     made.port = server.sockets[0].getsockname()[1]

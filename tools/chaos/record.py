@@ -1,7 +1,7 @@
-"""What the clients remember: every request that was to change something, and what they were told of it.
+"""What the clients remember: every request that changes something, and the answer to it.
 
 The invariants compare the system with itself. This compares it with what its clients know: an acknowledged order that
-is missing is a loss, an order that was placed once and exists twice was doubled.
+is missing was lost; an order that was placed once and exists twice was doubled.
 """
 
 import json
@@ -16,7 +16,7 @@ from tools.verify.state import SystemState
 
 
 class Outcome(StrEnum):
-    """What a client knows of a request. Of one that is indeterminate it can't say whether it was carried out."""
+    """What a client knows of a request. If it is indeterminate, the client can't know whether it was carried out."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
@@ -24,7 +24,7 @@ class Outcome(StrEnum):
 
 
 CLIENT = "client"
-"""Where an invariant's name would be, in findings about the clients' record."""
+"""Stands in place of an invariant's name in findings about the clients' record."""
 
 EFFECTS = {
     "cancel": "order.OrderCancelling",
@@ -35,18 +35,18 @@ EFFECTS = {
     "picked-up": "kitchen.TicketPickedUp",
     "delivered": "delivery.DeliveryDelivered",
 }
-"""What happens once to an order for each request about it that is carried out."""
+"""The event that an order has once per request that is carried out."""
 ENDINGS = {
     "order.OrderCancelling": ("order.OrderCancelled", "order.OrderCancellingUndone"),
     "order.OrderProposedRevision": ("order.OrderRevised", "order.OrderRevisingUndone"),
 }
-"""What each of these leads to: it is carried out, or undone for a stated reason."""
+"""The possible results of each request: it is carried out, or undone for a stated reason."""
 _STATING = ("order.OrderCancellingUndone", "order.OrderRevisingUndone", "order.OrderRejected")
 
 
 @dataclass
 class Placed:
-    """An order that was asked for. `mark` is a part of its address by which it is known again, whatever id it got."""
+    """An order that was asked for. `mark` is a part of its address that identifies it, whatever id it got."""
 
     mark: str
     outcome: Outcome
@@ -55,7 +55,7 @@ class Placed:
 
 @dataclass
 class Record:
-    """What was asked, and what came of it. `changes` counts outcomes by order and what was asked for."""
+    """What was requested, with the outcomes. `changes` counts outcomes by order and kind of request."""
 
     placed: list[Placed] = field(default_factory=list)
     changes: dict[tuple[str, str], Counter[Outcome]] = field(default_factory=lambda: defaultdict(Counter))
@@ -64,12 +64,12 @@ class Record:
     """Answers that no client should ever get."""
 
     def count(self, outcome: Outcome) -> int:
-        """How many requests ended so."""
+        """How many requests had this outcome."""
         orders = sum(order.outcome is outcome for order in self.placed)
         return orders + sum(outcomes[outcome] for outcomes in self.changes.values())
 
     async def compare(self, system: SystemState) -> list[Finding]:
-        """Everything in which a system at rest is not what its clients know of it."""
+        """Return every difference between a system at rest and what its clients know of it."""
         by_mark: dict[str, list[str]] = defaultdict(list)
         happened: Counter[tuple[str, str]] = Counter()
         found = list(self.findings)

@@ -7,7 +7,7 @@ from shared.adapters.nats.names import NatsNames
 
 _STREAM = NatsNames(FTGO).log.stream
 _INTO_MESSAGE = 60
-"""Bytes behind the beginning of its subject at which a message is damaged: somewhere in its headers."""
+"""A message is damaged this many bytes after the start of its subject: somewhere in its headers."""
 
 
 def blocks(store: Path) -> list[Path]:
@@ -16,7 +16,7 @@ def blocks(store: Path) -> list[Path]:
 
 
 def positions_of(block: Path, subject: str) -> list[int]:
-    """Where the messages of a subject begin in a file, all of those included whose subjects begin so."""
+    """Where in a file messages begin whose subjects start with this one."""
     data, found, at = block.read_bytes(), [], -1
     while (at := data.find(subject.encode(), at + 1)) >= 0:
         found.append(at)
@@ -24,20 +24,20 @@ def positions_of(block: Path, subject: str) -> list[int]:
 
 
 def flip_bit(block: Path, message: int) -> None:
-    """Change a message's content by one bit. Without its index the server gives up all that is behind it in the file,
-    with the index only this message."""
+    """Change a message's content by one bit. Without its index the server loses everything after it in the file;
+    with the index it loses only this message."""
     data = bytearray(block.read_bytes())
     data[message + _INTO_MESSAGE] ^= 0x10
     block.write_bytes(data)
 
 
 def forget_index(store: Path) -> None:
-    """Have the server read all messages anew when it starts."""
+    """Delete the index, so that the server reads all messages again when it starts."""
     for index in store.glob(f"**/{_STREAM}/msgs/index.db"):
         index.unlink()
 
 
 def cut(block: Path, message: int) -> None:
-    """Lose what is in a file from a message on."""
+    """Cut off a file at a message, which is lost with all that follows."""
     with block.open("rb+") as file:
         file.truncate(message + _INTO_MESSAGE)

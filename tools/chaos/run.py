@@ -1,4 +1,4 @@
-"""One run: a system of its own, a load, a fault that is injected again and again, and what holds afterwards."""
+"""One run: a system of its own, a load, a fault that is injected repeatedly, and checks afterwards."""
 
 import asyncio
 import shutil
@@ -32,25 +32,25 @@ from tools.verify.running import running_state
 
 SHORT: Mapping[str, str] = {
     "FTGO_LEASE_SECONDS": "2",
-    "FTGO_GRACE_SECONDS": "20",  # what is late because of a fault is late, and not unknown
+    "FTGO_GRACE_SECONDS": "20",  # so what a fault delays counts as late, and not as unknown
     "FTGO_RETRY_SECONDS": "0.2",
     "FTGO_STEP_TIMEOUT_SECONDS": "5",
     "FTGO_WAL_SENDER_TIMEOUT_SECONDS": "4",
     "FTGO_SHUTDOWN_SECONDS": "3",
 }
-"""Time-outs, leases and windows of every run: what takes minutes in production is to happen here too."""
+"""Time-outs, leases and windows of every run: short, so that what takes minutes in production happens here too."""
 
 ANSWER_SECONDS = 3.0
 """How long a client waits for an answer."""
 SUPERVISOR_LOG = "supervisor.log"
 DATA = "data"
-"""The system's own folder, beside the log of its supervisor."""
+"""The system's own folder, next to the log of its supervisor."""
 _COUNT_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Options:
-    """How long the load runs at least, how many orders a second it has, and how often each fault is injected."""
+    """How long the load runs at least, how many orders it places per second, and how often each fault is injected."""
 
     seed: int
     seconds: float
@@ -61,7 +61,7 @@ class Options:
 
 @dataclass
 class Report:
-    """What came of a run. `recovered` are the seconds that it took after each injection."""
+    """The result of a run. `recovered` has the seconds that recovery took after each injection."""
 
     fault: type[Fault]
     folder: Path
@@ -74,14 +74,14 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether all holds; of a control, whether it was noticed that something does not."""
+        """Whether all checks passed; for a control, whether at least one failed, as it must."""
         return self.complete and bool(self.findings) == self.fault.control
 
 
 async def run(cls: type[Fault], options: Options, console: Console) -> Report:
     """Run a fault on a fresh system, whose folder is kept if it fails. Raises LaunchError when nothing even starts."""
     report = Report(cls, Path(tempfile.mkdtemp(prefix=f"ftgo-chaos-{cls.name}-")))
-    report.folder.chmod(0o711)  # PostgreSQL's own user passes through, where we are root
+    report.folder.chmod(0o711)  # when we are root, PostgreSQL's own user must be able to enter
     fault = cls()
     try:
         async with _running(fault, report.folder, options) as world:
@@ -138,14 +138,14 @@ async def _start(world: World) -> None:
 
 
 def _over_tcp(system: System, arrangement: Arrangement) -> Arrangement:
-    """All reach PostgreSQL by a port, not by its Unix socket: by its own port one sees whose a session is."""
+    """All parts reach PostgreSQL by TCP, not by its Unix socket: the client's port shows whose a session is."""
     parts = [part for program in (RELAY, *(each.name for each in SERVICES)) for part in system.parts_of(program)]
     ports = dict.fromkeys(parts, system.postgres.port)
     return replace(arrangement, postgres_ports={**ports, **arrangement.postgres_ports})
 
 
 async def _clients(system: System, stack: AsyncExitStack) -> dict[str, list[httpx.AsyncClient]]:
-    """Clients of each service, one for each replica."""
+    """Clients of each service, one per replica."""
     clients: dict[str, list[httpx.AsyncClient]] = {}
     for service in SERVICES:
         for replica in system.arrangement.replicas_of(service.name):
@@ -156,7 +156,7 @@ async def _clients(system: System, stack: AsyncExitStack) -> dict[str, list[http
 
 
 async def _end(supervisor: Supervisor, outside: OutsideSupervisor | None) -> None:
-    """At once: nobody needs what the processes still have in hand."""
+    """End all parts at once: their unfinished work is not needed."""
     if outside is not None:
         await outside.end()
         return
@@ -165,7 +165,7 @@ async def _end(supervisor: Supervisor, outside: OutsideSupervisor | None) -> Non
 
 
 async def _play(fault: Fault, world: World, options: Options, report: Report, console: Console) -> None:
-    """The load, the injections, and then what holds."""
+    """Run the load and the injections, and then check what must hold."""
     console.print(f"[dim]{fault.name}[/] the system runs, {len(world.parts)} processes")
     await world.load.open_town()
     await fault.begin(world)
@@ -185,7 +185,7 @@ async def _play(fault: Fault, world: World, options: Options, report: Report, co
 
 
 async def _inject(fault: Fault, world: World, options: Options, report: Report, console: Console) -> None:
-    """Inject the fault at moments drawn by lot, each time when the last one has been overcome."""
+    """Inject the fault at random moments, each time after the system has recovered from the last one."""
     random = Random(f"{options.seed} {fault.name}")
     times = options.times or fault.times
     began = time.monotonic()
@@ -209,7 +209,7 @@ async def _inject(fault: Fault, world: World, options: Options, report: Report, 
 
 
 async def _verify(fault: Fault, world: World, report: Report) -> None:
-    """The invariants, what the clients know, and what the fault itself looks for."""
+    """Check the invariants, what the clients know, and what the fault itself checks."""
     databases = [world.system.database(service) for service in SERVICES]
     unrest, findings = await when_at_rest(databases, world.nats_address, PATIENCE)
     if unrest:
@@ -223,7 +223,7 @@ async def _verify(fault: Fault, world: World, report: Report) -> None:
 
 
 def _ended_by_themselves(folder: Path) -> list[Finding]:
-    """Programs of ours that nobody has killed: whatever breaks around them, they are to wait."""
+    """Return findings for our programs that ended by themselves: whatever fails around them, they must wait."""
     text = (folder / SUPERVISOR_LOG).read_text()
     ended = (line for line in text.splitlines() if "ended (exit status" in line)
     found = [line.split(maxsplit=2)[1:] for line in ended]
@@ -237,7 +237,7 @@ async def _count(world: World) -> None:
 
 
 class AnyReplica(Mapping[str, httpx.AsyncClient]):
-    """Clients of services by name: that of another replica each time."""
+    """Clients of services by name: each look-up returns that of another replica."""
 
     def __init__(self, clients: Mapping[str, Sequence[httpx.AsyncClient]]) -> None:
         self._clients = clients

@@ -35,7 +35,7 @@ _POLL_SECONDS = 0.05
 
 
 class TooLate(Exception):
-    """Something has not happened in time. Its text says what."""
+    """Something has not happened in time. The message says what."""
 
 
 class World:
@@ -49,7 +49,7 @@ class World:
         load: Load,
         outside: OutsideSupervisor | None = None,
     ) -> None:
-        """With `outside`, that runs the system, and `supervisor` only knows what the parts are."""
+        """When `outside` is given, it runs the system, and `supervisor` only knows what the parts are."""
         self.system = system
         self.supervisor = supervisor
         self._outside = outside
@@ -70,11 +70,11 @@ class World:
 
     @property
     def nats_folder(self) -> Path:
-        """Where nats-server has its store; not to be touched while it runs."""
+        """Where nats-server has its store; do not change it while nats-server runs."""
         return self.system.nats.folder / "store"
 
     def found(self, text: str, *ids: str) -> None:
-        """Something does not hold that the fault is about."""
+        """Record a finding: something that the fault checks does not hold."""
         self.findings.append(Finding("fault", text, ids))
 
     # Processes
@@ -89,12 +89,12 @@ class World:
         return child.process.pid if child.alive and child.process is not None else None
 
     def restarts(self, part: str) -> int:
-        """How often the supervisor has started it again."""
+        """How often the supervisor has restarted a part."""
         return self.supervisor.children[part].restarts
 
     @property
     def outside(self) -> OutsideSupervisor:
-        """The supervisor, where that is a process of its own."""
+        """The supervisor, if it is a separate process."""
         assert self._outside is not None
         return self._outside
 
@@ -108,7 +108,7 @@ class World:
         return list(psutil.Process().children(recursive=True))
 
     def send(self, part: str, number: signal.Signals) -> None:
-        """Send a part a signal. One that has just ended gets none."""
+        """Send a signal to a part, unless it has just ended."""
         if (pid := self.pid(part)) is not None:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
@@ -118,17 +118,17 @@ class World:
         self.send(part, signal.SIGKILL)
 
     def kill_process(self, pid: int | None) -> None:
-        """The same for any process of the system; nothing where it has just ended."""
+        """Kill any process of the system at once, unless it has just ended."""
         if pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     def pause(self, part: str) -> None:
-        """Let a part stand still; its connections stay open."""
+        """Pause a part; its connections stay open."""
         self.send(part, signal.SIGSTOP)
 
     def resume(self, part: str) -> None:
-        """Let a part go on."""
+        """Resume a paused part."""
         self.send(part, signal.SIGCONT)
 
     def stands_still(self, part: str) -> bool:
@@ -139,7 +139,7 @@ class World:
         return False
 
     async def take_down(self, part: str) -> None:
-        """End a part in good order, and leave it so."""
+        """Shut a part down in an orderly way, and do not restart it."""
         await self.supervisor.take_down(part)
 
     async def bring_up(self, part: str) -> None:
@@ -157,15 +157,15 @@ class World:
             await self.until(is_ready, f"{part} is not ready")
 
     def arm(self, part: str, point: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """Have a part send itself a signal when it comes to a crash point; once, and only the last that was armed."""
+        """Have a part send itself a signal at a crash point, once. Only the last point that was armed counts."""
         crash_points.arm(self.system.folder, part, point, number)
 
     def disarm(self, part: str) -> bool:
-        """Take that back; returns whether it had not come to that point."""
+        """Disarm a part's crash point; returns whether the part had not reached it."""
         return crash_points.disarm(self.system.folder, part)
 
     def is_armed(self, part: str) -> bool:
-        """Whether a part has not come to its crash point yet."""
+        """Whether a part has an armed crash point that it has not reached yet."""
         return crash_points.is_armed(self.system.folder, part)
 
     # Services
@@ -173,14 +173,14 @@ class World:
     async def ask(
         self, service: str, method: str, path: str, body: Mapping[str, Any] | None = None, *, admin: bool = False
     ) -> httpx.Response:
-        """Ask a service's first replica for something, or its /admin. Raises httpx.HTTPError."""
+        """Send a request to a service's first replica, or to its /admin. Raises httpx.HTTPError."""
         port = (self.system.admin_port if admin else self.system.port)(BY_NAME[service])
         return await self._client.request(method, f"{self.system.url(port)}{path}", json=body)
 
     async def until_refused(
         self, service: str, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> httpx.Response:
-        """Wait until a service asks those who want this to come again later; returns its answer. Raises TooLate."""
+        """Wait until a service answers this request with "retry later"; returns that answer. Raises TooLate."""
         answers: list[httpx.Response] = []
 
         async def is_refused() -> bool:
@@ -197,7 +197,7 @@ class World:
 
     @asynccontextmanager
     async def admin(self, database: str = "postgres") -> AsyncIterator["asyncpg.Connection[Any]"]:
-        """A superuser's connection to a database, around any proxy."""
+        """A superuser's connection to a database that bypasses any proxy."""
         url = urlsplit(self.system.postgres.admin_url)._replace(path=f"/{database}").geturl()
         connection = await asyncpg.connect(url)
         try:
@@ -207,13 +207,13 @@ class World:
 
     @asynccontextmanager
     async def nats(self) -> AsyncIterator[NatsConnection]:
-        """A connection to NATS, around any proxy."""
+        """A connection to NATS that bypasses any proxy."""
         async with connect(self.nats_address) as connection:
             yield connection
 
     @property
     def nats_address(self) -> NatsAddress:
-        """Where NATS is, around any proxy."""
+        """The address of NATS itself, not of a proxy."""
         return self.system.nats_address
 
     async def holder(self, service: str, partition: int = 0) -> str | None:
@@ -249,7 +249,7 @@ class World:
     # Waiting
 
     async def until(self, condition: Callable[[], Awaitable[bool]], what: str, seconds: float = PATIENCE) -> None:
-        """Wait for a condition. Raises TooLate, saying what is wrong instead."""
+        """Wait for a condition. Raises TooLate, which says what is wrong."""
         give_up = time.monotonic() + seconds
         while not await condition():
             if time.monotonic() > give_up:
@@ -269,7 +269,7 @@ class World:
         return self.supervisor.children[part].log.stat().st_size
 
     async def metric(self, part: str, name: str, **labels: str) -> float | None:
-        """The sum of a part's series of that name that have these labels; None when it doesn't answer."""
+        """The sum of a part's metric series with that name and these labels; None when the part doesn't answer."""
         try:
             answer = await self._client.get(f"{self.supervisor.children[part].part.url}/metrics")
         except httpx.HTTPError:
@@ -278,7 +278,7 @@ class World:
         return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
 
     async def count_duplicates(self) -> None:
-        """Look at the counters of repeats: they end with their processes, so this is done now and then."""
+        """Read the counters of duplicates. They are lost when their processes end, so this is done repeatedly."""
         for part in self.programs:
             pid = self.pid(part)
             if pid is not None and program_of(part) in BY_NAME and not self.stands_still(part):
@@ -289,5 +289,5 @@ class World:
 
     @property
     def duplicates(self) -> int:
-        """How many messages and requests came again and had no effect, as far as was counted."""
+        """How many duplicate messages and requests had no effect, as far as they were counted."""
         return int(sum(self._counted.values()))

@@ -1,1 +1,1 @@
-"""`./ftgo demo`: orders live their whole life, on a running system."""
+"""`./ftgo demo`: takes orders through their whole life cycle on a running system."""

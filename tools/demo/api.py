@@ -14,12 +14,12 @@ PATIENCE = 30.0
 
 
 class Unexpected(Exception):
-    """Something didn't happen, or not as it should. Its text is the end of a sentence about an order."""
+    """Something didn't happen, or happened wrongly. The text completes a sentence about an order."""
 
 
 class NoAnswer(Exception):
-    """No answer came. Its text is why; `unsent` says that the service has not even seen the request, otherwise it may
-    have done what it was asked to."""
+    """No answer came; the text says why. With `unsent` the service has not received the request; otherwise it may have
+    carried it out."""
 
     def __init__(self, reason: str, *, unsent: bool) -> None:
         super().__init__(reason)
@@ -27,7 +27,7 @@ class NoAnswer(Exception):
 
 
 class Api:
-    """Calls services by their names. `pause` is called between the looks at something that is expected to happen."""
+    """Calls services by their names. `pause` is called between the checks for something that is expected to happen."""
 
     def __init__(
         self,
@@ -40,20 +40,20 @@ class Api:
         self._patience = patience
 
     async def get(self, service: str, path: str) -> dict[str, Any] | None:
-        """Return what is there, None while nothing is."""
+        """Send a GET request and return the resource, or None while it doesn't exist."""
         response = await self._send(service, "GET", path, None, {})
         return None if response.status_code == httpx.codes.NOT_FOUND else _body(response)
 
     async def post(
         self, service: str, path: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
-        """Ask for something. Unexpected when it's refused."""
+        """Send a POST request. Raises Unexpected when it's refused."""
         return _body(await self._send(service, "POST", path, body, headers or {}))
 
     async def put(
         self, service: str, path: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
-        """Ask for a change. Unexpected when it's refused."""
+        """Send a PUT request. Raises Unexpected when it's refused."""
         return _body(await self._send(service, "PUT", path, body, headers or {}))
 
     async def until(
@@ -63,8 +63,8 @@ class Api:
         complain: Callable[[T], str],
         meanwhile: Callable[[], Awaitable[None]] | None = None,
     ) -> T:
-        """Look again and again until it's good, and return what was seen; `meanwhile` is called after each look that
-        isn't. Unexpected, with the complaint about what was seen last, when the patience ends."""
+        """Check repeatedly until the result is good, and return it. `meanwhile` is called after each failed check.
+        Raises Unexpected, with the complaint about the last result, when the time is over."""
         give_up = time.monotonic() + self._patience
         while not good(seen := await look()):
             if time.monotonic() >= give_up:
@@ -75,7 +75,7 @@ class Api:
         return seen
 
     async def until_there(self, service: str, path: str) -> dict[str, Any]:
-        """Wait until something is known to a service that learns it from messages."""
+        """Wait until a service that learns of a resource through messages knows it."""
         found = await self.until(
             lambda: self.get(service, path), lambda body: body is not None, lambda _: f"{service} has no {path}"
         )
@@ -96,8 +96,8 @@ class Api:
     async def _send(
         self, service: str, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]
     ) -> httpx.Response:
-        """Send it again while the service starts or is busy, as it has done nothing yet then, and when the connection
-        broke and sending it twice does no harm."""
+        """Send a request. Retry while the service starts or is busy, as it has done nothing yet then. Also retry when
+        the connection broke, if sending the request twice does no harm."""
         repeatable = method == "GET" or IDEMPOTENCY_KEY in headers
         give_up = time.monotonic() + self._patience
         while True:

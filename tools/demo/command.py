@@ -30,7 +30,7 @@ from tools.terminal import as_text, terminal
 
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.05
-# Slow enough for the eye, where there is one.
+# Slow enough to follow, where a person is watching.
 TERMINAL_PACE = 0.5
 TIMELINES = 8
 """How many timelines are printed at most: a rush hour among many free couriers takes many orders that are alike."""
@@ -55,9 +55,9 @@ def demo(
         ),
     ] = None,
 ) -> None:
-    """Take orders through their whole life, show it while it happens, and tell afterwards what followed from what.
+    """Take orders through their whole life cycle, show it live, and print afterwards which message caused which.
 
-    An order from the cart to the door, a revision, a cancellation, a rejected order and a courier shortage, on the
+    It plays a delivered order, a revision, a cancellation, a rejected order and a courier shortage, on the
     system that `./ftgo up` runs, on that of --url-base, or on one that is started for it and stopped again. The exit
     code is 1 when any order doesn't end where it should.
 
@@ -81,7 +81,7 @@ async def _demo(
 ) -> bool:
     task = asyncio.current_task()
     assert task is not None
-    for number in (signal.SIGTERM, signal.SIGHUP):  # stops what was started for it, as Ctrl-C does
+    for number in (signal.SIGTERM, signal.SIGHUP):  # stops the system started for the demo, as Ctrl-C does
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup wants it to be ignored
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     settings = SystemSettings() if port_offset is None else SystemSettings(port_offset=port_offset)
@@ -98,7 +98,7 @@ async def _demo(
 
 @asynccontextmanager
 async def _started(settings: SystemSettings, console: Console) -> AsyncIterator[Places]:
-    """Run a system of our own in the block."""
+    """Run a temporary system inside the `with` block."""
     console.print("Nothing runs yet: starting PostgreSQL, NATS, the relay and the services.")
     async with local_client() as client:
         supervisor = System(settings).supervisor(client, console)
@@ -145,14 +145,14 @@ async def _play(places: Places, nats: NatsAddress, console: Console, pace: float
 
 
 async def tell(log: MessageLog, orders: list[DemoOrder]) -> dict[str, Timeline]:
-    """Return each order's timeline by its id. BrokerUnavailable when the messages can't be read."""
+    """Return each order's timeline by its id. Raises BrokerUnavailable when the messages can't be read."""
     sagas = SagaTables.of_services()
     collectors = await collect(log, [order.id for order in orders if order.id])
     return {collector.order_id: build(collector, sagas) for collector in collectors if collector.messages}
 
 
 def _worth_showing(orders: list[DemoOrder]) -> list[DemoOrder]:
-    """Return those that tell something new: of many that are alike the first, the last, and all that failed."""
+    """Return the orders whose timelines are worth showing: of similar ones the first, the last, and all that failed."""
     if len(orders) <= TIMELINES:
         return orders
     return [*orders[: TIMELINES - 1], *(order for order in orders[TIMELINES - 1 : -1] if order.failed), orders[-1]]

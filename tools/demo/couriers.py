@@ -1,4 +1,4 @@
-"""The demo's couriers. Others may use the system at the same time, so none of ours is sure to get one of our orders."""
+"""The demo's couriers. Others may use the system too, so our couriers may not get our orders."""
 
 import asyncio
 from typing import Any
@@ -10,22 +10,22 @@ MAX_COURIERS = 32
 
 
 class Couriers:
-    """Those on duty for us."""
+    """The couriers on duty for the demo."""
 
     def __init__(self, api: Api) -> None:
-        """Begin with nobody."""
+        """Start without couriers."""
         self._api = api
         self._on_duty: list[str] = []
         self._next = 1
 
     async def call(self, number: int) -> None:
-        """Let new couriers go on duty."""
+        """Put new couriers on duty."""
         called = [new_id() for _ in range(number)]
         self._on_duty += called
         await asyncio.gather(*(self._set(courier, available=True) for courier in called))
 
     async def see_that_one_comes(self, order_id: str) -> None:
-        """Call more couriers when all of ours were taken, by deliveries that have waited longer than the order's."""
+        """Call more couriers when all of ours were assigned to deliveries that have waited longer than this order's."""
         for courier in reversed(self._on_duty):
             seen: dict[str, Any] = await self._api.get("delivery", f"/api/couriers/{courier}") or {}
             plan = seen.get("plan", [])
@@ -36,7 +36,7 @@ class Couriers:
         self._next = min(2 * self._next, MAX_COURIERS)
 
     async def keep_free(self, number: int) -> None:
-        """Let those of ours go off duty who have nothing to do, but for some."""
+        """Take our idle couriers off duty, except for some."""
         for courier in list(self._on_duty):
             seen = await self._api.get("delivery", f"/api/couriers/{courier}")
             if seen and not seen["plan"]:
@@ -46,7 +46,7 @@ class Couriers:
                     await self._set(courier, available=False)
 
     async def go_home(self) -> None:
-        """Let all of ours go off duty; who has a plan still carries it out."""
+        """Take all our couriers off duty; those with planned deliveries still carry them out."""
         await asyncio.gather(*(self._set(courier, available=False) for courier in self._on_duty))
 
     async def _set(self, courier: str, *, available: bool) -> None:

@@ -35,7 +35,7 @@ REJECTED: Ending = {
 
 @dataclass(eq=False)
 class DemoOrder:
-    """One order. All requests about it carry one correlation id, so that its whole life has one."""
+    """One order. All requests about it carry the same correlation id, so that all its messages have it too."""
 
     number: int
     story: str
@@ -51,17 +51,17 @@ class DemoOrder:
 
     @property
     def name(self) -> str:
-        """What a complaint calls it."""
+        """The order's name in error messages."""
         return f"Order {self.id or 'without an id'} ({self.story.lower()})"
 
     @property
     def total(self) -> int:
-        """What it costs, in cents."""
+        """The order's total, in cents."""
         return sum(self.place.menu[item][1] * quantity for item, quantity in self.quantities.items())
 
 
 def difference(wanted: Ending, found: Ending) -> str:
-    """Return what is not as it should be; "" if all is."""
+    """Return how the order differs from its expected end; "" if it doesn't."""
     return ", ".join(
         f"its {what} is {found.get(what) or 'missing'} instead of {value}"
         for what, value in wanted.items()

@@ -1,4 +1,4 @@
-"""What happens in the demo: five stories, told one after the other."""
+"""The demo's scenario: five stories, played one after the other."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,7 +25,7 @@ class Scenario:
     """Plays the consumers, the restaurants' staff and the couriers. `act` is called before each thing they do."""
 
     def __init__(self, api: Api, screen: Screen, act: Callable[[], Awaitable[None]]) -> None:
-        """Prepare; `play()` plays."""
+        """Prepare the scenario; `play()` runs it."""
         self.orders: list[DemoOrder] = []
         self.failures: list[str] = []
         self._api = api
@@ -35,7 +35,7 @@ class Scenario:
         self._restaurants: dict[str, str] = {}
 
     async def play(self) -> None:
-        """Play all of it. What goes wrong is among the `failures`; Unexpected when it can't even begin."""
+        """Play all stories. What goes wrong is added to `failures`. Raises Unexpected when the scenario can't begin."""
         await self._open_the_town()
         try:
             for story in (self._delivered, self._revised, self._cancelled, self._rejected, self._shortage):
@@ -192,7 +192,7 @@ class Scenario:
 
     @asynccontextmanager
     async def _story(self, order: DemoOrder) -> AsyncIterator[None]:
-        """Play an order's story in the block, then see that it ends where it should."""
+        """Play an order's story in the `with` block, then check that the order ends as expected."""
         async with self._complaining(order):
             yield
             await self._ends(order, order.ending)
@@ -235,7 +235,7 @@ class Scenario:
         await self._api.post("kitchen", f"/api/tickets/{order.ticket_id}/{what}", body, _headers(order))
 
     async def _accept(self, order: DemoOrder) -> bool:
-        """Let the kitchen accept; return whether a courier was free."""
+        """Let the kitchen accept the order; return whether a courier was free."""
         await self._act()
         self._screen.say(f"{order.place.name} accepts: it will be ready in 20 minutes.", order)
         await self._ask_kitchen(order, "accept", {"ready_by": _in(COOKING)})
@@ -274,7 +274,7 @@ class Scenario:
         return await self._api.get("delivery", f"/api/deliveries/{order.id}") or {}
 
     async def _ends(self, order: DemoOrder, ending: Ending) -> None:
-        """Wait until all is as it should be."""
+        """Wait until the order has its expected end."""
         await self._api.until(
             lambda: self._find(order, ending),
             lambda found: not difference(ending, found),
@@ -282,7 +282,7 @@ class Scenario:
         )
 
     async def _find(self, order: DemoOrder, ending: Ending) -> Ending:
-        """Ask every service that knows something of what the ending names."""
+        """Ask each service for the values that the expected end names."""
         found: Ending = {}
         if seen := await self._api.get("order", f"/api/orders/{order.id}"):
             found |= {"state": seen["state"], "rejection": seen["rejection"], "total": seen["order_total"]}

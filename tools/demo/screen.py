@@ -33,7 +33,7 @@ class Row:
 
 
 class Screen:
-    """Tells what happens while it happens. A context manager: the table that changes is shown inside it."""
+    """Shows the demo's progress live. A context manager: the changing table is shown inside its block."""
 
     def __init__(self, console: Console) -> None:
         """Show everything on this console."""
@@ -52,17 +52,17 @@ class Screen:
         self._live.stop()
 
     def chapter(self, title: str, story: str) -> None:
-        """Begin a new part."""
+        """Print the heading of a new part."""
         self._console.print()
         self._console.print(Text.assemble((title, "bold"), "  ", (story, "dim")))
 
     def say(self, text: str, order: DemoOrder | None = None) -> None:
-        """Tell what somebody does."""
+        """Print what a person in the demo does."""
         number = Text(f"{order.number:>3}  " if order else "     ", "bold")
         self._console.print(number.append(printable(text), "not bold"))
 
     def complain(self, text: str) -> None:
-        """Tell what went wrong."""
+        """Print what went wrong."""
         self._console.print(Text(f"     {printable(text)}", "red"), soft_wrap=True)
 
     def add(self, order: DemoOrder) -> None:
@@ -70,7 +70,7 @@ class Screen:
         self._rows.append(Row(order))
 
     def take(self, message: Envelope) -> None:
-        """Move the order on that the message is about."""
+        """Update the order that the message is about."""
         row = self._row_of(message)
         if row is None:
             return
@@ -80,8 +80,8 @@ class Screen:
             self._console.print(line.append_text(progress_text(row.progress)))
 
     def _row_of(self, message: Envelope) -> Row | None:
-        """Find it by the order that the message is about. The correlation id alone doesn't tell: that a courier turns
-        to this order can follow from a request about another."""
+        """Find the row of the order that the message is about. The correlation id alone is not enough: a request about
+        another order can cause a courier to be assigned to this one."""
         about = order_of(message)
         for row in self._rows:
             if row.order.id == about if row.order.id else row.order.correlation_id == message.correlation_id:

@@ -1,4 +1,4 @@
-"""Who eats and who cooks in the demo."""
+"""The demo's consumers and restaurants."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A restaurant as it's opened: its menu is `{id: (name, cents)}`."""
+    """A restaurant to be created: its menu is `{id: (name, cents)}`."""
 
     name: str
     street: str
@@ -14,7 +14,7 @@ class Place:
     menu: dict[str, tuple[str, int]]
 
     def body(self) -> dict[str, Any]:
-        """Return what POST /api/restaurants takes."""
+        """Return the request body for POST /api/restaurants."""
         items = [{"id": id_, "name": name, "price": price} for id_, (name, price) in self.menu.items()]
         return {"name": self.name, "address": address(self.street, self.zip), "menu": {"menu_items": items}}
 

@@ -1,1 +1,1 @@
-"""Documents that are made from the code: they can't say anything else than it does."""
+"""Documents that are generated from the code, so that they always agree with it."""

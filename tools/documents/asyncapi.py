@@ -35,7 +35,7 @@ HEADERS: tuple[tuple[str, tuple[str, ...], bool, str], ...] = (
     ("ce-outcome", ("reply",), True, "`success` or `refusal`."),
     ("traceparent", _ANY, False, "W3C trace context: one trace runs from the request to every handler."),
 )
-"""Name, the kinds of messages that have it, whether they always do, and its meaning."""
+"""Each header's name, the kinds of messages that have it, whether they always have it, and its meaning."""
 
 _DESCRIPTION = """\
 The messages of FTGO in Python. Made from the code by `./ftgo docs`; `messages.md` has the same for people.
@@ -79,7 +79,7 @@ def asyncapi() -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Long texts as blocks; no anchors, which readers of this format need not know."""
+    """Writes long texts as blocks, and uses no anchors, so readers of this format need not know them."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -141,7 +141,7 @@ def _channels(catalogue: list[Entry]) -> Iterator[tuple[str, Node]]:
 
 
 def _operations(catalogue: list[Entry]) -> Iterator[tuple[str, Node]]:
-    """Events are sent and received by the channel, commands one by one, since each has a reply of its own."""
+    """One operation per channel for events, and one per command, because each command has a reply of its own."""
     for service in SERVICES:
         for other in SERVICES:
             events = [e for e in catalogue if e.service == other.name and kind_of(e.message) == "event"]

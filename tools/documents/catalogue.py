@@ -1,4 +1,4 @@
-"""Which messages there are, who sends them and who handles them: as the services' own wiring has it."""
+"""Which messages there are, who sends them and who handles them, according to the services' own wiring."""
 
 import importlib
 import inspect
@@ -30,24 +30,24 @@ class Entry:
 
     @property
     def service(self) -> str:
-        """Whose contract it is."""
+        """The service that owns the contract."""
         return self.message.type_name.partition(".")[0]
 
     @property
     def name(self) -> str:
-        """What it is called there."""
+        """The message's name within its service."""
         return self.message.type_name.partition(".")[2]
 
 
 @cache
 def container_of(service: str) -> "ServiceContainer":
-    """What a service is made of."""
+    """The container with the parts of a service."""
     container: ServiceContainer = importlib.import_module(f"{service}.main").container()
     return container
 
 
 def entries() -> list[Entry]:
-    """Every message that travels, by service, in the order of the contracts."""
+    """Every message that is sent between services, by service, in the order of the contracts."""
     senders = _senders_of_commands()
     found = []
     for message in _declared_in_contracts():
@@ -64,7 +64,7 @@ def entries() -> list[Entry]:
 
 
 def private_events() -> list[type[Event]]:
-    """Events that are stored, and stay in their service."""
+    """Events that are stored, but never leave their service."""
     return [
         event
         for service in SERVICES
@@ -80,19 +80,19 @@ def sagas() -> list[type["Saga"]]:
 
 
 def starters_of(saga: type["Saga"]) -> list[type[Message]]:
-    """The messages whose handlers make an instance of it."""
+    """The messages whose handlers create an instance of the saga."""
     handlers = container_of(saga.service()).handlers().items()
     return [message for message, handler in handlers if saga.__name__ in inspect.unwrap(handler).__code__.co_names]
 
 
 def command_of(request: "Request | LocalAction") -> type[AnyCommand]:
-    """The command that a method of a saga makes, when its step is not local."""
+    """The command that a saga's method makes, when its step is not local."""
     command: type[AnyCommand] = get_type_hints(request)["return"]
     return command
 
 
 def aggregates() -> Iterator[tuple[str, type[Aggregate[Any] | RecordingEntity]]]:
-    """Every aggregate to which something happens, with its service: event-sourced ones, and rows that tell of it."""
+    """Every aggregate that changes, with its service: event-sourced ones, and rows that record events."""
     for service in SERVICES:
         for module in _domain_of(service.name):
             for cls in _classes_in(module, object):
@@ -109,7 +109,7 @@ def _declared_in_contracts() -> Iterator[type[Message]]:
 def _domain_of(service: str) -> Iterable[ModuleType]:
     try:
         package = importlib.import_module(f"{service}.domain")
-    except ModuleNotFoundError:  # a read model has none
+    except ModuleNotFoundError:  # a read model has no domain package
         return
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         yield importlib.import_module(module.name)
@@ -136,7 +136,7 @@ def _senders_of_commands() -> dict[type[AnyCommand], list[str]]:
 
 
 def _asking(answers: Sequence[type[Message]], senders: dict[type[AnyCommand], list[str]]) -> list[str]:
-    """The services whose sagas can get one of these replies; a refusal can be the answer to every command."""
+    """The services whose sagas can get one of these replies. A refusal can be the answer to every command."""
     return sorted(
         {
             sender

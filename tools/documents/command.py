@@ -15,12 +15,12 @@ console = Terminal()
 def docs() -> None:
     """Write what is made from the code: the message catalogue, the diagrams, the messages' versions, NATS's users.
 
-    And the lines of pyproject.toml, docker-compose.yml and docker/ that name every service. Where a message has changed
-    so that it can't be read everywhere any more, it says what to do and writes nothing.
+    It also writes the lines of pyproject.toml, docker-compose.yml and docker/ that name every service. Where a message
+    has changed so that some readers can't read it any more, it says what to do and writes nothing.
 
     Example: `./ftgo docs`
     """
-    # Here, as it loads all that services are made of, which no other command needs.
+    # Imported here because it loads all the code that services are made of, which no other command needs.
     from tools.documents.files import documents, incompatible_changes
 
     if wrong := incompatible_changes():
@@ -32,7 +32,7 @@ def docs() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         console.print(str(path.relative_to(ROOT)))
-    if TRAFFIC in changed:  # which this process has read before: more follows from what it says now
-        os.execv(sys.executable, [sys.executable, "-m", "tools", "docs"])  # noqa: S606 - itself
+    if TRAFFIC in changed:  # this process still has the old version of it, and other documents depend on it
+        os.execv(sys.executable, [sys.executable, "-m", "tools", "docs"])  # noqa: S606 - restarts itself
     if not changed:
         console.print("Everything is as the code has it.")

@@ -1,7 +1,7 @@
-"""Whether a message can still be read by those who know it as it was, and what to do when it can't.
+"""Whether a message can still be read by those who know an older version, and what to do when it can't.
 
-Two directions matter: what is stored or on its way was written by the class as it was and is read by the present one,
-and receivers that are not updated yet read what the present one writes.
+Two directions matter. Messages that are stored or on their way were written by the older class and are read by the
+present one. Receivers that are not updated yet read what the present class writes.
 """
 
 from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ def described_messages() -> list[type[Message]]:
 
 
 def describe(message: type[Message]) -> Description:
-    """What others rely on in the present version of a message."""
+    """The parts of a message's present version that others rely on."""
     description: Description = {"kind": kind_of(message), "published": message.is_public or _is_shared(message)}
     if message.key_field is not None:
         description["key"] = message.key_field
@@ -48,12 +48,12 @@ def describe(message: type[Message]) -> Description:
 
 
 def kind_of(message: type[Message]) -> str:
-    """`event`, `command` or `reply`."""
+    """The kind of a message: `event`, `command` or `reply`."""
     return next(kind.__name__.lower() for kind in (Event, Command, Reply) if issubclass(message, kind))
 
 
 def compare(present: Mapping[str, type[Message]], kept: Mapping[str, History]) -> Iterator[Incompatible]:
-    """What is wrong with the present messages, as against the versions that are kept of them."""
+    """The problems of the present messages, compared with the versions that are kept of them."""
     for name, history in kept.items():
         message = present.get(name)
         if message is None:
@@ -98,7 +98,7 @@ def _compare(name: str, schema: int, before: Description, now: Description) -> I
 
 
 def _differences(path: str, before: Description, now: Description) -> Iterator[tuple[str, str, str]]:
-    """Where two schemas differ so that data of the one can't be read as the other: path, why, the simplest remedy."""
+    """Differences that make data of one schema unreadable with the other: the path, the reason, the simplest remedy."""
     if "properties" in before and "properties" in now:
         fields_before, fields_now = before["properties"], now["properties"]
         required_before, required_now = before.get("required", ()), now.get("required", ())

@@ -29,7 +29,7 @@ _BLOCK = re.compile(r"(<!-- generated: (?P<what>.+?) -->\n).*?(<!-- end -->)", r
 
 
 def documents() -> dict[Path, str]:
-    """What the documents should be, by their places."""
+    """The expected text of each document, by its path."""
     return {
         ROOT / "docs" / "asyncapi.yaml": asyncapi(),
         ROOT / "docs" / "messages.md": messages_page(),
@@ -44,7 +44,7 @@ def documents() -> dict[Path, str]:
 
 
 def incompatible_changes() -> list[Incompatible]:
-    """What is wrong with the messages of the present code, as against the versions that are kept."""
+    """The problems of the present code's messages, compared with the versions that are kept."""
     return list(compare({message.type_name: message for message in described_messages()}, kept_versions()))
 
 
@@ -58,7 +58,7 @@ def kept_versions() -> dict[str, History]:
 
 
 def _pages_with_diagrams() -> Iterator[tuple[Path, str]]:
-    """The services' READMEs, each diagram in the place that is marked for it. LookupError when there is none."""
+    """The services' READMEs, with each diagram in the place marked for it. Raises LookupError when there is none."""
     blocks: dict[str, dict[str, str]] = {}
     for service, aggregate in aggregates():
         blocks.setdefault(service, {})[f"the states of {aggregate.__name__}"] = state_diagram(aggregate)
@@ -77,7 +77,7 @@ def _with_blocks(text: str, diagrams: dict[str, str]) -> str:
 
 
 def _versions() -> Iterator[tuple[Path, str]]:
-    """The files of `CONTRACTS`: what they say already, and the present version of each message."""
+    """The files of `CONTRACTS`: what they contain already, and the present version of each message."""
     kept = kept_versions()
     files: dict[str, dict[str, History]] = {}
     for message in described_messages():

@@ -64,7 +64,7 @@ def _by_code(item: tuple[Kind, list[str]]) -> str:
 
 
 def _declared() -> dict[Kind, list[str]]:
-    """The kinds of the errors with a text of their own, and who declares each."""
+    """The kinds of the errors that have a text of their own, and who declares each."""
     services = [service.name for service in SERVICES]
     for name in services:
         importlib.import_module(f"{name}.main")

@@ -1,4 +1,4 @@
-"""Step diagrams of sagas: where each step leads when it is done and when it is refused, as the machine has it."""
+"""Step diagrams of sagas: where each step leads when it is done and when it is refused, as the saga machine has it."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from tools.documents.catalogue import command_of, starters_of
 
 
 def saga_diagram(saga: type[Saga]) -> str:
-    """The saga as Mermaid text: the pivot is a hexagon, dotted lines lead back."""
+    """The saga as Mermaid text. The pivot is a hexagon, dotted lines lead back."""
     machine = saga.machine
     start = machine.start()
     starters = ", ".join(message.__name__ for message in starters_of(saga))

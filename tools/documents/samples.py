@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any, NewType, Union, get_args, get_origin, get_type_hints
 
 _NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-# Two of each that a method may compare with what is there already.
+# Two values for each type that a method may compare with an existing value.
 _VALUES: dict[Any, tuple[Any, ...]] = {
     str: ("one", "another"),
     int: (1,),
@@ -21,7 +21,7 @@ _VALUES: dict[Any, tuple[Any, ...]] = {
 
 
 def arguments_of(method: Callable[..., Any]) -> Iterator[dict[str, Any]]:
-    """Arguments to call a bound method with, by name; new objects every time."""
+    """Arguments, by name, to call a bound method with. They are new objects every time."""
     hints = get_type_hints(method)
     names = list(inspect.signature(method).parameters)
     for values in itertools.product(*(samples_of(hints[name]) for name in names)):
@@ -29,7 +29,7 @@ def arguments_of(method: Callable[..., Any]) -> Iterator[dict[str, Any]]:
 
 
 def samples_of(type_: Any) -> list[Any]:
-    """Some values of a type. Ids are the same everywhere, so that what is ordered is on the menu."""
+    """Some values of a type. Ids are the same everywhere, so that the ordered dishes are on the menu."""
     if isinstance(type_, NewType):
         return [type_.__name__] if type_.__supertype__ is str else samples_of(type_.__supertype__)
     if type_ in _VALUES:

@@ -1,4 +1,4 @@
-"""What messages look like as JSON: JSON Schema for programs, and words for people."""
+"""What messages look like as JSON: JSON Schema for programs, and a description for people."""
 
 import dataclasses
 import types
@@ -40,7 +40,7 @@ def fields_of(cls: type[Any]) -> Iterator[Field]:
 
 
 def schema_of(type_: Any, values: dict[str, JsonSchema] | None = None) -> JsonSchema:
-    """The JSON Schema of a type. Value classes are written where they occur or, if `values` is given, put there."""
+    """The JSON Schema of a type. Value classes are written where they occur or, if `values` is given, put into it."""
     if isinstance(type_, NewType):
         inner = schema_of(type_.__supertype__, values)
         return {**inner, "description": "Cents."} if type_ is Money else inner
@@ -59,7 +59,7 @@ def schema_of(type_: Any, values: dict[str, JsonSchema] | None = None) -> JsonSc
 
 
 def words_of(type_: Any) -> str:
-    """The type as a person would say it; ids and values by their names."""
+    """The type in words for people; ids and values by their names."""
     if type_ in _WORDS:
         return _WORDS[type_]
     if isinstance(type_, NewType):
@@ -75,7 +75,7 @@ def words_of(type_: Any) -> str:
 
 
 def values_in(type_: Any) -> Iterator[type[Any]]:
-    """The value classes that a type is made of, and those that they are made of."""
+    """The value classes that a type contains, directly or through other value classes."""
     if dataclasses.is_dataclass(type_) and isinstance(type_, type):
         if not issubclass(type_, Message):
             yield type_

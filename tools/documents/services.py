@@ -1,6 +1,6 @@
-"""What is written for each service in files that can't ask the topology: the import contracts, compose, Prometheus.
+"""Generates the parts of files that list services but can't ask the topology: import contracts, compose, Prometheus.
 
-Each place is marked in its file, `# generated: …` before it and `# end` after it.
+Each part is marked in its file, with `# generated: …` before it and `# end` after it.
 """
 
 import json
@@ -17,23 +17,23 @@ from tools.system.system import ROOT
 RELAY_PORT = 8090
 """Where a relay's container answers Prometheus and its health check."""
 ADMIN_PORT = 8050
-"""Where a service's container answers operators, inside of it only."""
+"""The port where a service's container answers operators, only inside the container."""
 
 _NOT_PRODUCT = ("features", "tests")
-"""Packages that the import contracts are not about."""
+"""Packages that the import contracts do not cover."""
 _MEASURED = {"order": ["tools.bench.store"]}
-"""Modules of others that measure a service's real aggregates, by the service."""
+"""By service: modules outside it that measure its real aggregates."""
 _BLOCK = re.compile(r"^(?P<indent> *)# generated: (?P<what>.+)\n(?:.*\n)*?(?P=indent)# end\n", re.MULTILINE)
 
 
 def pages_with_services() -> Iterator[tuple[Path, str]]:
-    """Yield each file that lists the services, and what it should say."""
+    """Yield each file that lists the services, and its expected text."""
     for path, blocks in _blocks().items():
         yield path, with_blocks(path.read_text(), blocks)
 
 
 def with_blocks(text: str, blocks: Mapping[str, Iterable[str]]) -> str:
-    """Return the text with the lines of each block in its place. Raise LookupError when the places are others."""
+    """Return the text with each block's lines in its place. Raise LookupError when places and blocks don't match."""
     marked = [match["what"] for match in _BLOCK.finditer(text)]
     if sorted(marked) != sorted(blocks):
         raise LookupError(f"there are places for {sorted(marked)}, and blocks for {sorted(blocks)}")
@@ -138,12 +138,12 @@ def _address(service: ServiceInfo, role: str) -> str:
 
 
 def _secret(variable: str) -> str:
-    """A password as the operator sets it, or that of developers."""
+    """A password as the operator sets it, or the default one for developers."""
     return f"${{FTGO_{variable}:-{COMPOSE_PASSWORD}}}"
 
 
 def _apart(items: Iterable[list[str]]) -> Iterator[str]:
-    """The lines of all items, with an empty one between two."""
+    """The lines of all items, with an empty line between two items."""
     for number, lines in enumerate(items):
         if number:
             yield ""

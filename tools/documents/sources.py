@@ -1,4 +1,4 @@
-"""Pages that show code: what is between the marks of such a place is what the file says at present."""
+"""Pages that show code: the text between the marks is replaced by the present code of the file."""
 
 import ast
 import re
@@ -8,10 +8,10 @@ _PLACE = re.compile(r"(<!-- source: (?P<path>[^\s#]+)(?:#(?P<name>\w+))? -->\n).
 
 
 def with_sources(page: Path) -> str:
-    """Return the page's text with its code as the files have it.
+    """Return the page's text, with the present code of the files in it.
 
     A mark names a file, relative to the page, and may name one class or function in it: `<!-- source: a.py#f -->`.
-    Raises FileNotFoundError and LookupError where a mark names what is not there.
+    Raises FileNotFoundError and LookupError where a mark names something that does not exist.
     """
 
     def shown(place: re.Match[str]) -> str:

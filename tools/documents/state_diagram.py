@@ -1,4 +1,4 @@
-"""State diagrams of aggregates, found out by driving every method of an aggregate from every state that it reaches."""
+"""State diagrams of aggregates, found by calling every method of an aggregate in every state that it reaches."""
 
 import copy
 import dataclasses
@@ -18,13 +18,13 @@ from tools.documents.samples import arguments_of
 AnyAggregate = Aggregate[Any] | RecordingEntity
 
 _OTHERWISE = {"enabled": "Disabled", "erased": "Registered"}
-"""What the ubiquitous language calls a state whose field is false."""
+"""The name in the ubiquitous language of a state whose field is false."""
 START = END = "[*]"
 
 
 @dataclass(frozen=True, order=True)
 class Transition:
-    """A state, what happens (the event, or the method when it records none), and the state after it."""
+    """The state before, what happens (the event, or the method when it records none), and the state after."""
 
     source: str
     target: str
@@ -32,7 +32,7 @@ class Transition:
 
 
 def transitions_of(cls: type[AnyAggregate]) -> list[Transition]:
-    """Every change of state that can come about, in the order in which they are found."""
+    """Every possible change of state, in the order in which they are found."""
     found: dict[Transition, None] = {}
     new = _made_by(cls) if makers_of(cls) else _outcomes(cls(id=cls.__name__))
     seen: set[Any] = set()
@@ -55,7 +55,7 @@ def transitions_of(cls: type[AnyAggregate]) -> list[Transition]:
 
 
 def state_diagram(cls: type[AnyAggregate]) -> str:
-    """The transitions as Mermaid text; those between the same two states share an arrow."""
+    """The transitions as Mermaid text; transitions between the same two states share an arrow."""
     labels: dict[tuple[str, str], list[str]] = {}
     for transition in transitions_of(cls):
         labels.setdefault((transition.source, transition.target), []).append(transition.label)
@@ -67,7 +67,7 @@ def state_diagram(cls: type[AnyAggregate]) -> str:
 
 
 def state_of(aggregate: AnyAggregate) -> str:
-    """What an aggregate's state is called: the first of its fields that is an enumeration or a bool says so."""
+    """The name of an aggregate's state, from the first of its fields that is an enumeration or a bool."""
     for field in dataclasses.fields(aggregate):
         value = getattr(aggregate, field.name)
         if isinstance(value, Enum):
@@ -78,7 +78,7 @@ def state_of(aggregate: AnyAggregate) -> str:
 
 
 def methods_of(aggregate: AnyAggregate) -> dict[str, Callable[..., Any]]:
-    """The methods by which something happens to it."""
+    """The methods that change the aggregate."""
     return {
         name: getattr(aggregate, name)
         for name, member in vars(type(aggregate)).items()
@@ -87,7 +87,7 @@ def methods_of(aggregate: AnyAggregate) -> dict[str, Callable[..., Any]]:
 
 
 def makers_of(cls: type[Any]) -> dict[str, Callable[..., Any]]:
-    """The class methods that make a new one. A row of which news may come in any order has none: it is just there."""
+    """The class methods that make a new aggregate. A row whose events may come in any order has none."""
     return {name: getattr(cls, name) for name, member in vars(cls).items() if isinstance(member, classmethod)}
 
 
@@ -101,7 +101,7 @@ def _made_by(cls: type[AnyAggregate]) -> Iterator[tuple[str, AnyAggregate, bool]
 
 
 def _outcomes(before: AnyAggregate) -> Iterator[tuple[str, AnyAggregate, bool]]:
-    """What each method makes of an aggregate that does not refuse it: the label, the aggregate, whether it recorded."""
+    """The results of all methods that do not refuse the aggregate: the label, the aggregate, whether it recorded."""
     for name in methods_of(before):
         for arguments in arguments_of(getattr(before, name)):
             after = copy.deepcopy(before)
@@ -110,7 +110,7 @@ def _outcomes(before: AnyAggregate) -> Iterator[tuple[str, AnyAggregate, bool]]:
             except DomainError:
                 continue
             events = after.take_recorded()
-            # To be forgotten is no step of a life, unless it ends it.
+            # Being forgotten is not a step in the aggregate's life, unless it ends it.
             yield _label(name, events), after, any(not event.erases for event in events)
 
 

@@ -1,4 +1,4 @@
-"""Which messages each service reads and sends, as its wiring has it: what its users may do in NATS follows from it."""
+"""Which messages each service reads and sends, according to its wiring. The permissions of its NATS users follow."""
 
 import json
 from collections import defaultdict

@@ -41,11 +41,11 @@ def explain(
         typer.Option(help="Where NATS is, if not where `./ftgo up` runs it: nats://host:4222.", show_default=False),
     ] = None,
 ) -> None:
-    """Tell an order's life across all services, from the messages that were sent.
+    """Show what happened to an order in all services, from the messages that were sent.
 
-    Who asked for something, which events, commands and replies followed, which step of which saga they belong to, and
-    what was compensated. Without a running `./ftgo up` and without --nats-url it reads FTGO_NATS_URL. It looks through
-    everything sent since the order was placed, which takes a while when that was long ago on a busy system.
+    It shows who asked for something, which events, commands and replies followed, which step of which saga they belong
+    to, and what was compensated. Without a running `./ftgo up` and without --nats-url it reads FTGO_NATS_URL. It looks
+    through everything sent since the order was placed, which takes a while when that was long ago on a busy system.
 
     Example: `./ftgo explain 01980c2e-5d3c-7a41-b6a4-2f1f0c9b7d11`
     """
@@ -76,14 +76,14 @@ async def collect(log: MessageLog, orders: Iterable[str]) -> list[Collector]:
 
 
 def render(timeline: Timeline) -> RenderableType:
-    """Return the timeline as it's shown, at any width: what there's no space for is cut off at the right."""
+    """Return the timeline as it's shown, for any terminal width: what doesn't fit is cut off at the right."""
     rows = [(Text("ms"), Text("service", "dim"), Text("message", "dim"), Text("saga, step", "dim"), Text())]
     for entry in timeline.entries:
         after = round((entry.at - timeline.began).total_seconds() * 1000)
         service = Text(printable(entry.sender))
         rows.append((Text(f"{after:,}"), service, _what(entry), _saga(entry.mark), _detail(entry)))
-    # Not a rich table: where space is short, that would cut every column and not the last one only. What begins a
-    # branch belongs to no saga, so it may reach into that column.
+    # Not a rich table: where space is short, that would cut every column and not only the last one. An entry that
+    # begins a branch belongs to no saga, so it may extend into that column.
     begins = [False, *(entry.depth == 0 for entry in timeline.entries)]
     widths = [max(cell.cell_len for cell in column) for column in zip(*rows, strict=True)]
     widths[2] = max(row[2].cell_len for row, root in zip(rows, begins, strict=True) if not root)
@@ -104,7 +104,7 @@ def render(timeline: Timeline) -> RenderableType:
 
 
 def legend() -> Text:
-    """Return what the signs mean."""
+    """Return the explanation of the signs."""
     text = Text()
     for kind, meaning in (
         (Kind.REQUEST, "request"),
@@ -128,7 +128,7 @@ def progress_text(progress: Progress) -> Text:
 
 
 def state_style(state: str) -> str:
-    """Return the colour of a state: good, bad, on its way or waiting."""
+    """Return the colour of a state: good, bad, in progress or waiting."""
     if state in ("Approved", "PickedUp", "DELIVERED"):
         return "green"
     if state in ("Rejected", "Cancelled", "CANCELLED"):

@@ -12,7 +12,7 @@ from shared.messaging.broker import BrokerUnavailable
 from shared.messaging.envelope import Envelope, Received
 
 SUBJECTS = tuple(f"*.{kind}.>" for kind in ("event", "command", "reply"))
-"""All partitions, without the replays for read models that are rebuilt."""
+"""The subjects of all partitions, without the replays for rebuilding read models."""
 CLOCKS_DIFFER = timedelta(seconds=5)
 """How far the clocks of services and broker may be apart."""
 EVER_SINCE = datetime(1970, 1, 1, tzinfo=UTC)
@@ -21,14 +21,14 @@ _BATCH = 400
 
 
 class MessageLog(Protocol):
-    """Where messages can be read again."""
+    """A log from which messages can be read again."""
 
     def since(self, moment: datetime) -> AsyncGenerator[Envelope]:
         """The messages sent since that moment until now. Raises BrokerUnavailable."""
         ...
 
     def follow(self, moment: datetime) -> AsyncGenerator[Envelope]:
-        """The same, and then those that come, for ever. It survives that the broker is away."""
+        """The messages sent since that moment, then all new ones, without end. Continues when the broker was away."""
         ...
 
 
@@ -36,7 +36,7 @@ class NatsLog:
     """The messages in a JetStream stream."""
 
     def __init__(self, address: NatsAddress) -> None:
-        """Name where NATS is; each reading makes a connection of its own."""
+        """Set the address of NATS; each reading makes a connection of its own."""
         self._address = address
 
     async def since(self, moment: datetime) -> AsyncGenerator[Envelope]:
@@ -50,7 +50,7 @@ class NatsLog:
                             yield envelope
 
     async def follow(self, moment: datetime) -> AsyncGenerator[Envelope]:
-        """The same, and then those that come, for ever. It survives that the broker is away."""
+        """The messages sent since that moment, then all new ones, without end. Continues when the broker was away."""
         after: int | None = None
         while True:
             try:
@@ -74,7 +74,7 @@ async def position_before(connection: NatsConnection, moment: datetime) -> int:
     while low < high:
         middle = (low + high) // 2
         mark = await stored_message(connection, middle)
-        # Where nothing is stored any more, going back is what can't miss anything.
+        # Where nothing is stored any more, go back: that can't miss anything.
         if mark is not None and mark.at < moment:
             low = middle + 1
         else:
@@ -85,5 +85,5 @@ async def position_before(connection: NatsConnection, moment: datetime) -> int:
 def _envelope(received: Received) -> Envelope | None:
     try:
         return Envelope.from_headers(received.headers, received.data)
-    except ValueError:  # not one of ours: whoever subscribes to it parks it
+    except ValueError:  # not a message of this system: whoever subscribes to it parks it
         return None

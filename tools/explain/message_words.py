@@ -1,4 +1,4 @@
-"""What a message says, in the words that people are shown."""
+"""Describes messages in the words that people are shown."""
 
 import json
 from datetime import UTC, datetime
@@ -9,16 +9,16 @@ from shared.messaging.envelope import Envelope
 
 
 def name_of(envelope: Envelope) -> str:
-    """Return the type without its service."""
+    """Return the message's type without its service."""
     return envelope.type.partition(".")[2]
 
 
 def order_of(envelope: Envelope) -> str | None:
-    """Return the order that a message is about, None if it's about none."""
+    """Return the order that a message is about; None if there is none."""
     order = data_of(envelope).get("order_id")
     if isinstance(order, str):
         return order
-    # Replies have the key of the saga that they go to; every saga of ours is about one order.
+    # Replies have the key of the saga that they go to; every saga in this system is about one order.
     return envelope.key if envelope.kind == "reply" else None
 
 
@@ -32,17 +32,17 @@ def time_of(id_: str) -> datetime | None:
 
 
 def short(id_: str) -> str:
-    """Return the end of an id: ids of one time begin alike."""
+    """Return the end of an id, because ids made at about the same time begin alike."""
     return f"…{id_[-6:]}"
 
 
 def dollars(cents: int) -> str:
-    """Return an amount as people write it."""
+    """Return an amount in dollars as people write it."""
     return f"${cents / 100:,.2f}"
 
 
 def describe(envelope: Envelope) -> str:
-    """Return the important fields in short."""
+    """Return a short text with the message's important fields."""
     data = data_of(envelope)
     totals = [data[name] for name in ("current_order_total", "new_order_total", "order_total") if name in data]
     parts = [
@@ -68,7 +68,7 @@ def _clock(moment: str) -> str:
 
 
 def data_of(envelope: Envelope) -> dict[str, Any]:
-    """Return its fields; {} for what is no JSON object."""
+    """Return the message's fields; {} if it is not a JSON object."""
     try:
         data = json.loads(envelope.data)
     except ValueError:

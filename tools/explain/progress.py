@@ -1,4 +1,4 @@
-"""How far an order has come, as its messages tell."""
+"""How far an order has come, according to its messages."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -41,7 +41,7 @@ _DELIVERY_STATES = {
 
 @dataclass
 class Progress:
-    """How far an order, its ticket and its delivery have come, as their messages tell; "" before the first."""
+    """How far an order, its ticket and its delivery have come, according to their messages; "" before the first one."""
 
     order: str = ""
     ticket: str = ""

@@ -15,7 +15,7 @@ from shared.saga.saga import Saga
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """Where in a saga a command belongs."""
+    """The step of a saga that a command belongs to."""
 
     saga: type[Saga]
     position: Position

@@ -1,7 +1,7 @@
 """An order's life as a tree, made of the messages that were sent about it. Pure: from envelopes to entries.
 
-What follows from what is in the messages themselves: each names the message or request that caused it. Which step of
-a saga a message belongs to is computed by the saga machine itself, from the sagas' own tables.
+The order of cause and effect is in the messages: each names the message or request that caused it. Which step of a
+saga a message belongs to is computed by the saga machine itself, from the sagas' own tables.
 """
 
 import re
@@ -20,11 +20,11 @@ from tools.explain.progress import Progress
 from tools.explain.saga_tables import SagaTables, Step
 
 REMEMBERED = 5000
-"""How many messages of other orders are kept to find what caused one of ours."""
+"""How many messages of other orders are kept to find the cause of a message of this order."""
 
 
 class Kind(StrEnum):
-    """What an entry stands for. The last three are no messages of the order: they only cause some."""
+    """What an entry stands for. The last three are not messages of the order: they only cause some."""
 
     EVENT = "event"
     COMMAND = "command"
@@ -37,7 +37,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class SagaMark:
-    """Which step of which saga, counted from 1. `undoing`: the step's compensation."""
+    """Which step of which saga, counted from 1. `undoing` means the step's compensation."""
 
     saga: str
     step: int
@@ -47,7 +47,7 @@ class SagaMark:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One line: a message, or what caused some. `copies` is how often it was sent."""
+    """One line: a message, or something that caused messages. `copies` is how often the message was sent."""
 
     id: str
     kind: Kind
@@ -63,7 +63,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Timeline:
-    """What happened to an order: each entry before what it led to."""
+    """What happened to an order: each entry comes before its effects."""
 
     order_id: str
     entries: Sequence[Entry]
@@ -73,21 +73,21 @@ class Timeline:
 
     @property
     def began(self) -> datetime:
-        """When the first entry was."""
+        """The time of the first entry."""
         return min(entry.at for entry in self.entries)
 
     @property
     def approval_seconds(self) -> float | None:
-        """From the request that ordered to the approval; None if it wasn't approved, or didn't begin here.
+        """The time from the request to the approval; None if the order wasn't approved, or the request isn't included.
 
-        Both times are the order service's own: the request's id says when it came.
+        Both times are the order service's own: the request's id contains the time when it came.
         """
         asked = next((entry.at for entry in self.entries if entry.name == _CALLS["order.OrderCreated"]), None)
         approved = self.progress.approved_at
         return None if asked is None or approved is None else (approved - asked).total_seconds()
 
 
-# What somebody asked for when this was the outcome; of several outcomes of one request the first one here counts.
+# What was requested when this was the outcome; if a request has several outcomes, the first one here counts.
 _CALLS = {
     "order.OrderCreated": "POST /api/orders",
     "order.OrderCancelling": "PUT /api/orders/{id}/cancel",
@@ -106,10 +106,10 @@ _CALLS = {
 
 
 class Collector:
-    """Picks an order's messages out of all messages, which it must be offered in stream order.
+    """Picks an order's messages out of all messages. The messages must be offered in stream order.
 
-    They are those that name the order, and those of the same requests that name no order at all. One courier's way
-    from an order to the next also makes a message of this order follow from one of another: that one is kept too.
+    They are the messages that name the order, and those of the same requests that name no order at all. A courier goes
+    from one order to the next, so a message of this order can follow from one of another order: that one is kept too.
     """
 
     def __init__(self, order_id: str) -> None:
@@ -124,7 +124,7 @@ class Collector:
 
     @property
     def copies(self) -> Mapping[str, int]:
-        """How often each of the messages was sent, by its id."""
+        """How often each message was sent, by its id."""
         return self._copies
 
     def offer(self, envelope: Envelope) -> None:
@@ -164,7 +164,7 @@ class Collector:
 
 
 def build(found: Collector, sagas: SagaTables) -> Timeline:
-    """Return the timeline of what was collected. ValueError when that's nothing."""
+    """Return the timeline of what was collected. Raises ValueError when nothing was."""
     if not found.messages:
         raise ValueError(f"no message is about order {found.order_id}")
     return _Builder(found, sagas).build()
@@ -176,7 +176,7 @@ class _Builder:
         self._sagas = sagas
         self._by_id = {message.id: message for message in found.messages}
         self._effects: dict[str, list[Envelope]] = defaultdict(list)
-        # What a service did comes before what it answered or asked for because of that, which is sent at one moment.
+        # What a service did comes before the replies and commands that resulted, which are sent at the same moment.
         for message in sorted(found.messages, key=lambda message: message.kind != "event"):
             self._effects[message.causation_id].append(message)
         self._marks = self._mark_all()
@@ -203,8 +203,9 @@ class _Builder:
         return message.causation_id not in self._by_id
 
     def _add(self, message: Envelope, depth: int) -> None:
-        """Add a message and all that followed. A saga's steps stand below each other, not ever further to the right:
-        what follows from a reply is as deep as the command that was replied to."""
+        """Add a message and all that followed. A saga's steps stand below each other, not indented more and more:
+        what follows from a reply is as deep as the command that was replied to.
+        """
         self._entries.append(self._entry(message, depth))
         below = max(depth - 1, 1) if message.kind == "reply" else depth + 1
         for effect in self._effects[message.id]:
@@ -255,7 +256,7 @@ class _Builder:
         return Entry(id=id_, kind=Kind.REQUEST, at=at, depth=0, sender="client", name=call, detail=detail)
 
     def _is_timer(self, effects: Sequence[Envelope]) -> bool:
-        """Tell whether a saga went on by itself: it had sent messages before."""
+        """Tell whether a saga continued because of a timer: it had sent messages before."""
         sagas = {effect.saga_id for effect in effects if effect.saga_id}
         earlier = takewhile(lambda message: message.id != effects[0].id, self._found.messages)
         return any(message.saga_id in sagas for message in earlier)
@@ -278,7 +279,7 @@ class _Builder:
         return marks
 
     def _marks_of_the_start(self, command: Envelope, saga: type[Saga]) -> dict[str, SagaMark]:
-        """Mark the event that a saga began with: the one that started it, or the one of a first step that is local."""
+        """Mark the event that a saga began with: the one that started it, or the event of a local first step."""
         start = saga.machine.start()
         if start.step > 0:
             return {command.causation_id: _mark(saga, Position(0))} if command.causation_id in self._by_id else {}

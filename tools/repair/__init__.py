@@ -1,1 +1,1 @@
-"""What operators do by hand: one set of operations, for the command line and for HTTP."""
+"""Repairs that operators do by hand: one set of operations, for the command line and for HTTP."""

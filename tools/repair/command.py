@@ -1,6 +1,7 @@
-"""`./ftgo parked` and `./ftgo sagas`: what waits for a person, and how it goes on.
+"""`./ftgo parked` and `./ftgo sagas`: shows what waits for a person, and lets it continue.
 
-Straight on the services' databases: that is there when a service is not, which may be why something waits.
+They work directly on the services' databases, which are there even when a service is not. A missing service may be
+the reason why something waits.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ from tools.system.process import LaunchError
 from tools.system.system import attached_system
 from tools.terminal import as_text, terminal
 
-if TYPE_CHECKING:  # a command line that only prints its help need not load all that services are made of
+if TYPE_CHECKING:  # so that `--help` does not load all the code that services are made of
     from shared.host.admin.repairs import By, ParkedMessage, Repairs, SagaState
     from shared.host.container import ServiceContainer
 
@@ -64,7 +65,7 @@ def list_parked(
     error: Error = None,
     limit: Limit = _DEFAULT_LIMIT,
 ) -> None:
-    """List the messages that wait for a person, in order. Those behind one (same key, same sender) wait with it.
+    """List the messages that wait for a person, in order. Messages behind one (same key, same sender) wait with it.
 
     Examples: `./ftgo parked list`   `./ftgo parked list --service kitchen --error "division by zero"`
     """
@@ -121,7 +122,7 @@ def redrive(
     everything: Everything = False,
     reason: Reason = "",
 ) -> None:
-    """Have parked messages, and those behind them, handled again in order: when what made them fail is mended.
+    """Have parked messages, and those behind them, handled again in order. Use it when the cause is fixed.
 
     Examples: `./ftgo parked redrive 01980c2e-5d3c-7a41-b6a4-2f1f0c9b7d11`
     `./ftgo parked redrive --type kitchen.CreateTicket --reason "kitchen 1.4 can read them"`
@@ -148,10 +149,10 @@ def drop(
     error: Error = None,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
 ) -> None:
-    """Give parked messages up, and have those behind them handled.
+    """Give up parked messages, and have those behind them handled.
 
-    A command is refused, so the saga that sent it is undone, or tries that step again behind its pivot. An event is
-    passed over for good: this service will never know of it. A reply that a saga waits for is not dropped.
+    A command is refused: the saga that sent it is undone or, after its pivot, tries that step again. An event is
+    skipped for good: this service will never know of it. A reply that a saga waits for is not dropped.
 
     Example: `./ftgo parked drop 01980c2e-5d3c-7a41-b6a4-2f1f0c9b7d11 --reason "sent by a test"`
     """
@@ -246,10 +247,10 @@ def resume(
     everything: Everything = False,
     reason: Reason = "",
 ) -> None:
-    """Have stuck sagas try their step again, with a new command: when what refused it is mended.
+    """Have stuck sagas try their step again, with a new command. Use it when the cause of the refusal is fixed.
 
-    A saga is stuck when a step that must succeed was refused too often; it does nothing by itself any more. One that
-    is on its way is for `retry`.
+    A saga is stuck when a step that must succeed was refused too often; it does nothing by itself any more. For a saga
+    that is still under way, use `retry`.
 
     Examples: `./ftgo sagas resume 8fac8390-5e37-511a-9054-296c2afe5e95`   `./ftgo sagas resume --error "not found"`
     """
@@ -273,11 +274,11 @@ def retry(
     everything: Everything = False,
     reason: Reason = "",
 ) -> None:
-    """Have sagas that are on their way do now what they would do when their time-out is over.
+    """Have sagas that are under way do now what they would do after their time-out.
 
-    One that waits for a reply sends its command again, with the same id: who has handled it already only answers
-    again. One whose step was refused tries it again. Without this it happens by itself, within ten minutes at most. A
-    stuck one is for `resume`.
+    A saga that waits for a reply sends its command again, with the same id: a service that has already handled it only
+    answers again. A saga whose step was refused tries it again. Without this command it happens by itself, within ten
+    minutes at most. For a stuck saga, use `resume`.
 
     Examples: `./ftgo sagas retry 8fac8390-5e37-511a-9054-296c2afe5e95`   `./ftgo sagas retry --all`
     """
@@ -429,7 +430,7 @@ def _by(reason: str) -> "By":
 
 
 async def _each(services: Sequence[str], work: Any) -> list[Any]:
-    """What `work(name, repairs)` answers for each of the services."""
+    """Returns what `work(name, repairs)` returns for each of the services."""
     return [await _with_repairs(name, work) for name in services]
 
 
@@ -443,7 +444,7 @@ async def _with_repairs(service: str, work: Any) -> Any:
 
 @asynccontextmanager
 async def _repairs(service: str) -> "AsyncIterator[Repairs[Any]]":
-    """The operations on the running system's service. LaunchError when there is none."""
+    """The repair operations on a service of the running system. Raises LaunchError when there is none."""
     container = _container(attached_system().database(BY_NAME[service]))
     try:
         yield container.repairs()

@@ -1,1 +1,1 @@
-"""A long run with short retentions: what grows, and what stays as it is."""
+"""A long run with short retentions: what grows, and what keeps its size."""

@@ -18,7 +18,7 @@ from tools.system.process import LaunchError
 from tools.system.system import ROOT, Arrangement
 from tools.terminal import Terminal, as_text
 
-if TYPE_CHECKING:  # a command line that only prints its help need not load all that services are made of
+if TYPE_CHECKING:  # printing the help must not load all the packages of the services
     from tools.bench.plan import Plan
     from tools.bench.running import Running
     from tools.soak.samples import Sample
@@ -30,9 +30,9 @@ _DELIVERIES = 4
 """Clients whose orders are delivered."""
 _VACUUM_SECONDS = 15.0
 _REACH_BACK_SECONDS = 120.0
-"""So long the relay keeps what it has published in any case: a transaction may be open for half of it."""
+"""The relay keeps what it has published for at least this long. A transaction may be open for half of it."""
 _EVERY_SECONDS = 90.0
-"""So long it takes at most until what is too old is deleted, and its room can be used again."""
+"""The longest time until expired rows are deleted and their room can be used again."""
 
 console = Terminal()
 
@@ -48,14 +48,14 @@ def soak(
     output: Annotated[Path, typer.Option(help="Where the samples (.json) and the picture (.svg) go.")] = ROOT
     / "docs/soak",
 ) -> None:
-    """Run the whole system for long, with short retentions, and judge whether what only passes stays as large as it is.
+    """Run the whole system for long, with short retentions, and check that temporary data does not grow.
 
     It starts a system of its own in a temporary folder and on free ports, and lets users place, cancel and revise
     orders, one in ten of which is rejected, and a few see theirs delivered. Every few seconds it looks at the sizes of
-    all tables, of the write-ahead log and of the stream, and at the memory of every process; when it is over, at what
-    `./ftgo verify` checks. What is taken after all retentions have gone by is cut in halves: where the second took
-    more than the first, by a fifth and some slack, it grows. The exit code is 0 only when nothing does but the state,
-    and all invariants hold.
+    all tables, of the write-ahead log and of the stream, and at the memory of every process. At the end it checks what
+    `./ftgo verify` checks. The samples taken after all retentions have passed are split into two halves: something
+    grows if it took more in the second half than in the first, by a fifth and some slack. The exit code is 0 only when
+    nothing but the state grows, and all invariants hold.
 
     Examples: `./ftgo soak`   `./ftgo soak --orders 10000 --users 8 --output /tmp/soak`
     """
@@ -67,7 +67,7 @@ def soak(
 
 
 async def _soak(orders: int, users: int, retention: float, every: float, output: Path) -> list[str]:
-    """Run it, and return what has grown that must not. Raises LaunchError for all else that is not as it should be."""
+    """Run the soak test, and return what has grown that must not. Raises LaunchError for any other failure."""
     from tools.bench.machine import command_line, surroundings
     from tools.bench.running import running
     from tools.soak.plot import draw
@@ -88,18 +88,18 @@ async def _soak(orders: int, users: int, retention: float, every: float, output:
 
 
 def _in_short(sample: "Sample") -> dict[str, Any]:
-    """A sample as it's kept: of a table `[bytes, rows, dead rows]`, where there is anything in it."""
+    """A sample in the form that is written: `[bytes, rows, dead rows]` per table that is not empty."""
     tables = {name: list(astuple(size)) for name, size in sample.tables.items() if size.rows or size.dead}
     return {**vars(sample), "tables": tables}
 
 
 def _settled(retention: float) -> float:
-    """After how many seconds all tables of what passes are as large as they ever get."""
+    """After how many seconds all tables of temporary data have their full size."""
     return max(retention + _REACH_BACK_SECONDS, *_kept(retention).values()) + _EVERY_SECONDS
 
 
 def _kept(retention: float) -> dict[str, float]:
-    """How long what is kept, by setting; as short as a service accepts."""
+    """The retentions in seconds, by setting; as short as a service accepts."""
     return {
         "FTGO_OUTBOX_RETENTION_SECONDS": retention,
         "FTGO_STREAM_MAX_AGE_SECONDS": retention,
@@ -113,13 +113,13 @@ def _arrangement(retention: float) -> Arrangement:
     variables: Mapping[str, str] = {name: f"{seconds:g}" for name, seconds in _kept(retention).items()}
     return Arrangement(
         variables=lambda _: variables,
-        # As the retentions: what happens every minute and every five is to happen often enough to be seen here.
+        # Shortened like the retentions: what happens every minute or five must happen often enough to be seen here.
         postgres_settings={"autovacuum_naptime": f"{_VACUUM_SECONDS:g}s", "checkpoint_timeout": "60s"},
     )
 
 
 async def _observed(system: "Running", orders: int, users: int, every: float) -> "Sequence[Sample]":
-    """What was seen while the orders were placed. Raises LaunchError when they are not all taken and come to an end."""
+    """The samples taken while orders were placed. Raises LaunchError when not all were accepted and completed."""
     from tools.bench.generator import Generator
     from tools.soak.load import Deliveries
     from tools.soak.samples import looking

@@ -1,4 +1,4 @@
-"""Orders that are seen through, from the request to the door: what the benchmark's load does not do."""
+"""Orders that are followed from the request to the delivery, which the benchmark's load does not do."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from tools.demo.town import AJANTA, EGG_SHOP, PIZZERIA, Place, address
 
 
 class Deliveries:
-    """So many clients, each of whom sees an order delivered before placing the next, until it is enough."""
+    """Clients, each of whom sees an order delivered before placing the next, until `enough()` is called."""
 
     def __init__(self, api: Api, clients: int) -> None:
         self.placed = 0
@@ -25,14 +25,14 @@ class Deliveries:
         self._enough = False
 
     async def run(self) -> None:
-        """Raises Unexpected when something does not happen in time, or is refused."""
+        """Have orders placed and delivered. Raises Unexpected when something is late or refused."""
         await self._open_town()
         async with asyncio.TaskGroup() as clients:
             for consumer in self._consumers:
                 clients.create_task(self._order_again_and_again(consumer))
 
     def enough(self) -> None:
-        """Let no more orders come."""
+        """Stop placing orders."""
         self._enough = True
 
     async def _open_town(self) -> None:
@@ -75,7 +75,7 @@ class Deliveries:
         await self._api.post("delivery", f"{delivery}/delivered")
 
     async def _seen(self, service: str, path: str, name: str, value: str) -> dict[str, Any]:
-        """Wait until it is so."""
+        """Wait until the condition holds."""
 
         async def look() -> dict[str, Any]:
             return await self._api.get(service, path) or {}

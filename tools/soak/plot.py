@@ -14,7 +14,7 @@ _MAX_LINES = 12
 
 
 def draw(samples: Sequence[Sample], settled: float, title: str, file: Path) -> None:
-    """Write the picture, as SVG, with a line at the moment from which on it is judged."""
+    """Write the picture, as SVG, with a line where the samples that are judged begin."""
     figure = new_figure(title, height=11)
     passing, rows, log, memory, state, orders = figure.subplots(3, 2).flat
     mib = 1 / (1 << 20)
@@ -38,7 +38,7 @@ def _rows(size: Size) -> int:
 
 
 def _tables(sample: Sample, measure: Callable[[Size], int], *, passing: bool) -> Mapping[str, int]:
-    """Tables of a name count together."""
+    """Sum up the tables that have the same name."""
     sizes: Counter[str] = Counter()
     for name, size in sample.tables.items():
         if is_passing(name) is passing:

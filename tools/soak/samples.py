@@ -1,4 +1,4 @@
-"""What a running system takes: its tables, its log, its stream, and the memory of its processes."""
+"""What a running system uses: the sizes of its tables, its log, its stream, and the memory of its processes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -25,7 +25,7 @@ _BEHIND = "select coalesce(max(pg_current_wal_lsn() - confirmed_flush_lsn), 0)::
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """Of a table, with its indexes, in bytes; and its rows, as PostgreSQL's statistics count them."""
+    """The size of a table with its indexes, in bytes; and its rows, as PostgreSQL's statistics count them."""
 
     bytes: int
     rows: int
@@ -34,7 +34,7 @@ class Size:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One look, `seconds` after the first order, in bytes unless it says otherwise.
+    """One sample, `seconds` after the first order, in bytes unless stated otherwise.
 
     `tables` are by service and table, such as `order.outbox`. `behind` is the log that the slot furthest behind has
     not confirmed. `memory` is by process (PSS).
@@ -52,7 +52,7 @@ class Sample:
 
 @asynccontextmanager
 async def looking(running: "Running") -> AsyncIterator[Callable[[float, int], Awaitable[Sample]]]:
-    """Give a function that looks at everything once, on connections that stay open meanwhile."""
+    """Provide a function that takes one sample, on connections that stay open in between."""
     async with AsyncExitStack() as stack:
         databases: dict[str, asyncpg.Connection[Any]] = {}
         for service in SERVICES:

@@ -1,4 +1,4 @@
-"""Whether what only passes has stayed as large as it was once the retentions had gone by."""
+"""Judges whether temporary data has kept its size once the retentions had passed."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ PASSING = frozenset(
     {"outbox", "inbox", "sagas", "idempotency_keys", "set_aside", "subscriptions", "subscription_checkpoints"}
     | {"relay_checkpoints", "clock_readings"}
 )
-"""Tables of what is done with after a while. The others hold the state: they grow with what happens."""
+"""Tables of temporary data. The others hold the state, which grows with use."""
 FEWEST = 3
-"""Samples in each half of what is judged; with fewer nothing can be said."""
+"""The least number of samples in each half; with fewer there is no verdict."""
 
 _SHARE = 1.2
 _SLACK = {"table": 4 << 20, "log": 48 << 20, "stream": 4 << 20, "memory": 8 << 20}
-"""By how much the second half may exceed the first: a fifth, and so many bytes, as vacuums and checkpoints come when
-they come. A segment of the log alone is 16 MiB."""
+"""By how much the second half may exceed the first: a fifth, and this many bytes, because vacuums and checkpoints come
+at irregular times. A segment of the log alone is 16 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trend:
-    """What something took in the first half of what is judged, and in the second: at most, or the log in the median."""
+    """The size of something in both halves of the judged samples: the maximum, or for the log the median."""
 
     name: str
     first: int
@@ -37,7 +37,7 @@ class Trend:
 
 @dataclass(frozen=True, kw_only=True)
 class Growth:
-    """A table that grows by design, and by how many bytes and rows with each order."""
+    """A table that grows by design, and by how many bytes and rows per order."""
 
     name: str
     size: int
@@ -46,12 +46,12 @@ class Growth:
 
 
 def is_passing(table: str) -> bool:
-    """Whether a table such as `order.outbox` holds what is done with after a while."""
+    """Whether a table such as `order.outbox` holds temporary data."""
     return table.partition(".")[2] in PASSING
 
 
 def halves(samples: Sequence[Sample], settled: float) -> tuple[Sequence[Sample], Sequence[Sample]] | None:
-    """Return what is judged, as two halves: what came after `settled` seconds. None where that is too little."""
+    """Return the two halves of the samples after `settled` seconds, which are judged. None when these are too few."""
     judged = [each for each in samples if each.seconds >= settled]
     middle = len(judged) // 2
     return None if middle < FEWEST else (judged[:middle], judged[middle:])
@@ -67,7 +67,7 @@ def trends(first: Sequence[Sample], second: Sequence[Sample]) -> list[Trend]:
 
 
 def growth(first: Sequence[Sample], second: Sequence[Sample]) -> list[Growth]:
-    """Tell how the tables of the state have grown, the largest first."""
+    """Return how the tables of the state have grown, the largest first."""
     begin, end = first[0], second[-1]
     orders = max(end.orders - begin.orders, 1)
     return sorted(
@@ -86,7 +86,7 @@ def growth(first: Sequence[Sample], second: Sequence[Sample]) -> list[Growth]:
 
 
 def _levels(samples: Sequence[Sample]) -> dict[tuple[str, str], int]:
-    """The most that each took. The log's median: checkpoints make it a sawtooth, whose highest tooth says little."""
+    """The maximum of each. For the log the median: checkpoints make it a sawtooth, whose maximum says little."""
     taken: dict[tuple[str, str], list[int]] = {}
     for sample in samples:
         for key, value in _of(sample):
@@ -95,7 +95,7 @@ def _levels(samples: Sequence[Sample]) -> dict[tuple[str, str], int]:
 
 
 def _of(sample: Sample) -> Iterator[tuple[tuple[str, str], int]]:
-    """What a sample says of what must not grow, by kind and name."""
+    """The values of a sample that must not grow, by kind and name."""
     for name, size in sample.tables.items():
         if is_passing(name):
             yield ("table", name), size.bytes

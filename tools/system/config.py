@@ -1,4 +1,4 @@
-"""`./ftgo config`: every setting there is; secrets are not shown."""
+"""`./ftgo config`: lists all settings; secrets are not shown."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""PostgreSQL's connections: what the programs open at most has to be less than what the server has for them."""
+"""PostgreSQL's connections: the most that the programs can open has to fit within the server's limits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ FOR_PEOPLE = 20
 """Left to operators and tools. Three of them only superusers get."""
 
 _MIGRATION = 1
-_RELAY = 2  # following the outbox, and reading stored events for somebody's replay
-_SENDERS = 2  # the one that streams, and a temporary one while a slot is made
+_RELAY = 2  # following the outbox, and reading stored events for a replay
+_SENDERS = 2  # one that streams, and a temporary one while a slot is created
 _WAITING_SENDER = 1
 
 
 @dataclass(frozen=True)
 class Connections:
-    """So many sessions (`max_connections`) and, beside them, so many replication connections (`max_wal_senders`)."""
+    """Numbers of sessions (`max_connections`) and, counted separately, replication connections (`max_wal_senders`)."""
 
     sessions: int
     senders: int
 
 
 def needed(replicas: Mapping[str, int], relays: int, settings: PoolSettings) -> Connections:
-    """What so many replicas of each service, and so many of the relay of each database, take at most."""
+    """Return the most connections that these numbers of replicas, of services and of each database's relay, can use."""
     each = settings.pool_size + settings.partitions + _MIGRATION
     services = sum(replicas.get(service.name, 1) * each for service in SERVICES)
     databases = sum(service.publishes for service in SERVICES) if relays else 0
@@ -35,7 +35,7 @@ def needed(replicas: Mapping[str, int], relays: int, settings: PoolSettings) -> 
 
 
 def shortage(need: Connections, there: Connections) -> str | None:
-    """What there is too little of; None if all is well."""
+    """Return a message that says which connections are too few; None if there are enough."""
     if need.sessions + FOR_PEOPLE > there.sessions:
         return (
             f"the programs take up to {need.sessions} connections, {FOR_PEOPLE} are for people, and PostgreSQL's"

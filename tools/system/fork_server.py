@@ -1,7 +1,7 @@
 """The process that our programs are forked from: `python -m tools.system.fork_server SOCKET`. `forks` talks to it.
 
-It imports what the programs share, and only that: a service's own modules register its messages and metrics, which are
-no other service's business. No thread may run and no event loop may exist here: neither survives a fork.
+It imports only what all programs share: a service's own modules register messages and metrics that other services must
+not have. No thread may run and no event loop may exist here: neither survives a fork.
 
 It reads requests from a socket that it has inherited, and answers there; each is a line of JSON. A request is a
 program: `{id, name, argv, env, cwd, log, orphan_signal}`. The answer is `{id, pid}`, or `{id, error}` when the system
@@ -44,7 +44,7 @@ _RECEIVE_BYTES = 1 << 16
 
 
 def serve(connection: socket.socket) -> dict[str, Any]:
-    """Fork as often as it is asked to. Returns in each fork, with the request; here it never does."""
+    """Fork on each request. Returns in each fork, with the request; never returns in the server itself."""
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     woken, waker = socket.socketpair()
     woken.setblocking(False)
@@ -63,7 +63,7 @@ def serve(connection: socket.socket) -> dict[str, Any]:
             except ConnectionError:
                 received = b""
             if not received:
-                os._exit(0)  # nobody is there any more, and the forks end with this process
+                os._exit(0)  # the client has gone, and the forks end with this process
             *lines, begun = (begun + received).split(b"\n")
             for line in lines:
                 request: dict[str, Any] = json.loads(line)
@@ -75,7 +75,7 @@ def serve(connection: socket.socket) -> dict[str, Any]:
 
 
 def forked(request: dict[str, Any], connection: socket.socket) -> bool:
-    """Fork, and answer the request; true in the fork. The system may lack processes or memory just now."""
+    """Fork, and answer the request; returns true in the fork. Forking can fail for lack of processes or memory."""
     server = os.getpid()
     try:
         pid = os.fork()
@@ -86,8 +86,8 @@ def forked(request: dict[str, Any], connection: socket.socket) -> bool:
         os.setpgid(0, 0)
         dies_with_parent(server, request["orphan_signal"])
         return True
-    with contextlib.suppress(OSError):  # it may have ended
-        os.setpgid(pid, pid)  # here as well: whoever gets the answer may signal the group at once
+    with contextlib.suppress(OSError):  # the fork may have ended
+        os.setpgid(pid, pid)  # in the parent too: the receiver of the answer may signal the group at once
     _tell(connection, id=request["id"], pid=pid)
     return False
 
@@ -111,14 +111,14 @@ def _tell(connection: socket.socket, **answer: object) -> None:
 
 
 def become(request: dict[str, Any]) -> None:
-    """Be `python -m module arguments…`."""
-    setproctitle.setproctitle(f"ftgo: {request['name']}")  # before the environment, beside which the title is kept
+    """Run as `python -m module arguments…` would."""
+    setproctitle.setproctitle(f"ftgo: {request['name']}")  # before the environment: the title is stored next to it
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _redirect(request["log"])
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
-    uuid_utils.reseed_rng()  # forks would make the same ids
+    uuid_utils.reseed_rng()  # otherwise all forks would create the same ids
     module = request["argv"][0]
     sys.argv = request["argv"]
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
@@ -136,10 +136,10 @@ def _redirect(log: str) -> None:
 
 
 def main() -> None:
-    """Serve, and be what was asked for in each fork."""
+    """Serve requests, and run the requested program in each fork."""
     setproctitle.setproctitle("ftgo: fork server")
     gc.collect()
-    gc.freeze()  # or each fork's first collection would write to, and so copy, all these pages
+    gc.freeze()  # otherwise each fork's first collection would write to all these pages, and so copy them
     become(serve(socket.socket(fileno=int(sys.argv[1]))))
 
 

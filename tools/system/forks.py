@@ -1,7 +1,7 @@
-"""Starts our own programs as forks of one process that has imported what they share: they start at once, and most of
-their memory is one.
+"""Starts our own programs as forks of one process that has imported what they share: they start fast, and
+share most of their memory.
 
-That process is `fork_server`: one of its own, since one with threads and an event loop can't be forked safely.
+That process is `fork_server`. It is separate, since a process with threads and an event loop can't be forked safely.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ class ForkedProcess:
 
     @property
     def returncode(self) -> int | None:
-        """How it has ended, a signal as a negative number; None while it runs."""
+        """The exit status, a signal as a negative number; None while it runs."""
         return self.ended.result() if self.ended.done() else None
 
     async def wait(self) -> int:
@@ -50,21 +50,21 @@ class ForkedProcess:
 
 
 class Forks:
-    """What forks programs. Its fork server is started when it is needed, and again when it has ended."""
+    """Forks programs. The fork server is started when it is first needed, and again after it has ended."""
 
     def __init__(self, on_loss: Callable[[], None] = lambda: None) -> None:
-        """Describe it; `on_loss` is called when a fork server has ended, and all its forks with it."""
+        """Set it up; `on_loss` is called when a fork server has ended, and all its forks with it."""
         self._on_loss = on_loss
         self._server: _Server | None = None
         self._starting = asyncio.Lock()
 
     @property
     def pid(self) -> int | None:
-        """The fork server's process; None while none runs."""
+        """The fork server's process id; None while none runs."""
         return None if self._server is None or self._server.lost else self._server.process.pid
 
     async def fork(self, program: Program, log: Path) -> ForkedProcess:
-        """Run a program's module in a fork that writes to the log. OSError when that can't be just now."""
+        """Run a program's module in a fork that writes to the log. Raises OSError when that is not possible now."""
         async with self._starting:
             if self._server is None or self._server.lost:
                 await self.close()
@@ -73,7 +73,7 @@ class Forks:
             return await self._server.fork(program, log)
 
     async def close(self) -> None:
-        """End the fork server, and whatever it has forked."""
+        """End the fork server and all its forks."""
         if self._server is not None:
             server, self._server = self._server, None
             await server.close()
@@ -114,7 +114,7 @@ class _Server(asyncio.Protocol):
         try:
             return await asked
         finally:
-            del self._asked[number]  # nobody knows of a process that is forked later: see `_answer`
+            del self._asked[number]  # a process forked later has no owner: see `_answer`
 
     async def close(self) -> None:
         """End the server, which ends its forks: by SIGKILL when it takes too long."""
@@ -129,7 +129,7 @@ class _Server(asyncio.Protocol):
             await self.process.wait()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The server can be asked from now on."""
+        """From now on, requests can be sent to the server."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
@@ -140,7 +140,7 @@ class _Server(asyncio.Protocol):
             self._answer(json.loads(line))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The forks die with their parent: those who wait for their ports are told after it."""
+        """The forks die with the server: callers that wait for their ports are notified after that."""
         self.lost = True
         for asked in self._asked.values():
             if not asked.done():
@@ -151,7 +151,7 @@ class _Server(asyncio.Protocol):
         for pid in self._forks:
             with contextlib.suppress(psutil.NoSuchProcess):
                 dying.append(psutil.Process(pid))
-                dying[-1].kill()  # where the kernel doesn't do that
+                dying[-1].kill()  # for systems whose kernel doesn't do that
         self._bury(dying)
 
     def _answer(self, answer: dict[str, Any]) -> None:
@@ -167,7 +167,7 @@ class _Server(asyncio.Protocol):
         fork = self._forks[answer["pid"]] = ForkedProcess(answer["pid"])
         if asked is not None and not asked.done():
             asked.set_result(fork)
-        else:  # who wanted it does not wait any more
+        else:  # the caller does not wait for it any more
             with contextlib.suppress(ProcessLookupError):
                 fork.send_signal(signal.SIGKILL)
 

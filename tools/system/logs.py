@@ -43,7 +43,7 @@ def logs(
 
 
 def _write_new(file: Path, position: int, width: int) -> int:
-    """Print the whole lines written since `position`, return the new position. A log that was cut starts at 0."""
+    """Print the whole lines written since `position`, return the new position. A truncated log is read from 0."""
     with file.open("rb") as opened:
         opened.seek(position if file.stat().st_size >= position else 0)
         for line in opened:

@@ -1,7 +1,7 @@
-"""Whose a folder is.
+"""Records which data folder owns a folder.
 
-A copy of a data folder, or a backup that was restored, has all of the original's notes in it, and its links lead to
-what is the original's. So each note says which folder it was written for, and holds for no other.
+A copy of a data folder, or a backup that was restored, also contains the original's state files, and its links lead
+to the original's data. So each such file names the folder it was written for, and is valid for no other.
 """
 
 import json
@@ -27,19 +27,19 @@ class Owner:
 
     @classmethod
     def of(cls, folder: Path) -> "Owner":
-        """Describe a folder that exists."""
+        """Return the owner record of an existing folder."""
         real = folder.resolve()
         status = real.stat()
         path = os.fsencode(real).decode(errors="backslashreplace")  # for people, and JSON is Unicode
         return cls(path, status.st_dev, status.st_ino)
 
     def is_same(self, other: "Owner") -> bool:
-        """Tell whether both are one folder. The numbers of devices may change with each start of the machine."""
+        """Tell whether both are the same folder. Device numbers may change when the machine restarts."""
         return self.inode == other.inode and (self.device == other.device or self.path == other.path)
 
 
 def owner_of(folder: Path) -> Owner | None:
-    """Return whose `folder` is; None when nobody has claimed it. LaunchError when what says so is damaged."""
+    """Return the owner of `folder`; None when it isn't claimed. Raises LaunchError when the owner file is damaged."""
     file = folder / OWNER_FILE
     try:
         return TypeAdapter(Owner).validate_json(file.read_bytes())
@@ -50,16 +50,16 @@ def owner_of(folder: Path) -> Owner | None:
 
 
 def claim(folder: Path, owner: Owner) -> None:
-    """Note whose `folder` is."""
+    """Record the owner of `folder`."""
     unfinished = folder / f"{OWNER_FILE}.new"
     unfinished.write_text(json.dumps(asdict(owner)) + "\n")
     unfinished.replace(folder / OWNER_FILE)
 
 
 def take_into_use(folder: Path) -> Owner | None:
-    """Claim a folder for the data folder that it's in, or that has a link to it; return who had it before a copy.
+    """Claim a folder for the data folder that it's in, or that has a link to it. After a copy, return the former owner.
 
-    LaunchError, and nothing is changed, when it's a link to what another data folder owns, or shares its files.
+    Raises LaunchError, and changes nothing, when it links to, or shares files with, what another data folder owns.
     """
     owner, former = Owner.of(folder.parent), owner_of(folder)
     if former == owner:
@@ -79,19 +79,20 @@ def take_into_use(folder: Path) -> Owner | None:
 
 
 def remove(folder: Path) -> Path | None:
-    """Remove what is in a data folder: a folder, or a link with what it leads to. Return what was left, as another's.
+    """Remove what is in a data folder: a folder, or a link with what it leads to. Return what was kept, as it
+    belongs to another data folder.
 
-    It can be repeated where it was interrupted.
+    It can be repeated after an interruption.
     """
     if not folder.is_symlink():
         _remove(folder)
         return None
-    target, left = Path(os.path.realpath(folder)), None  # also where it leads nowhere, or to itself
+    target, left = Path(os.path.realpath(folder)), None  # also when the link leads nowhere, or to itself
     if target.is_dir():
         owner = owner_of(target)
         if owner is not None and owner.is_same(Owner.of(folder.parent)):
             for each in target.iterdir():
-                if each.name != OWNER_FILE:  # or nobody would know any more whose the rest is
+                if each.name != OWNER_FILE:  # otherwise the owner of the rest would be unknown
                     _remove(each)
             shutil.rmtree(target)
         else:
@@ -106,5 +107,5 @@ def _remove(path: Path) -> None:
         return
     try:
         shutil.rmtree(path)
-    except OSError as error:  # which names what is inside without saying where
+    except OSError as error:  # its message names an inner file without its folder
         raise OSError(error.errno, error.strerror, str(path)) from error

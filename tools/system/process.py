@@ -1,4 +1,4 @@
-"""Child processes that die with their parent, and the errors that are told to a person in one line."""
+"""Child processes that die with their parent, and the errors that are shown to the user in one line."""
 
 import ctypes
 import os
@@ -29,14 +29,14 @@ for a moment."""
 
 
 class LaunchError(Exception):
-    """A failure that is expected, such as a taken port. Its text is one line that says what to do about it."""
+    """An expected failure, such as a port in use. Its text is one line that says what to do about it."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """A process to run. `env` is its whole environment; `user` is who it runs as, where that isn't the parent's user.
+    """A process to run. `env` is its whole environment; `user` is the user it runs as, if not the parent's.
 
-    It is asked to end with `stop_signal`, has `stop_seconds` for that, and gets `force_signal` then. The kernel sends
+    It is asked to end with `stop_signal`, and gets `force_signal` after `stop_seconds`. The kernel sends
     `orphan_signal` when the parent dies.
     """
 
@@ -65,7 +65,7 @@ class Program:
 
 
 def dies_with_parent(parent: int, with_signal: signal.Signals) -> None:
-    """Have the kernel send this process a signal when its parent dies, whose id is given: it may be dead already."""
+    """Have the kernel signal this process when its parent dies. The parent's id is given: it may be dead already."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, int(with_signal), 0, 0, 0)
         if os.getppid() != parent:
@@ -73,16 +73,16 @@ def dies_with_parent(parent: int, with_signal: signal.Signals) -> None:
 
 
 def birth_of(pid: int) -> str | None:
-    """Return what no process has that gets this id later, be it after a restart of the machine or in another container.
+    """Return a value that no later process with this id has, even after a reboot or in another container.
 
-    None when there is no such process. It's counted in ticks since the machine's start: clocks may be set meanwhile.
+    None when there is no such process. It's counted in ticks since the machine's start: the clock may be changed.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    # The name, which stands in parentheses, may contain anything.
+    # The name, in parentheses, may contain any character.
     ticks = stat.rpartition(")")[2].split()[_START_TIME_FIELD]
     return f"{ticks} {boot} {Path('/proc/self/ns/pid').readlink()}"
 
@@ -108,7 +108,7 @@ def _is_alive(process: psutil.Process) -> bool:
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on at this moment. LaunchError when there is none."""
+    """Return a TCP port of 127.0.0.1 that is free at this moment. Raises LaunchError when there is none."""
     for port in SystemRandom().sample(_OWN_PORTS, len(_OWN_PORTS)):
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
@@ -116,7 +116,7 @@ def free_port() -> int:
 
 
 def require_free_port(port: int, purpose: str, host: str = "127.0.0.1") -> None:
-    """Raise LaunchError, naming the process that holds it where that can be known, when `port` is taken."""
+    """Raise LaunchError when `port` is in use; it names the process that holds the port, if known."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host, port), family=family).close()
@@ -125,7 +125,7 @@ def require_free_port(port: int, purpose: str, host: str = "127.0.0.1") -> None:
 
 
 def holder_of(port: int) -> str | None:
-    """Return which process listens on `port`, or None where the system doesn't tell us."""
+    """Return which process listens on `port`, or None when that is unknown."""
     try:
         for connection in psutil.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
@@ -136,7 +136,7 @@ def holder_of(port: int) -> str | None:
 
 
 def memory_of(pid: int) -> int:
-    """The proportional set size of a process and its children: what they share counts once."""
+    """Return the proportional set size of a process and its children: shared memory counts once."""
     total = 0
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)

@@ -1,4 +1,4 @@
-"""What runs in a data folder: written by its supervisor, read by the commands beside it and by the next supervisor."""
+"""The run state of a data folder: written by its supervisor, read by other commands and by the next supervisor."""
 
 import contextlib
 import fcntl
@@ -42,7 +42,7 @@ class RunState(TypedDict):
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for ourselves; the kernel frees it when we die. LaunchError while another process holds it."""
+    """Lock the folder; the kernel releases the lock when we die. Raises LaunchError while another process holds it."""
     with (folder / "lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -57,7 +57,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def write_state(folder: Path, state: Mapping[str, Any]) -> None:
-    """Note `settings` and `parts` of the system that this process runs in the folder."""
+    """Write `settings` and `parts` of the system that this process runs in the folder."""
     pid = os.getpid()
     whole = {"owner": asdict(Owner.of(folder)), "pid": pid, "birth": birth_of(pid), **state}
     unfinished = folder / f"{STATE_FILE}.new"
@@ -66,7 +66,7 @@ def write_state(folder: Path, state: Mapping[str, Any]) -> None:
 
 
 def read_state(folder: Path) -> RunState | None:
-    """Return what the supervisor of the folder has written, if that still lives; None when nothing runs."""
+    """Return the state that the folder's supervisor has written, if the supervisor still runs; None otherwise."""
     state = _written_state(folder)
     return state if state and process_of(state) else None
 
@@ -78,7 +78,7 @@ def end_orphans(folder: Path, patience: float = 30.0) -> None:
     orphans = [process for process in map(process_of, entries) if process is not None]
     for process in still_alive(orphans, patience / 6):
         with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGQUIT)  # what ends PostgreSQL at once, and leaves no shared memory
+            process.send_signal(signal.SIGQUIT)  # ends PostgreSQL at once, and leaves no shared memory
     for process in still_alive(orphans, patience):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
@@ -86,9 +86,9 @@ def end_orphans(folder: Path, patience: float = 30.0) -> None:
 
 
 def _written_state(folder: Path) -> RunState | None:
-    """What was written for this folder, and not for one of which it's a copy. None also when that can't be understood.
+    """Return the state written for this folder, not for the original of a copy. None also when it can't be parsed.
 
-    It may be damaged, as after a power cut, or another version's: what it tells of has ended then, or is locked.
+    It may be damaged, as after a power cut, or from another version: that system has ended then, or holds the lock.
     """
     try:
         state = TypeAdapter(RunState).validate_json((folder / STATE_FILE).read_bytes())
@@ -98,7 +98,7 @@ def _written_state(folder: Path) -> RunState | None:
 
 
 def process_of(entry: PartState | RunState) -> psutil.Process | None:
-    """Return the live process of an entry, not another one that got its id later."""
+    """Return the running process of an entry, but not another process that got the same id later."""
     if entry["pid"] is None or entry["birth"] is None:
         return None
     with contextlib.suppress(psutil.NoSuchProcess):

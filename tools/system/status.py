@@ -20,7 +20,7 @@ console = Terminal()
 def status(
     wait: Annotated[float, typer.Option(help="Wait up to this many seconds until all is ready.", min=0)] = 0,
 ) -> None:
-    """Show what runs, where, and whether it's ready. The exit code is 0 only when all of it is.
+    """Show what runs, where, and whether it's ready. The exit code is 0 only when all parts are ready.
 
     Examples: `./ftgo status`   `./ftgo status --wait 60`
     """
@@ -50,7 +50,7 @@ def status(
 
 
 async def _reasons(parts: dict[str, Any]) -> dict[str, str]:
-    """Return by name why each part isn't ready, "" when it is."""
+    """Return by name why each part isn't ready; "" for a part that is."""
     async with local_client() as client:
 
         async def reason(part: dict[str, Any]) -> str:
@@ -72,6 +72,6 @@ def _memory(pid: int) -> str:
     """Return the proportional memory of a process and its children, in MB."""
     try:
         size = memory_of(pid)
-    except (psutil.Error, AttributeError):  # not ours to look at, or not Linux
+    except (psutil.Error, AttributeError):  # no permission, or not Linux
         return ""
     return f"{size / 1e6:.0f} MB" if size else ""

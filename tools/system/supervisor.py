@@ -1,6 +1,6 @@
 """Runs programs as children: starts them in order, restarts what dies, and stops them in the reverse order.
 
-Whatever fails while it does so is told and tried again, so that no program stays down: see `Supervisor._persist`. It
+Any failure meanwhile is reported and the work is retried, so that no program stays down: see `Supervisor._persist`. It
 knows nothing of FTGO: `tools.system.system` says which programs there are.
 """
 
@@ -27,12 +27,12 @@ from tools.system.forks import ForkedProcess, Forks, can_fork
 from tools.system.process import LaunchError, Program, birth_of, require_free_port
 from tools.system.run_state import end_orphans, locked, write_state
 
-# Says why a program isn't ready, "" when it is.
+# Returns why a program isn't ready; "" when it is.
 Probe = Callable[[], Awaitable[str]]
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 10.0
-# One that has lived this long starts again with the shortest pause.
+# A program that has run this long is restarted with the shortest pause.
 STABLE_SECONDS = 20.0
 STUCK_SECONDS = 10.0
 """How long a program may be stuck until it is ended: also what starts or ends looks so for a moment."""
@@ -46,10 +46,10 @@ LOG_BYTES = 10 << 20
 
 @dataclass(frozen=True)
 class Part:
-    """A program of the system: where it listens, when it's ready, and the address to show to people.
+    """A program of the system: where it listens, when it's ready, and the address to show to the user.
 
-    `program` is asked each time that it starts. Its log file has the part's name. `stuck` says, for a program that may
-    run on without ever being ready again, why that is so now; "" when it isn't.
+    `program` is called at each start. The log file has the part's name. `stuck` is for a program that may keep running
+    without ever being ready again: it returns the reason, or "" when the program isn't stuck.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Group:
     """Parts that start and stop together.
 
     With `essential` the next group starts when these are ready, and the system doesn't start when one of them ends
-    instead. `prepare` is called before they start, and returns what a person should know; `finish` is called when
+    instead. `prepare` is called before they start, and returns a message for the user; `finish` is called when
     they're ready, in a thread.
     """
 
@@ -95,7 +95,7 @@ class Child:
         return self.process is not None and self.process.returncode is None
 
     def signal(self, number: signal.Signals) -> None:
-        """Send its process a signal, and what it may have forked SIGKILL along with it."""
+        """Send its process a signal; with SIGKILL, also the processes that it may have forked."""
         if self.process is not None and self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 if number is signal.SIGKILL:
@@ -108,13 +108,13 @@ class Child:
         with contextlib.suppress(OSError):
             lines = self.log.read_bytes()[-4096:].decode(errors="replace").split("\n")
             lines = [line.strip() for line in lines if line.strip()]
-            fatal = [line for line in lines if _FATAL.search(line)]  # servers go on to say that they have stopped
+            fatal = [line for line in lines if _FATAL.search(line)]  # servers log their stop after the cause
             return next((summary(line)[1] for line in reversed(fatal or lines)), "it wrote nothing")
         return "it wrote nothing"
 
 
 class Supervisor:
-    """Runs groups of parts, with logs and state in `folder`. One supervisor a folder."""
+    """Runs groups of parts, with logs and state in `folder`. One supervisor per folder."""
 
     def __init__(
         self,
@@ -125,10 +125,10 @@ class Supervisor:
         settings: Mapping[str, Any] | None = None,
         longest_pause: float = LONGEST_PAUSE,
     ) -> None:
-        """Describe what is to run; `start()` or `run()` runs it.
+        """Set up the groups; `start()` or `run()` runs them.
 
-        `settings` are for those who read the state. What dies again and again starts again with pauses that double, up
-        to the longest.
+        `settings` are stored for readers of the state. A part that dies repeatedly is restarted with pauses that
+        double, up to the longest.
         """
         self._folder = folder
         self._groups = groups
@@ -148,7 +148,7 @@ class Supervisor:
         self._forced = False
 
     async def run(self, announce: Callable[[], None]) -> None:
-        """Run until SIGINT, SIGTERM or SIGHUP, `announce()` when all is ready. A second signal ends it by force."""
+        """Run until SIGINT, SIGTERM or SIGHUP; call `announce` when all is ready. A second signal ends it by force."""
         asked = asyncio.Event()
 
         def on_signal() -> None:
@@ -169,7 +169,7 @@ class Supervisor:
             if starting.done() and starting.exception() is not None:
                 await asyncio.wait(
                     {waiting}, timeout=STOP_SECONDS
-                )  # what could not start may have been stopped as well
+                )  # a part that could not start may have been stopped as well
             if starting.done() and not asked.is_set():
                 await starting
                 announce()
@@ -182,7 +182,7 @@ class Supervisor:
             await self.stop()
 
     async def start(self) -> None:
-        """Start everything and return when all of it is ready. LaunchError when that can't be."""
+        """Start everything and return when all of it is ready. Raises LaunchError when that fails."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._held.enter_context(locked(self._folder))
         await asyncio.to_thread(end_orphans, self._folder)
@@ -190,7 +190,7 @@ class Supervisor:
         self._watch(self._write_changes, "writing the state")
         await self._free_ports()
         for child in self._children.values():
-            child.scanned = child.log.stat().st_size if child.log.exists() else 0  # an earlier run has told that
+            child.scanned = child.log.stat().st_size if child.log.exists() else 0  # an earlier run has reported that
             self._watch(partial(self._watch_log, child), "watching the log", child.part.name)
             if child.part.stuck is not None:
                 self._watch(partial(self._end_when_stuck, child, child.part.stuck), "looking at it", child.part.name)
@@ -210,14 +210,14 @@ class Supervisor:
         for child in self._children.values():
             await self._until_ready(child)
         for child in self._children.values():
-            with contextlib.suppress(OSError):  # its watcher tells
+            with contextlib.suppress(OSError):  # its watcher reports it
                 self._tell_warnings(child)
         self._ready = True
 
     async def _free_ports(self) -> None:
-        """Return when all ports are free. LaunchError when one still is not after a while.
+        """Return when all ports are free. Raises LaunchError when one is still in use after a while.
 
-        What a killed supervisor of another release has left is ending by itself, and its state file is not understood.
+        Processes left by a killed supervisor of another release end by themselves, and its state file can't be read.
         """
         give_up = time.monotonic() + PORT_SECONDS
         for child in self._children.values():
@@ -232,12 +232,12 @@ class Supervisor:
                     break
 
     async def stop(self) -> None:
-        """Stop everything in good order: the last group first, the first one last."""
+        """Stop everything in reverse order: the last group first, the first one last."""
         self._stopping = True
         for group in reversed(self._groups):
             ends = (self._end(self._children[part.name]) for part in group.parts)
             for part, failure in zip(group.parts, await asyncio.gather(*ends, return_exceptions=True), strict=True):
-                if failure is not None:  # the others are to end in good order all the same
+                if failure is not None:  # the others must still end in order
                     self._say(f"ending it failed: {_reason(failure)}", part.name, "error")
         await self._forks.close()
         for watcher in self._watchers:
@@ -246,7 +246,7 @@ class Supervisor:
         self._held.close()
 
     def force(self) -> None:
-        """Let nothing take its time any more: what is asked to end, and what is still to be asked, ends at once."""
+        """End everything by force: parts that are stopping now, or have not been stopped yet, end at once."""
         self._forced = True
         for child in self._children.values():
             if child.program is not None:
@@ -258,13 +258,13 @@ class Supervisor:
         return self._children
 
     async def take_down(self, name: str) -> None:
-        """End a part in good order, and leave it so until `bring_up`."""
+        """Stop a part, and keep it stopped until `bring_up`."""
         await self._end(self._children[name])
 
     async def bring_up(self, name: str) -> None:
         """Start a part that was taken down."""
         child = self._children[name]
-        child.process = None  # it begins anew, which is no restart
+        child.process = None  # this is a fresh start, not a restart
         await self._spawn(child)
         self._keep_up(child)
 
@@ -274,9 +274,9 @@ class Supervisor:
         return self._forks.pid
 
     async def _persist(self, work: Callable[[], Awaitable[None]], what: str, name: str = "") -> None:
-        """Work until that returns. What fails is told and tried again, with pauses that double up to the longest.
+        """Run `work` until it returns. A failure is reported and retried, with pauses that double up to the longest.
 
-        All long-lived tasks are run by this: nobody waits for them, so nobody else would see that one has failed.
+        All long-lived tasks run through this: nothing awaits them, so a failure would otherwise go unnoticed.
         """
         pause = FIRST_PAUSE
         while True:
@@ -364,7 +364,7 @@ class Supervisor:
         await process.wait()
 
     async def _end_when_stuck(self, child: Child, stuck: Probe) -> None:
-        """End a program that is stuck for long, by force: then it is started again."""
+        """Kill a program that is stuck for long, so that it is restarted."""
         since = time.monotonic()
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
@@ -386,7 +386,7 @@ class Supervisor:
     def _tell_warnings(self, child: Child) -> None:
         if child.log.exists():
             for level, text in self._warnings(child):
-                # While all start at once they wait for each other, and say so.
+                # While all parts start, they wait for each other and log warnings about it.
                 if self._ready or level != "warning":
                     self._say(text, child.part.name, level)
             self._rotate(child)
@@ -394,7 +394,7 @@ class Supervisor:
     def _warnings(self, child: Child, most: int = 5) -> Iterator[tuple[str, str]]:
         """Yield (level, text) of the different warnings written since the last time, `most` at once."""
         with child.log.open("rb") as file:
-            if os.fstat(file.fileno()).st_size < child.scanned:  # somebody has cut it
+            if os.fstat(file.fileno()).st_size < child.scanned:  # the log was truncated
                 child.scanned = 0
             file.seek(child.scanned)
             written = file.read(1 << 20)
@@ -406,24 +406,24 @@ class Supervisor:
             yield "warning", f"and {len(found) - most} more: see {child.log}"
 
     def _rotate(self, child: Child) -> None:
-        """Move a large log to `.1`. The child goes on writing to the file it has open: so copy, then cut it."""
+        """Move a large log to `.1`. The child keeps writing to its open file: so copy, then truncate it."""
         if child.log.stat().st_size > LOG_BYTES:
             copy = Path(f"{child.log}.1")
             try:
                 shutil.copyfile(child.log, copy)
             except OSError:
-                copy.unlink(missing_ok=True)  # the half of a log, on a disk that is full
+                copy.unlink(missing_ok=True)  # an incomplete copy, on a full disk
                 raise
             os.truncate(child.log, 0)
             child.scanned = 0
 
     def _say(self, text: str, name: str, level: str = "") -> None:
-        """Tell whoever reads the terminal. What can't be printed is dropped: that must not end anything here."""
+        """Print on the terminal. Text that can't be printed is dropped: a failure must not end anything here."""
         style = {"warning": "yellow", "error": "red", "critical": "bold red"}.get(level, "")
         line = Text.assemble(
             (time.strftime("%H:%M:%S "), "dim"), (f"{name or 'ftgo':<14}", "bold"), (printable(text), style)
         )
-        with contextlib.suppress(Exception, SystemExit):  # a console whose reader has gone would end the process
+        with contextlib.suppress(Exception, SystemExit):  # a console without a reader would end the process
             self._console.print(line, soft_wrap=True)
 
     async def _write_changes(self) -> None:
@@ -463,7 +463,7 @@ def http_probe(client: httpx.AsyncClient, url: str) -> Probe:
 
 
 def blocking_probe(ready: Callable[[], bool]) -> Probe:
-    """Return a probe of a function that blocks a little."""
+    """Return a probe that calls a function which blocks briefly."""
 
     async def probe() -> str:
         return "" if await asyncio.to_thread(ready) else "it does not answer"
@@ -473,12 +473,12 @@ def blocking_probe(ready: Callable[[], bool]) -> Probe:
 
 @contextlib.asynccontextmanager
 async def local_client() -> AsyncIterator[httpx.AsyncClient]:
-    """Give a client for servers on this machine, which no proxy is to come between."""
+    """Provide a client for servers on this machine; it uses no proxy."""
     async with httpx.AsyncClient(trust_env=False, timeout=3) as client:
         yield client
 
 
-# Structured lines of ours, and what the servers can only tell here: their other complaints reach their clients.
+# Our structured lines, and server problems that appear only here: clients receive the other errors.
 _WARNING = re.compile(rb'"level": ?"(?:warning|error|critical)"|\[(?:ERR|FTL)\]|PANIC: ')
 
 
@@ -514,7 +514,7 @@ async def _run(program: Program, log: Path) -> asyncio.subprocess.Process:
 
 
 async def _asked(probe: Probe) -> str:
-    """What a probe says; also when it fails itself. LaunchError when there is no use in asking again."""
+    """Return a probe's result, also when the probe fails. Raises LaunchError when asking again is useless."""
     try:
         return await probe()
     except LaunchError:

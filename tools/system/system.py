@@ -93,7 +93,7 @@ class Secrets:
 
     @classmethod
     def of(cls, folder: Path) -> "Secrets":
-        """Read the folder's secrets.json; make it, or what a newer version needs besides."""
+        """Read the folder's secrets.json; make it, or add what a newer version needs."""
         file = folder / "secrets.json"
         try:
             kept = TypeAdapter(_KeptSecrets).validate_json(file.read_bytes())
@@ -102,7 +102,7 @@ class Secrets:
         except ValidationError:
             raise LaunchError(f"{file} is damaged: bring it back, or remove the data with ./ftgo reset") from None
         roles, users = kept.get("roles", {}), kept.get("nats", {})
-        if isinstance(users, str):  # of before there were users for each program
+        if isinstance(users, str):  # from before each program had its own user
             users = {OPERATOR: users}
         found = cls(
             admin=kept.get("admin") or secrets.token_urlsafe(24),
@@ -129,12 +129,12 @@ def _no_wrapper(_part: str) -> Sequence[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Arrangement:
-    """How the system is put together, where it isn't one of everything.
+    """How the system differs from the default of one replica of each program.
 
-    `without` names services, or the relay, left out. `replicas` says how many there are of a service, or of the relay;
+    `without` names services, or the relay, left out. `replicas` is the number of replicas of a service or the relay;
     a part's name is the program's, with a number from the second replica on. `variables` are a part's own environment,
-    asked for each time that it starts, and `runner` is a module that runs the part's module. `wrapper` is a command
-    that runs a part, or PostgreSQL; such a part is not forked. `postgres_ports` and `nats_ports` are where parts, by
+    requested at each start, and `runner` is a module that runs the part's module. `wrapper` is a command
+    that runs a part, or PostgreSQL; it is not forked then. `postgres_ports` and `nats_ports` are where parts, by
     name, look for the servers, if not on the servers' own ports.
     """
 
@@ -155,7 +155,7 @@ class Arrangement:
 
 
 class OtherPartitions(LaunchError):
-    """The stream was made with another count than is wanted. `stored` is the stream's."""
+    """The stream was created with a different partition count. `stored` is the stream's count."""
 
     def __init__(self, stored: int, wanted: int) -> None:
         super().__init__(
@@ -166,7 +166,7 @@ class OtherPartitions(LaunchError):
 
 
 def part_name(program: str, replica: int) -> str:
-    """Return what a replica is called."""
+    """Return the part name of a replica."""
     return program if replica == 1 else f"{program}-{replica}"
 
 
@@ -206,7 +206,7 @@ class System:
 
     @property
     def nats_address(self) -> NatsAddress:
-        """Where NATS is, and who operators are there."""
+        """NATS' address, with the operators' user."""
         return NatsAddress(self.nats.url, FTGO, OPERATOR, self.secrets.nats[OPERATOR])
 
     def port(self, service: ServiceInfo, replica: int = 1) -> int:
@@ -230,7 +230,7 @@ class System:
 
     @property
     def urls(self) -> dict[str, str]:
-        """Where each service is, or its first replica."""
+        """The URL of each service, or of its first replica."""
         return {each.name: self.url(self.port(each)) for each in SERVICES}
 
     def parts_of(self, program: str) -> list[str]:
@@ -243,7 +243,7 @@ class System:
         return self._program(part, service.name, (service.name,), **self._service_settings(part, service, replica))
 
     def rebuild_program(self, service: ServiceInfo) -> Program:
-        """Return what builds a service's tables anew; it has the service's settings."""
+        """Return the program that rebuilds a service's tables; it has the service's settings."""
         settings = self._service_settings("rebuild", service)
         return self._program("rebuild", service.name, (f"{service.name}.rebuild",), **settings)
 
@@ -265,7 +265,7 @@ class System:
         }
 
     def _reached(self, part: str, service: ServiceInfo) -> Database:
-        """The addresses of a service's database, as a part is told them."""
+        """Return the addresses of a service's database as a part uses them."""
         port = self.arrangement.postgres_ports.get(part)
         server_url = self.postgres.socket_url if port is None else replace(self.postgres, port=port).admin_url
         return addresses(server_url, service, self.secrets.roles)
@@ -279,7 +279,7 @@ class System:
             "FTGO_NATS_USER": nats_user,
             "FTGO_NATS_PASSWORD": self.secrets.nats[nats_user],
             "FTGO_PARTITIONS": str(self.settings.partitions),
-            "PYTHONUNBUFFERED": "1",  # what a program says just before it dies is in its log
+            "PYTHONUNBUFFERED": "1",  # so that the last output before a crash is in the log
             **settings,
             **arrangement.variables(part),
         }
@@ -334,7 +334,7 @@ class System:
                 yield name, self.admin_port(service, replica)
 
     def supervisor(self, client: httpx.AsyncClient, console: Console, **options: Any) -> Supervisor:
-        """Return what runs the whole system; `client` asks the programs whether they're ready."""
+        """Return the supervisor of the whole system; `client` is used to ask the programs whether they're ready."""
         settings = {"port_offset": self.settings.port_offset, "partitions": self.settings.partitions}
         return Supervisor(self.groups(client), self.folder, console, settings=settings, **options)
 
@@ -354,7 +354,7 @@ class System:
         return Part(name, program, port, http_probe(client, f"{url}/readyz"), url, self.settings.host)
 
     def _needed_connections(self) -> Connections:
-        """What all programs take at most. LaunchError when PostgreSQL doesn't have that: some would fail under load."""
+        """Return the most connections all programs can use. LaunchError if PostgreSQL has fewer: some would fail."""
         configured = self.postgres.configuration()
         there = Connections(int(configured["max_connections"]), int(configured["max_wal_senders"]))
         replicas = {each.name: len(self.arrangement.replicas_of(each.name)) for each in SERVICES}
@@ -375,14 +375,14 @@ class System:
             raise LaunchError(f"the databases can't be made: {reason}: ./ftgo logs postgres tells more") from None
 
     def require_usable_data(self) -> None:
-        """Raise LaunchError when the data of the running system is not for code as old as this."""
+        """Raise LaunchError when the running system's data needs newer code than this."""
         try:
             require_usable(self.postgres.admin_url, map(self.database, SERVICES))
         except WrongRelease as error:
             raise LaunchError(str(error)) from None
 
     def _check_partitions(self) -> None:
-        """Refuse another count than the stream has: every program would end with that complaint, again and again."""
+        """Refuse a partition count that differs from the stream's: every program would keep failing with that error."""
         asyncio.run(self._compare_partitions())
 
     async def _compare_partitions(self) -> None:
@@ -393,7 +393,7 @@ class System:
 
 
 def system_on_free_ports(folder: Path, arrangement: Arrangement | None = None) -> System:
-    """Return a system for a temporary folder, beside whatever else runs. LaunchError when no ports are free."""
+    """Return a system for a temporary folder, next to other systems. Raises LaunchError when no ports are free."""
     settings = SystemSettings(
         data_dir=folder,
         host="127.0.0.1",
@@ -407,7 +407,7 @@ def system_on_free_ports(folder: Path, arrangement: Arrangement | None = None) -
 
 
 def on_free_ports(settings: SystemSettings, arrangement: Arrangement | None = None) -> System:
-    """Return a system with these settings, but on ports that nobody knows. LaunchError when none are free."""
+    """Return a system with these settings, but on other, free ports. Raises LaunchError when none are free."""
     for _ in range(50):
         offset = SystemRandom().choice(_FREE_OFFSETS)
         system = System(settings.model_copy(update={"host": "127.0.0.1", "port_offset": offset}), arrangement)
@@ -427,7 +427,7 @@ def running_system(settings: SystemSettings) -> System | None:
 
 
 def attached_system() -> System:
-    """Return the system that runs. LaunchError when none does, or its data is not for code as old as this."""
+    """Return the running system. Raises LaunchError when none runs, or its data needs newer code than this."""
     system = running_system(SystemSettings())
     if system is None:
         raise LaunchError("nothing runs that it could use: start ./ftgo up first, or set FTGO_DATABASE_URL and so on")
@@ -436,9 +436,9 @@ def attached_system() -> System:
 
 
 def remove_data(folder: Path) -> list[Path]:
-    """Remove data, logs and passwords; return what a link leads to and was left, as it's another's.
+    """Remove data, logs and passwords; return the targets of links that were kept, as they have other owners.
 
-    Nothing happens where no system was started. LaunchError while the system runs.
+    Does nothing where no system was started. Raises LaunchError while the system runs.
     """
     if not any((folder / mark).exists() for mark in ("secrets.json", "lock", f"postgres/{OWNER_FILE}")):
         return []

@@ -1,4 +1,4 @@
-"""`./ftgo up` as a process of its own: what measures or breaks it starts it as a person does."""
+"""Runs `./ftgo up` as a separate process: benchmarks and failure tests start it as a user does."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ from tools.system.system import ROOT, System
 
 
 async def start_up(system: System, output: Path, *arguments: str, **variables: str) -> asyncio.subprocess.Process:
-    """Run it on a system's folder and ports, with further environment variables. What it prints is added to a file."""
+    """Run `up` on a system's folder and ports, with extra environment variables. Its output is appended to a file."""
     settings = {f"FTGO_{name.upper()}": str(value) for name, value in system.settings.model_dump().items()}
     with output.open("ab") as file:
         return await asyncio.create_subprocess_exec(

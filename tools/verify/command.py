@@ -16,7 +16,7 @@ from tools.system.process import LaunchError
 from tools.system.system import System, attached_system
 from tools.terminal import Terminal, as_text
 
-if TYPE_CHECKING:  # a command line that only prints its help need not load all that services are made of
+if TYPE_CHECKING:  # so that `--help` does not load all the code that services are made of
     from tools.verify.facts import Finding
 
 _POLL_SECONDS = 1.0
@@ -30,8 +30,8 @@ def verify(
 ) -> None:
     """Check what must hold in the running system's databases and stream. Nothing is written.
 
-    It waits until no message is on its way and no saga is under way: in between, the services rightly differ. The exit
-    code is 0 only when it has come to rest and everything holds.
+    It waits until no message is on its way and no saga is under way, because until then the services may differ. The
+    exit code is 0 only when the system has come to rest and everything holds.
 
     Example: `./ftgo verify`
     """
@@ -78,7 +78,7 @@ async def _verify(system: System, wait: float) -> "tuple[str, list[Finding], lis
 
 
 async def when_at_rest(databases: Iterable[Database], nats: NatsAddress, wait: float) -> "tuple[str, list[Finding]]":
-    """Why a system has not come to rest within `wait` seconds, "" if it has, and what does not hold."""
+    """Returns why the system has not come to rest within `wait` seconds ("" if it has), and what does not hold."""
     unrest, findings, _ = await looked_at(databases, nats, wait)
     return unrest, findings
 
@@ -86,10 +86,10 @@ async def when_at_rest(databases: Iterable[Database], nats: NatsAddress, wait: f
 async def looked_at(
     databases: Iterable[Database], nats: NatsAddress, wait: float
 ) -> "tuple[str, list[Finding], list[Finding]]":
-    """The same, and what does not hold but has no consequences.
+    """Like `when_at_rest`, and also returns findings that do not hold but have no consequences.
 
-    That a relay has not published everything yet shows only in what is missing from the stream. So what is found is
-    looked for again until it stays the same, as long as there is time.
+    A relay that has not published everything yet is only visible as messages that are missing from the stream. So the
+    check is repeated until its findings stay the same, as long as there is time.
     """
     from tools.verify import invariants
     from tools.verify.running import running_state

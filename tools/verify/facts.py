@@ -1,4 +1,4 @@
-"""What the services' events say, folded once: what the invariants compare. Small, as there is one of each order."""
+"""What the services' events say, folded once, for the invariants to compare. Kept small: there is one per order."""
 
 import dataclasses
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ from tools.verify.state import ServiceState, SystemState
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that does not hold: of which invariant, and what it is about. `mended`: it has no consequences."""
+    """Something that does not hold: which invariant, and what it is about. `mended`: it has no consequences."""
 
     invariant: str
     text: str
@@ -42,7 +42,7 @@ class TicketFacts:
 
 @dataclass(slots=True)
 class AccountFacts:
-    """`authorized_total` is what the service answers, `added_up` is what the events say."""
+    """`authorized_total` is what the service answers, `added_up` is the sum according to the events."""
 
     authorized_total: int
     added_up: int = 0
@@ -50,7 +50,7 @@ class AccountFacts:
 
 @dataclass
 class Facts:
-    """All of it, by id; tickets by their orders' ids. `authorized` is what stands authorized for an order."""
+    """All facts by id; tickets by the id of their order. `authorized` is the amount that is authorized for an order."""
 
     orders: dict[str, OrderFacts] = field(default_factory=dict)
     tickets: dict[str, list[TicketFacts]] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Facts:
     authorized: dict[str, int] = field(default_factory=dict)
     deliveries: dict[str, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    """I4, found while folding; and I6, where one message has acted twice."""
+    """Findings of I4, found while folding; and of I6, where one message has acted twice."""
 
 
 async def facts_of(system: SystemState) -> Facts:
@@ -112,7 +112,7 @@ def _view_of(model: ServiceModel, ticket: Aggregate[Any]) -> Entity:
 
 
 async def _check_views(facts: Facts, model: ServiceModel, service: ServiceState, views: dict[str, Entity]) -> None:
-    """The rows that tickets are searched by are what the tickets are."""
+    """Checks that the rows used to search tickets agree with the tickets."""
     async for view in service.rows(model.row("TicketView")):
         if views.pop(view.id, None) != view:
             facts.findings.append(Finding("I4", "a ticket's row is not what its events say", (view.id,)))
@@ -120,7 +120,7 @@ async def _check_views(facts: Facts, model: ServiceModel, service: ServiceState,
 
 
 def _check_row(facts: Facts, row: Any, last: StoredEvent | None) -> None:
-    """A row that tells what happens to it has told everything."""
+    """Checks that a row that records events about itself counts as many events as are stored for it."""
     name = row.aggregate_name
     if row.sequence != (last.version if last else 0):
         facts.findings.append(
@@ -135,7 +135,7 @@ def _check_row(facts: Facts, row: Any, last: StoredEvent | None) -> None:
 
 
 async def histories(events: AsyncIterator[StoredEvent]) -> AsyncIterator[list[StoredEvent]]:
-    """The events of one aggregate after the other."""
+    """Groups the events by aggregate, one aggregate after the other."""
     history: list[StoredEvent] = []
     async for event in events:
         if history and (history[0].aggregate, history[0].id) != (event.aggregate, event.id):
@@ -154,7 +154,7 @@ def _check_versions(facts: Facts, events: list[StoredEvent]) -> None:
 
 
 def _check_causes(facts: Facts, events: list[StoredEvent]) -> None:
-    """A message acts once: nothing that happens to an aggregate happens to it twice for one and the same cause."""
+    """Checks that a message acts only once: no event happens to an aggregate twice for the same cause."""
     seen: set[tuple[str, str]] = set()
     for event in events:
         what = event.type, event.metadata.causation_id
@@ -166,7 +166,7 @@ def _check_causes(facts: Facts, events: list[StoredEvent]) -> None:
 def _fold(
     facts: Facts, cls: type[Aggregate[Any]], events: list[StoredEvent], snapshot: Snapshot | None
 ) -> Aggregate[Any] | None:
-    """The aggregate as its service sees it: from the snapshot, if it has one that fits."""
+    """Returns the aggregate as its service sees it: from the snapshot, if there is one that fits."""
     of_class = SnapshotFormat.of(cls)
     folded = cls(id=events[0].id)
     seen = folded

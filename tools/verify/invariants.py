@@ -45,12 +45,12 @@ _BATCH_SIZE = 500
 
 
 async def verify(system: SystemState) -> list[Finding]:
-    """Everything that does not hold. The system must have come to rest: `at_rest`."""
+    """Returns everything that does not hold. The system must have come to rest: `at_rest`."""
     return [finding for finding in await look(system) if not finding.mended]
 
 
 async def look(system: SystemState) -> list[Finding]:
-    """The same, and what the stream has lost and its readers have had all the same, straight from its senders."""
+    """Like `verify`, plus findings on messages that the stream lost but readers got directly from their senders."""
     facts = await facts_of(system)
     findings = [*money(facts), *await endings(facts, system), *agreement(facts), *facts.findings]
     findings += [finding async for finding in read_model(system)]
@@ -60,7 +60,7 @@ async def look(system: SystemState) -> list[Finding]:
 
 
 async def unrest(system: SystemState) -> str:
-    """What still has to happen by itself; "" when the system has come to rest."""
+    """Returns what still has to happen by itself; "" when the system has come to rest."""
     for name, service in system.services.items():
         if pending := await system.pending(name):
             return f"{pending} messages are on their way to {name}"
@@ -77,7 +77,7 @@ async def unrest(system: SystemState) -> str:
 
 
 def money(facts: Facts) -> list[Finding]:
-    """I1."""
+    """Checks I1, about money."""
     approved: Counter[str] = Counter()
     for order in facts.orders.values():
         if order.state == "Approved":
@@ -95,7 +95,7 @@ def money(facts: Facts) -> list[Finding]:
 
 
 async def endings(facts: Facts, system: SystemState) -> list[Finding]:
-    """I2."""
+    """Checks I2, about what must have ended."""
     found = [
         Finding("I2", f"an order is {order.state}", (id_,))
         for id_, order in facts.orders.items()
@@ -123,7 +123,7 @@ async def endings(facts: Facts, system: SystemState) -> list[Finding]:
 
 
 def agreement(facts: Facts) -> list[Finding]:
-    """I3. What I2 says of pending orders and tickets is not said again."""
+    """Checks I3: how orders, tickets, authorizations and deliveries agree. What I2 finds is not reported again."""
     found = []
     for id_, order in facts.orders.items():
         tickets = facts.tickets.get(id_, [])
@@ -172,7 +172,7 @@ def _disagreements(facts: Facts, order_id: str, order: OrderFacts) -> list[str]:
 
 
 async def read_model(system: SystemState) -> AsyncIterator[Finding]:
-    """I5: the rows of the order history against rows made anew from the stored events."""
+    """Checks I5: compares the rows of the order history with rows rebuilt from the stored events."""
     if "order_history" not in system.services:
         return
     model = model_of("order_history")
@@ -187,7 +187,7 @@ async def read_model(system: SystemState) -> AsyncIterator[Finding]:
         wanted = await projection.of(id_, [event for event in events if projection.follows(event)])
         shown: Any = row if row is not None and row.id == id_ else None
         if shown is not None and shown.revisions:
-            shown.revise(shown.revisions[-1])  # rows of 0.1.0 keep revisions that later ones have replaced
+            shown.revise(shown.revisions[-1])  # rows written by 0.1.0 keep revisions that later ones have replaced
         if differing := _differing(shown, wanted):
             yield Finding("I5", f"the history is wrong about {differing}", (id_,))
         if shown is not None:
@@ -198,7 +198,7 @@ async def read_model(system: SystemState) -> AsyncIterator[Finding]:
 
 
 async def _side_by_side(services: Sequence[ServiceState]) -> AsyncIterator[tuple[str, list[StoredEvent]]]:
-    """The events of several services by the id that they have in common."""
+    """Groups the events of several services by the id that they have in common."""
     readers = [histories(service.events()) for service in services]
     heads = [await anext(reader, None) for reader in readers]
     while ids := [head[0].id for head in heads if head is not None]:
@@ -212,7 +212,7 @@ async def _side_by_side(services: Sequence[ServiceState]) -> AsyncIterator[tuple
 
 
 def _differing(shown: Entity | None, wanted: Entity | None) -> str:
-    """The fields that are not as wanted. How often a row was written does not matter."""
+    """Returns the fields that differ from the wanted ones. How often a row was written does not matter."""
     if shown is None or wanted is None:
         return "" if shown is wanted else "whether there is such an order"
     one, other = asdict(shown), asdict(wanted)
@@ -220,7 +220,7 @@ def _differing(shown: Entity | None, wanted: Entity | None) -> str:
 
 
 async def messages(system: SystemState) -> AsyncIterator[Finding]:
-    """I6. That nothing is handled twice is also seen by its effects: `facts` looks for causes that acted twice."""
+    """Checks I6: messages. Double handling also shows in its effects: `facts` looks for causes that acted twice."""
     models = [model_of(name) for name in system.services]
     published: set[str] = set()
     async for batch in _batches(system.stream()):
@@ -262,7 +262,7 @@ async def _batches(values: AsyncIterator[T]) -> AsyncIterator[list[T]]:
 
 
 async def idempotency(facts: Facts, system: SystemState) -> AsyncIterator[Finding]:
-    """I7. An answer is kept with its effect, and each effect is that of one key."""
+    """Checks I7: an answer is stored together with its effect, and each effect belongs to one key."""
     if "order" not in system.services:
         return
     made: dict[str, str] = {}

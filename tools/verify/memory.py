@@ -42,26 +42,26 @@ class MemoryServiceState:
             yield cast(R, row)
 
     async def outbox(self) -> AsyncIterator[Sent]:
-        """What has been sent, as far as it is kept in the outbox and in the stream."""
+        """What has been sent, as far as it is still kept in the outbox and in the stream."""
         for publication in self._database.outbox:
             yield _sent(publication.row_id, publication.subject, publication.headers)
 
     async def set_aside(self) -> AsyncIterator[SetAside]:
-        """What waits."""
+        """Messages that were set aside."""
         for message in sorted(self._database.waiting.values(), key=attrgetter("seq")):
             yield message
 
     async def missing(self) -> Sequence[Missing]:
-        """What the service has found to be lost for good."""
+        """Messages that the service has found to be lost for good."""
         return self._database.missing
 
     async def claimed(self, message_ids: Collection[str]) -> set[str]:
-        """Those of the messages that the inbox has."""
+        """Those of the given messages that are in the inbox."""
         return self._database.inbox.keys() & set(message_ids)
 
 
 class MemorySystemState:
-    """All services' states, and what is between them, in memory."""
+    """The state of all services, and of the messages between them, in memory."""
 
     def __init__(self, databases: Mapping[str, MemoryDatabase], broker: MemoryBroker) -> None:
         self.services = {name: MemoryServiceState(database) for name, database in databases.items()}
@@ -69,14 +69,14 @@ class MemorySystemState:
         self._broker = broker
 
     async def stream(self) -> AsyncIterator[Sent]:
-        """What has been published, as far as it is kept."""
+        """What has been published, as far as it is still kept."""
         for position in range(1, self._broker.bounds().last + 1):
             if stored := self._broker.stored_at(position):
                 subject, message = stored
                 yield _sent(message.row_id, subject, message.headers)
 
     async def pending(self, service: str) -> int:
-        """How many messages in the stream the service has not come to yet."""
+        """The number of messages in the stream that the service has not read yet."""
         mark = self._databases[service].positions.get(_PARTITION)
         wanted = {subject_of(_PARTITION, route) for route in model_of(service).routes}
         behind = self._broker.subjects_behind(mark.position if mark else 0)

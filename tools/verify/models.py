@@ -24,7 +24,7 @@ from shared.unit_of_work.unit_of_work import Units
 
 @dataclass(frozen=True)
 class ServiceModel:
-    """One service's code. `aggregates` are its event-sourced classes by what their events are stored under."""
+    """One service's code. `aggregates` are its event-sourced classes, by the name used for storing their events."""
 
     name: str
     routes: frozenset[str]
@@ -35,17 +35,17 @@ class ServiceModel:
 
     @property
     def recording(self) -> Mapping[str, type[RecordingEntity]]:
-        """Its rows that tell others what happens to them, by what their events are stored under."""
+        """Its row classes that record events about their rows, by the name under which these events are stored."""
         return {cls.aggregate_name: cls for cls in self.tables if issubclass(cls, RecordingEntity)}
 
     def row(self, name: str) -> type[Entity]:
-        """The class of its rows that is called so."""
+        """Returns the row class with this name."""
         return next(cls for cls in self.tables if cls.__name__ == name)
 
 
 @cache
 def model_of(name: str) -> ServiceModel:
-    """The model of a service. Nothing of it is connected to anything."""
+    """Returns the model of a service. It is not connected to anything."""
     container = importlib.import_module(f"{name}.main").container()
     make = container.unit_of_work()
     try:
@@ -65,12 +65,12 @@ def model_of(name: str) -> ServiceModel:
 
 
 def all_models() -> Sequence[ServiceModel]:
-    """Those of all services."""
+    """Returns the models of all services."""
     return [model_of(name) for name in BY_NAME]
 
 
 class Projection:
-    """A read model made anew from stored events, one id at a time."""
+    """A read model rebuilt from stored events, one id at a time."""
 
     def __init__(self, model: ServiceModel, cls: type[Entity]) -> None:
         self._handlers = {message.type_name: handler for message, handler in model.handlers.items()}
@@ -79,12 +79,12 @@ class Projection:
         self._units = Units(self._database, lambda transaction: model.make_unit_of_work(transaction, utc_now, Policy()))
 
     def follows(self, event: StoredEvent) -> bool:
-        """Whether the read model is made of such events."""
+        """Whether the read model is built from such events."""
         message = message_type(event.type)
         return message is not None and message.is_public and event.type in self._handlers
 
     async def of(self, id_: str, events: Sequence[StoredEvent]) -> Entity | None:
-        """The row that these events make."""
+        """Returns the row that these events produce."""
         async with self._units.begin() as uow:
             for event in events:
                 cause = Cause(
@@ -100,5 +100,5 @@ class Projection:
 
 
 def decoded(event: StoredEvent) -> Event:
-    """The event as its class has it today; raises Undecodable."""
+    """Returns the event in the present version of its class; raises Undecodable."""
     return cast(Event, decode_message(event.type, event.data, event.metadata.schema))

@@ -31,7 +31,7 @@ _EVENTS = """
 select aggregate, id, version, type, data::text, metadata::text, occurred_at from events
 order by aggregate collate "C", id collate "C", version
 """
-# A row is published after it was made: one that is as old as what the stream drops may be gone from there.
+# A row is published after it was made: a row as old as what the stream drops may be gone from the stream already.
 _OUTBOX = "select id, subject, headers from outbox where created_at > clock_timestamp() - $1::interval order by id"
 _SNAPSHOTS = "select aggregate, id, version, tag, state::text from snapshots"
 _SET_ASIDE = """
@@ -42,7 +42,7 @@ from set_aside order by seq
 
 
 class PostgresServiceState:
-    """One service's state, read in one transaction, so that all of it is of one moment."""
+    """One service's state, read in one transaction, so that all of it is from the same moment."""
 
     def __init__(self, name: str, connection: "asyncpg.Connection[Any]", stream_age: timedelta) -> None:
         self.connection = connection
@@ -75,12 +75,12 @@ class PostgresServiceState:
             yield mapping.to_entity(row)
 
     async def outbox(self) -> AsyncIterator[Sent]:
-        """What has been sent, as far as it is kept in the outbox and in the stream."""
+        """What has been sent, as far as it is still kept in the outbox and in the stream."""
         async for id_, subject, headers in self._read(_OUTBOX, self._stream_age):
             yield Sent(f"{self._name}-{id_}", from_json(dict[str, str], headers)["ce-id"], subject)
 
     async def set_aside(self) -> AsyncIterator[SetAside]:
-        """What waits."""
+        """Messages that were set aside."""
         async for row in self._read(_SET_ASIDE):
             received = Received(
                 position=0,
@@ -103,14 +103,14 @@ class PostgresServiceState:
             )
 
     async def missing(self) -> list[Missing]:
-        """What the service has found to be lost for good."""
+        """Messages that the service has found to be lost for good."""
         rows = await self.connection.fetch(
             "select partition, sender, after_row, before_row from missing_messages order by sender, before_row"
         )
         return [Missing(**row) for row in rows]
 
     async def claimed(self, message_ids: Collection[str]) -> set[str]:
-        """Those of the messages that the inbox has."""
+        """Those of the given messages that are in the inbox."""
         rows = await self.connection.fetch(
             "select message_id from inbox where message_id = any($1::text[])", list(message_ids)
         )
@@ -121,21 +121,21 @@ class PostgresServiceState:
 
 
 class RunningSystemState:
-    """All services' states, and the stream, of a system that runs."""
+    """The state of all services, and the stream, of a running system."""
 
     def __init__(self, services: Mapping[str, PostgresServiceState], nats: NatsConnection) -> None:
         self.services = services
         self._nats = nats
 
     async def stream(self) -> AsyncIterator[Sent]:
-        """What has been published, as far as it is kept."""
+        """What has been published, as far as it is still kept."""
         async with read(self._nats, self._nats.names.log, 0, SUBJECTS, to_end=True) as feed:
             while batch := await feed.take(_BATCH_ROWS, wait=5):
                 for received in batch:
                     yield Sent(received.row_id, received.headers.get("ce-id", received.row_id), _route(received))
 
     async def pending(self, service: str) -> int:
-        """How many messages in the stream the service has not come to yet."""
+        """The number of messages in the stream that the service has not read yet."""
         routes = model_of(service).routes
         if not routes:
             return 0
@@ -147,7 +147,7 @@ class RunningSystemState:
         for partition, position in rows:
             subjects = [subject_of(partition, route) for route in routes]
             async with read(self._nats, self._nats.names.log, position, subjects, to_end=True) as feed:
-                # Counted, as some of them may be damaged and never come.
+                # Counted, because some of them may be damaged and never arrive.
                 while batch := await feed.take(_BATCH_ROWS, wait=5):
                     pending += len(batch)
         return pending

@@ -1,4 +1,4 @@
-"""A system's state as the invariants see it: read only, row by row. In memory, and in PostgreSQL and NATS."""
+"""A system's state as the invariants see it: read only, row by row. It can be in memory, or in PostgreSQL and NATS."""
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ R = TypeVar("R", bound=Entity)
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message in an outbox or in the stream. `row_id` is what its relay publishes the outbox row under."""
+    """A message in an outbox or in the stream. `row_id` is the id under which the relay publishes the outbox row."""
 
     row_id: str
     message_id: str
@@ -22,8 +22,7 @@ class Sent:
 
 
 class ServiceState(Protocol):
-    """One service's database. Ids are in the order of their code points, so that two services can be read side by
-    side."""
+    """One service's database. Ids are in the order of their code points, so two services can be read in parallel."""
 
     def events(self) -> AsyncIterator[StoredEvent]:
         """All events by aggregate, id and version."""
@@ -35,27 +34,27 @@ class ServiceState(Protocol):
         """A whole table by id."""
 
     def outbox(self) -> AsyncIterator[Sent]:
-        """What has been sent, as far as it is kept there and in the stream."""
+        """What has been sent, as far as it is still kept in the outbox and in the stream."""
 
     def set_aside(self) -> AsyncIterator[SetAside]:
-        """What waits."""
+        """Messages that were set aside."""
 
     async def missing(self) -> Sequence[Missing]:
-        """What the service has found to be lost for good."""
+        """Messages that the service has found to be lost for good."""
 
     async def claimed(self, message_ids: Collection[str]) -> set[str]:
-        """Those of the messages that the inbox has."""
+        """Those of the given messages that are in the inbox."""
 
 
 class SystemState(Protocol):
-    """All services, and what is between them."""
+    """The state of all services, and of the messages between them."""
 
     @property
     def services(self) -> Mapping[str, ServiceState]:
-        """By name."""
+        """All services by name."""
 
     def stream(self) -> AsyncIterator[Sent]:
-        """What has been published, as far as it is kept."""
+        """What has been published, as far as it is still kept."""
 
     async def pending(self, service: str) -> int:
-        """How many messages in the stream the service has not come to yet."""
+        """The number of messages in the stream that the service has not read yet."""

@@ -1,1 +1,1 @@
-"""The subcommands of `./ftgo bench`: what each is told, and how its figures are shown."""
+"""The subcommands of `./ftgo bench`: their options, and how their figures are shown."""

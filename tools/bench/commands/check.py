@@ -18,7 +18,7 @@ def group(
         typer.Option("--check", help="Hold ratios, measured in one short run, to docs/benchmarks/ratios.json."),
     ] = False,
 ) -> None:
-    """Measure a system of its own on this machine, with everything on it, the load generator included."""
+    """Measure a new system on this machine. Everything runs on it, the load generator included."""
     if not check:
         return
     if context.invoked_subcommand is not None:

@@ -12,7 +12,7 @@ from tools.bench.commands.orders import complain
 from tools.bench.report import JsonFile, PlotFile, Runs, Seed, console, in_short, new_table, show, write_json
 from tools.system.process import LaunchError
 
-if TYPE_CHECKING:  # a command line that only prints its help need not load all that services are made of
+if TYPE_CHECKING:  # so that `--help` does not load all the code that services are made of
     from tools.bench.compare import Both, Compared
     from tools.bench.machine import Surroundings
     from tools.bench.orders import Load
@@ -31,10 +31,10 @@ def compare(
     json_file: JsonFile = None,
     plot: PlotFile = None,
 ) -> None:
-    """Measure the system beside itself with one thing done differently.
+    """Compare the system with systems in which one thing is done differently.
 
-    A system of each alternative is started, as `./ftgo up` does but for that one thing, and all of them stay up. Then a
-    closed loop, and an open one, goes to each in turn, so that what the machine does besides strikes all alike.
+    A system of each alternative is started, as `./ftgo up` does except for that one thing, and all of them stay up.
+    Then a closed loop and an open loop go to each in turn, so that other work on the machine affects all of them alike.
 
     Example: `./ftgo bench compare --only "batches of 1,polling relay" --runs 1`
     """
@@ -79,7 +79,7 @@ async def _compare(
 
 
 def _table(summaries: "Mapping[str, Both]") -> Table:
-    """Throughput and CPU of the closed loop, latencies of the open one."""
+    """Throughput and CPU of the closed loop, latencies of the open loop."""
     table = new_table("Approved orders; milliseconds, the median of the runs (least to most)")
     first = next(iter(summaries.values()))
     table.add_column("")

@@ -10,7 +10,7 @@ from rich.table import Table
 from tools.bench.commands.orders import complain
 from tools.bench.report import JsonFile, PlotFile, Seed, console, in_short, new_table, numbers, show, write_json
 
-if TYPE_CHECKING:  # a command line that only prints its help need not load all that services are made of
+if TYPE_CHECKING:  # so that `--help` does not load all the code that services are made of
     from tools.bench.growth import Grown
     from tools.bench.machine import Surroundings
 
@@ -26,10 +26,10 @@ def growth(
     json_file: JsonFile = None,
     plot: PlotFile = None,
 ) -> None:
-    """Measure orders a second and CPU an order at the start, and again after many orders.
+    """Measure orders per second and CPU per order at the start, and again after many orders.
 
-    One system takes all of them, and deletes nothing: outbox, inbox, sagas and stream keep what they have had for a day
-    or longer. That is about 50 KB of disk an order, in the folder for temporary files.
+    One system takes all of them, and deletes nothing: outbox, inbox, sagas and stream keep their
+    data for a day or longer. That is about 50 KB of disk per order, in the folder for temporary files.
 
     Example: `./ftgo bench growth --orders 1000,10000`
     """
@@ -62,7 +62,7 @@ async def _grow(
 
 
 def _table(points: "Sequence[Grown]") -> Table:
-    """What the load is like at each mark, and how that compares with the start."""
+    """The results at each mark, and how they compare with the start."""
     table = new_table("More and more orders; milliseconds; in brackets, compared with the start")
     for title in ("orders before", "approved/s", "CPU an order", "to Approved p50", "p99", "memory (PSS)"):
         table.add_column(title, justify="right")

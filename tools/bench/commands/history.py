@@ -9,7 +9,7 @@ from rich.table import Table
 
 from tools.bench.report import JsonFile, PlotFile, Runs, Seed, console, in_short, new_table, show, write_json
 
-if TYPE_CHECKING:  # a command line that only prints its help need not load all that services are made of
+if TYPE_CHECKING:  # so that `--help` does not load all the code that services are made of
     from tools.bench.history import Measured
     from tools.bench.machine import Surroundings
 
@@ -23,7 +23,7 @@ def history(
 ) -> None:
     """Measure the order history's search among very many orders: by filter, the first page and the hundredth.
 
-    It starts the whole system, durable, and writes orders into the history's tables: a fifth of them are of ten
+    It starts the whole system, durable, and writes orders into the history's tables. A fifth of them belong to ten
     consumers, whose lists have a hundred pages of 20. Searches run one after another, in the service's own code and
     over HTTP.
 

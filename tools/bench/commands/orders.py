@@ -23,12 +23,12 @@ from tools.bench.report import (
 )
 from tools.system.process import LaunchError
 
-if TYPE_CHECKING:  # a command line that only prints its help need not load all that services are made of
+if TYPE_CHECKING:  # so that `--help` does not load all the code that services are made of
     from tools.bench.machine import Surroundings
     from tools.bench.orders import Load, Measured, Summary
 
 _SPREADS = ("p50", "p99")
-"""Shares of which the table says how far runs are apart; the file says it of all."""
+"""Shares for which the table shows the spread of the runs; the file shows it for all."""
 
 
 def orders(
@@ -49,11 +49,11 @@ def orders(
     json_file: JsonFile = None,
     plot: PlotFile = None,
 ) -> None:
-    """Measure orders from the request to Approved: how many a second, how long each takes, what it costs.
+    """Measure orders from the request to Approved: how many per second, how long each takes, what it costs.
 
     It starts the whole system as `./ftgo up` does, durable, in a temporary folder and on free ports. In a closed loop
-    each user orders again when the order is Approved. In an open loop orders come at a rate whatever happens, and
-    latencies count from the moment at which the order was meant to be sent. That an order is Approved is seen in NATS.
+    each user orders again when the order is Approved. In an open loop orders are sent at a fixed rate, and latencies
+    count from the moment at which the order was meant to be sent. The generator sees in NATS that an order is Approved.
     Every request that changes something has an idempotency key. The exit code is 0 only when every order was taken and
     came to its end, and with --mix, when all invariants of `./ftgo verify` hold afterwards.
 
@@ -79,7 +79,7 @@ def orders(
 
 
 def complain(measured: "Sequence[Measured]") -> bool:
-    """Print what was refused, failed, or did not end; returns whether there is anything."""
+    """Print what was refused, failed, or did not end; returns whether there was anything."""
     failed = False
     for each in measured:
         for what, count in {**each.failures, "did not end": each.unended}.items():
@@ -110,7 +110,7 @@ async def _measure(
 
 
 def _orders_table(summaries: "Sequence[Summary]", mix: bool) -> Table:
-    """Each load's throughput and latencies."""
+    """The throughput and latencies of each load."""
     table = new_table("From the request to the saga's end; milliseconds, the median of the runs (least to most)")
     table.add_column("")
     table.add_column("sagas/s" if mix else "approved/s", justify="right")
@@ -132,7 +132,7 @@ def _orders_table(summaries: "Sequence[Summary]", mix: bool) -> Table:
 
 
 def cost_table(loads: "Sequence[Load]", measured: "Sequence[Measured]") -> Table:
-    """What each part takes: CPU for each saga, mean batches, and memory after the last run."""
+    """What each part needs: CPU per saga, mean batch sizes, and memory after the last run."""
     from statistics import mean
 
     table = new_table("CPU for each saga in milliseconds, mean batch sizes, memory (PSS)")

@@ -20,7 +20,7 @@ from tools.bench.report import (
     write_json,
 )
 
-if TYPE_CHECKING:  # a command line that only prints its help need not load all that services are made of
+if TYPE_CHECKING:  # so that `--help` does not load all the code that services are made of
     from tools.bench.machine import Surroundings
     from tools.bench.relay import Measured
 
@@ -35,12 +35,12 @@ def relay(
     seed: Seed = 1,
     json_file: JsonFile = None,
 ) -> None:
-    """Measure the relay: from a commit to a subscriber, and how fast a backlog goes out.
+    """Measure the relay: from a commit to a subscriber, and how fast a backlog is published.
 
-    It starts the whole system, durable, and takes the services away. Events with all their headers are committed
-    through the services' outbox, one in a transaction, at a rate; their latency counts from the moment at which COMMIT
-    is sent to that at which a reader of the stream, as services have one, gives them out. Then a backlog is written
-    while the relay is away. What it takes to drain is what lies between its first and last message in the stream.
+    It starts the whole system, durable, and stops the services. Events with all their headers are committed through the
+    services' outbox, one per transaction, at a fixed rate. Their latency counts from the moment when COMMIT is sent to
+    the moment when a stream reader like the services' own delivers them. Then a backlog is written while the relay is
+    stopped. The time to drain it is the time between its first and last message in the stream.
 
     Example: `./ftgo bench relay --rate 50 --seconds 60 --runs 3`
     """

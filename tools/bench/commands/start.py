@@ -10,7 +10,7 @@ from rich.table import Table
 
 from tools.bench.report import JsonFile, Runs, Seed, console, new_table, show, write_json
 
-if TYPE_CHECKING:  # a command line that only prints its help need not load all that services are made of
+if TYPE_CHECKING:  # so that `--help` does not load all the code that services are made of
     from tools.bench.machine import Surroundings
     from tools.bench.start import Measured
 
@@ -23,9 +23,9 @@ def start(
 ) -> None:
     """Measure the start: how long `./ftgo up` takes until all is ready, and the memory of each part.
 
-    Each run begins with nothing there: PostgreSQL's data is made, and all databases in it. Then orders are taken, and
-    memory is looked at under load; and then it is started again, on what is there. The time is from the command to the
-    line that says that it is ready. Memory is proportional: what processes share counts once.
+    Each run begins with an empty folder: PostgreSQL's data and all databases are created. Then orders are taken, and
+    memory is measured under load. Then the system is started again with the existing data. The time is from the command
+    to the line that says that it is ready. Memory is proportional: what processes share counts once.
 
     Example: `./ftgo bench start --runs 3`
     """

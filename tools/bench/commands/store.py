@@ -21,7 +21,7 @@ from tools.bench.report import (
     write_json,
 )
 
-if TYPE_CHECKING:  # a command line that only prints its help need not load all that services are made of
+if TYPE_CHECKING:  # so that `--help` does not load all the code that services are made of
     from tools.bench.machine import Surroundings
     from tools.bench.store import Measured
 
@@ -40,7 +40,7 @@ def store(
     """Measure the event store: appending, loading with and without snapshots, and rebuilding a read model.
 
     It starts the whole system, durable. `./ftgo rebuild order_history` runs beside it on the stored events of many
-    orders, and is measured from its program's start to its end. Then the services and the relay are taken away, and the
+    orders, and is measured from its program's start to its end. Then the services and the relay are stopped, and the
     order service's units of work append to orders and load them.
 
     Example: `./ftgo bench store --runs 3 --json docs/benchmarks/store.json`

@@ -1,1 +1,1 @@
-"""The faults, one module each. `fault.Fault` says what one is."""
+"""The faults, one module each. `fault.Fault` defines what a fault is."""

@@ -1,4 +1,4 @@
-"""A file of the broker's store is not what was written to it. The broker passes over what is damaged, and is silent."""
+"""A file of the broker's store is damaged. The broker skips what is damaged, and does not report it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,24 +16,24 @@ from tools.system.system import RELAY
 from tools.verify.models import model_of
 
 _UNREAD = 60
-"""Messages at least that somebody has not read when a file is damaged."""
+"""The least number of messages that a service has not read when a file is damaged."""
 _A_BIT, _A_BIT_AND_THE_INDEX, _THE_END = "a bit", "a bit and the index", "the end"
 
 
 class BitRot(Fault):
-    """What is damaged is something that a service has not read, so it is to come straight from its sender's outbox."""
+    """Damages a message that a service has not read, so that it must come directly from its sender's outbox."""
 
     name = "bit-rot"
     summary = "a bit of a file of NATS' messages changes, or the file's end is lost, before a service has read it"
     times = 3
     away: ClassVar[Sequence[str]] = ("kitchen", "accounting", "delivery", "order_history")
-    """Who can be the one that has not read everything; orders go on coming without it."""
+    """The services that may be down and miss messages; new orders do not need them."""
 
     def __init__(self) -> None:
         self._deck: list[str] = []
 
     async def inject(self, world: World, random: Random) -> str:
-        """Have somebody miss what comes in, and damage that."""
+        """Take a service down while messages come in, and damage one that it has not read."""
         if not self._deck:
             kinds = (_A_BIT, _A_BIT_AND_THE_INDEX, _THE_END)
             self._deck = random.sample(kinds, len(kinds))
@@ -60,10 +60,10 @@ class BitRot(Fault):
         return f"{kind} of a file of messages was lost, which {away} had not read"
 
     async def lose_too(self, world: World) -> None:
-        """For the control."""
+        """A hook for the control, which loses more. Does nothing here."""
 
     async def _is_confirmed(self, world: World) -> None:
-        """Wait until no slot would send again what has been published."""
+        """Wait until no replication slot would send again what has been published."""
         async with world.admin(BY_NAME["order"].database) as database:
             newest = await database.fetchval("select max(id) from outbox")
 
@@ -84,17 +84,17 @@ class BitRotWithoutOutboxes(BitRot):
     summary = "the same when the outboxes keep nothing of what has been published"
     times = 1
     control = True
-    away: ClassVar[Sequence[str]] = ("order_history",)  # nobody sends it again what it has not got
+    away: ClassVar[Sequence[str]] = ("order_history",)  # no sender publishes again what it has missed
 
     async def lose_too(self, world: World) -> None:
-        """What a retention of nothing would have deleted."""
+        """Delete what a retention of zero would have deleted."""
         for service in PUBLISHING:
             async with world.admin(BY_NAME[service].database) as database:
                 await database.execute("delete from outbox")
 
 
 def _messages_for(service: str, store: Path) -> list[tuple[Path, int]]:
-    """Where the messages are that a service reads: file and place, in their order."""
+    """Where the messages are that a service reads: files and offsets, in order."""
     subjects = [NatsNames(FTGO).log.to_wire(subject_of(0, route)) for route in model_of(service).routes]
     return [
         (block, at)

@@ -1,4 +1,4 @@
-"""The broker forgets what it has acknowledged: its store is gone, or as it was some time ago."""
+"""The broker forgets what it has acknowledged: its store is deleted, or set back to an earlier state."""
 
 import shutil
 import time
@@ -17,11 +17,11 @@ from tools.chaos.world import PUBLISHING, World
 from tools.system.system import RELAY, Arrangement, System
 
 _UNREAD = 20
-"""Messages at least that somebody has not read when they are lost."""
+"""The least number of messages that a service has not read when they are lost."""
 _FILLED = BY_NAME["accounting"]
 _ROWS = 3000
 _BYTES_PER_SECOND = 300_000
-"""What a relay can publish when it is to take long: some ten seconds for as many rows of 1 kB."""
+"""How fast a relay can publish when it is to be slow: `_ROWS` rows of 1 kB take about ten seconds."""
 _WAL_SENDER_TIMEOUT = 6.0
 
 
@@ -55,19 +55,19 @@ class BrokerLoss(Fault):
     times = 4
     settings: ClassVar[Mapping[str, str]] = {"FTGO_WAL_SENDER_TIMEOUT_SECONDS": f"{_WAL_SENDER_TIMEOUT:g}"}
     away: ClassVar[Sequence[str]] = ("consumer", "kitchen", "accounting", "delivery", "order_history")
-    """Who can be the one that has not read everything; orders go on coming without it."""
+    """The services that may be down and miss messages; new orders do not need them."""
 
     def __init__(self) -> None:
         self.deck: list[Loss] = []
         self._between: Proxy
 
     async def arrange(self, system: System, stack: AsyncExitStack) -> Arrangement:
-        """A proxy makes the relay slow."""
+        """Put a proxy between the relay and NATS, which can make the relay slow."""
         self._between = await stack.enter_async_context(proxy(system.nats.port))
         return replace(system.arrangement, nats_ports={RELAY: self._between.port})
 
     async def _fill(self, world: World) -> None:
-        """Publish messages that nobody listens to, so that there is much to publish again."""
+        """Publish messages that no service reads, so that there is much to publish again."""
         end = await self._end(world)
         async with world.admin(_FILLED.database) as database:
             await database.execute(
@@ -91,7 +91,7 @@ class BrokerLoss(Fault):
         ]
 
     async def inject(self, world: World, random: Random) -> str:
-        """Have somebody miss what comes in, and lose that."""
+        """Take a service down while messages come in, and lose those messages."""
         if not self.deck:
             self.deck = random.sample(losses := self.losses(random), len(losses))
         loss, away = self.deck.pop(), random.choice(self.away)
@@ -129,13 +129,13 @@ class BrokerLoss(Fault):
         return f"{loss}; {away} had not read it"
 
     async def before_it_is_written(self, world: World) -> None:
-        """For faults that come together with this one: what is written from here on will be lost."""
+        """A hook for faults that build on this one: what is written from here on will be lost."""
 
     async def lose_too(self, world: World) -> None:
-        """For the control."""
+        """A hook for the control, which loses more. Does nothing here."""
 
     async def _publishes_slowly(self, world: World, times: float) -> None:
-        """PostgreSQL hears of the relay also while that publishes from the outbox."""
+        """Check that the relay keeps its connection to PostgreSQL alive while it publishes from the outbox."""
 
         async def has_begun() -> bool:
             return await self._times_lost(world) > times
@@ -154,7 +154,7 @@ class BrokerLoss(Fault):
         return lost or 0.0
 
     async def _is_confirmed(self, world: World) -> None:
-        """Wait until what has been published would not be sent again by the slots."""
+        """Wait until no replication slot would send again what has been published."""
         async with world.admin(BY_NAME["order"].database) as database:
             newest = await database.fetchval("select max(id) from outbox")
 
@@ -164,7 +164,7 @@ class BrokerLoss(Fault):
             await world.until(is_covered, "the relay writes no checkpoints")
 
     async def _grows(self, world: World, end: int, by: int) -> None:
-        """Wait until there is so much more in the stream."""
+        """Wait until the stream has grown by that many messages."""
 
         async def has_grown() -> bool:
             return await self._end(world) >= end + by
@@ -177,21 +177,21 @@ class BrokerLoss(Fault):
 
 
 class BrokerLossWithoutOutboxes(BrokerLoss):
-    """The control. The relay never forgets a row before two of the longest transactions have passed, whatever the
-    retention is, so this forgets them for it."""
+    """The control: rows of the outboxes are lost too. The relay keeps a row for at least twice the longest
+    transaction, whatever the retention is, so this deletes them instead."""
 
     name = "broker-loss-without-outboxes"
     summary = "the same when the outboxes keep nothing of what has been published"
     times = 1
     control = True
-    away: ClassVar[Sequence[str]] = ("order_history",)  # nobody sends it again what it has not got
+    away: ClassVar[Sequence[str]] = ("order_history",)  # no sender publishes again what it has missed
 
     def losses(self, random: Random) -> list[Loss]:
-        """Only what the outboxes are for."""
+        """Only the loss that the outboxes protect against."""
         return [Loss(set_back=False)]
 
     async def lose_too(self, world: World) -> None:
-        """What a retention of nothing would have deleted."""
+        """Delete what a retention of zero would have deleted."""
         for service in PUBLISHING:
             async with world.admin(BY_NAME[service].database) as database:
                 await database.execute("delete from outbox")

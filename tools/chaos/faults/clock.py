@@ -1,4 +1,4 @@
-"""The wall clock is set, by hours: while orders flow, and just before what the broker is about to lose is written."""
+"""The wall clock is set by hours: while orders flow, and just before messages are written that the broker will lose."""
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -15,9 +15,9 @@ from tools.system.system import Arrangement, System
 _LIBRARIES = Path("/usr/lib")
 _LIBRARY = "*/faketime/libfaketimeMT.so.1"
 _SHORTEST, _LONGEST = 1.0, 6.0
-"""Hours that a clock is wrong by at least and at most. Chaos' load wants its orders a day ahead."""
+"""By how many hours a clock is wrong, at least and at most. The load's orders are to be delivered a day later."""
 _POSTGRES, _PROGRAMS = "postgres", "programs"
-"""The files with their clocks."""
+"""The files that contain their clocks."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class _Step:
 
 
 class Clock(BrokerLoss):
-    """libfaketime gives each process the time of a file, which can be changed while it runs.
+    """libfaketime gives each process the time from a file, which can be changed while the process runs.
 
-    Only the wall clock: pauses go by another. And not nats-server's: it is a Go program, which asks the kernel without
-    the C library. So it has the right time, as a broker on another machine may.
+    Only the wall clock changes: pauses use another clock. nats-server keeps the right time, because a Go program asks
+    the kernel without the C library. A broker on another machine may have the right time too.
     """
 
     name = "clock"
@@ -55,11 +55,11 @@ class Clock(BrokerLoss):
 
     @classmethod
     def lacks(cls) -> str:
-        """Debian's package has the library."""
+        """The library and Debian's package for it, when it is missing."""
         return "" if _library() else "libfaketime (apt-get install faketime)"
 
     async def arrange(self, system: System, stack: AsyncExitStack) -> Arrangement:
-        """Have all start with the library but NATS."""
+        """Have all programs but NATS start with the library."""
         library = _library()
         self._folder = system.folder / "clocks"
         self._folder.mkdir()
@@ -72,7 +72,7 @@ class Clock(BrokerLoss):
             settings = {
                 "LD_PRELOAD": library,
                 "FAKETIME_TIMESTAMP_FILE": file,
-                "FAKETIME_CACHE_DURATION": "1",  # seconds after which it looks into the file again
+                "FAKETIME_CACHE_DURATION": "1",  # seconds after which a process reads the file again
                 "FAKETIME_DONT_FAKE_MONOTONIC": "1",
                 "FAKETIME_DISABLE_SHM": "1",  # processes share nothing but the file
             }
@@ -92,7 +92,7 @@ class Clock(BrokerLoss):
         return f"{self._step}; {await super().inject(world, random)}"
 
     async def before_it_is_written(self, world: World) -> None:
-        """Set it: in a round with a loss after the moment that the store is set back to."""
+        """Set the clock. In a round with a loss, this is after the moment that the store is set back to."""
         postgres = self._step.hours if self._step.postgres else 0
         programs = self._step.hours if self._step.programs else 0
         self._set(_POSTGRES, postgres)
@@ -108,7 +108,7 @@ class Clock(BrokerLoss):
         await world.until(is_set, "the clocks were not set: nothing was tried")
 
     def _drawn(self, random: Random) -> list[_Step]:
-        """What is done in one round."""
+        """The steps of one round, chosen at random."""
 
         def by() -> float:
             return random.uniform(_SHORTEST, _LONGEST)
@@ -135,5 +135,5 @@ def _library() -> Path | None:
 
 
 def _says(time: datetime, hours: float) -> bool:
-    """Whether a clock is so far ahead."""
+    """Whether a clock is that far ahead."""
     return abs(time - datetime.now(UTC) - timedelta(hours=hours)) < timedelta(minutes=1)

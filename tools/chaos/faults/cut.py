@@ -17,16 +17,16 @@ from tools.verify.facts import Finding
 from tools.verify.running import running_state
 
 _WINDOW = 1.0
-"""Seconds for which the broker drops what is published again."""
+"""Seconds for which the broker drops duplicates."""
 _SECONDS = (1.0, 3.0, 6.0)
 _LOST_ACKS = 5
-"""Messages at least that the broker stores, of which the relay does not hear."""
+"""The least number of messages that the broker stores and whose acknowledgements are lost."""
 _HELD = frozenset(Direction)
 
 
 @dataclass(frozen=True)
 class _Bad:
-    """What is bad about the network. When it is over, connections have ended, or go on with what they held."""
+    """A way in which the network is bad. When it is over, connections have ended, or deliver what was held back."""
 
     name: str
     trouble: Trouble
@@ -70,7 +70,7 @@ class Cut(Fault):
         return replace(system.arrangement, postgres_ports=ports["PostgreSQL"], nats_ports=ports["NATS"])
 
     async def inject(self, world: World, random: Random) -> str:
-        """The next of the deck, which has each way once, between one program, or all, and one of the servers."""
+        """Break the network between one program, or all, and one server. Each way comes once before any is repeated."""
         if not self._deck:
             self._deck = random.sample(ways := self.ways(), len(ways))
         bad = self._deck.pop()
@@ -85,7 +85,7 @@ class Cut(Fault):
         return f"{bad.name} between {who} and {server} for {seconds:g} s"
 
     def ways(self) -> Sequence[_Bad]:
-        """How the network is bad in one round."""
+        """The ways in which the network is bad in one round."""
         return (*_WAYS, _LOSE_ACKS)
 
     async def _pass_through(self, bad: _Bad, victims: Sequence[Proxy], seconds: float) -> None:
@@ -100,7 +100,7 @@ class Cut(Fault):
                 await each.end()
 
     async def _lose_acks(self, world: World) -> str:
-        """Until the relay has given up waiting for them, and its second try comes too late for the broker's window."""
+        """Lose acknowledgements until the relay stops waiting, and retries after the broker's duplicate window."""
         between = self._proxies["NATS"][RELAY]
         lost, connections = between.lost_acks, between.accepted
 
@@ -117,10 +117,10 @@ class Cut(Fault):
         return f"{between.lost_acks - lost} acknowledgements of the broker were lost"
 
     async def lose_too(self, world: World) -> None:
-        """For the control."""
+        """A hook for the control, which loses more. Does nothing here."""
 
     async def check(self, world: World) -> Sequence[Finding]:
-        """What is lost on the way must have been stored twice, or else nothing was tried."""
+        """Check that messages whose acknowledgement was lost were stored twice; otherwise nothing was tested."""
         if not self._has_lost_acks:
             return ()
         databases = [world.system.database(service) for service in SERVICES]
@@ -132,7 +132,7 @@ class Cut(Fault):
 
 
 class CutWithoutInboxes(Cut):
-    """The control. What the broker stores twice is handled twice."""
+    """The control: without inboxes, what the broker stores twice is handled twice."""
 
     name = "cut-without-inboxes"
     summary = "acknowledgements are lost while the services forget what they have handled"
@@ -140,11 +140,11 @@ class CutWithoutInboxes(Cut):
     control = True
 
     def ways(self) -> Sequence[_Bad]:
-        """Only what stores messages twice."""
+        """Only the way that makes the broker store messages twice."""
         return [_LOSE_ACKS]
 
     async def lose_too(self, world: World) -> None:
-        """What an inbox that keeps nothing would have deleted."""
+        """Delete what an inbox that keeps nothing would have deleted."""
         for service in SERVICES:
             async with world.admin(service.database) as database:
                 await database.execute("delete from inbox")

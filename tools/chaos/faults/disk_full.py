@@ -18,19 +18,19 @@ from tools.system.process import LaunchError
 from tools.system.system import Arrangement, System
 
 _SIZE = "384m"
-"""Of the disk. It is memory, all of which is taken while the disk is full."""
+"""The size of the disk. It is in memory, all of which is used while the disk is full."""
 _SETTINGS = {"max_wal_size": "64MB", "min_wal_size": "32MB"}
-"""Or PostgreSQL's log alone would be larger."""
+"""Without these settings PostgreSQL's log alone would be larger than the disk."""
 _LONGEST_SECONDS = 30.0
 _SHORTEST_SECONDS = 10.0
 _CHUNK = b"x" * (1 << 20)
 
 
 class DiskFull(Fault):
-    """A file system of its own, in memory, that a file takes the last room of, and is removed again.
+    """A separate file system in memory is filled up by a file, which is removed again.
 
     Databases, PostgreSQL's log, NATS' store, the programs' logs and the supervisor's state are all on it. PostgreSQL is
-    brought to its next segment of the log, for which there is no room: it ends, and can't start again either.
+    made to need the next segment of its log, for which there is no room: it ends, and can't start again either.
     """
 
     name = "disk-full"
@@ -39,7 +39,7 @@ class DiskFull(Fault):
 
     @classmethod
     def lacks(cls) -> str:
-        """The right to mount a file system, when it is not there."""
+        """The privilege to mount a file system, when it is missing."""
         with tempfile.TemporaryDirectory() as folder:
             if _mount(Path(folder)):
                 return "the right to mount a file system, which root has (in a container: with CAP_SYS_ADMIN)"
@@ -47,7 +47,7 @@ class DiskFull(Fault):
         return ""
 
     async def prepare(self, folder: Path, stack: AsyncExitStack) -> None:
-        """Have the system's folder on that disk. What is there at the end stays there, on the disk around it."""
+        """Put the system's folder on that disk. At the end its content is copied to the disk around it."""
         if reason := await asyncio.to_thread(_mount, folder):
             raise LaunchError(f"disk-full can't mount its disk: {reason}")
         stack.push_async_callback(asyncio.to_thread, _unmount, folder)
@@ -57,7 +57,7 @@ class DiskFull(Fault):
         return replace(system.arrangement, postgres_settings=_SETTINGS)
 
     async def inject(self, world: World, random: Random) -> str:
-        """Fill it, see that clients are told to come again, keep it full for a while, and make room."""
+        """Fill the disk, check that clients are told to retry later, keep it full for a while, and make room."""
         seconds = random.uniform(_SHORTEST_SECONDS, _LONGEST_SECONDS)
         filler = world.system.folder / "filler"
         loop = asyncio.get_running_loop()
@@ -67,7 +67,7 @@ class DiskFull(Fault):
             await _use_up_the_log(world)
             await world.until_refused("consumer", "POST", "/api/consumers", {"name": "One too many"})
             while loop.time() < until:
-                await asyncio.to_thread(_fill, filler)  # what somebody has given up meanwhile
+                await asyncio.to_thread(_fill, filler)  # room that others have freed meanwhile
                 await asyncio.sleep(0.1)
         finally:
             filler.unlink(missing_ok=True)
@@ -75,7 +75,7 @@ class DiskFull(Fault):
 
 
 def _mount(folder: Path) -> str:
-    """Mount a disk there; returns why that can't be."""
+    """Mount a disk there; returns the error if that fails."""
     return _run("mount", "-t", "tmpfs", "-o", f"size={_SIZE},mode=711", "ftgo-chaos", str(folder))
 
 
@@ -89,7 +89,7 @@ def _unmount(folder: Path) -> None:
 
 
 def _run(*command: str) -> str:
-    """Run a program of the system; returns what it says if it fails."""
+    """Run a program of the operating system; returns its error output if it fails."""
     path = shutil.which(command[0])
     if path is None:
         return f"there is no program {command[0]}"
@@ -109,7 +109,7 @@ def _fill(filler: Path) -> None:
 
 
 async def _use_up_the_log(world: World) -> None:
-    """Bring PostgreSQL to the end of what it has of its log, which ends it."""
+    """Make PostgreSQL use up the log segments that it has, so that it ends."""
     with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
         async with world.admin() as connection:
             while True:

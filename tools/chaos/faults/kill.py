@@ -1,4 +1,4 @@
-"""Processes end without a warning, anywhere."""
+"""Processes end without warning, at any point."""
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
@@ -14,7 +14,7 @@ from tools.system.system import RELAY, Arrangement, System, program_of
 
 _NAME_LENGTH = 60
 _ARMED_SECONDS = 5.0
-"""How long a process has to come to the point where it is to end."""
+"""Seconds in which a process must reach the crash point."""
 _POINTS: dict[str, Sequence[str]] = {
     crash_points.AFTER_COMMIT: ("order", "kitchen", "accounting"),
     crash_points.AFTER_PUBLISH: (RELAY,),
@@ -27,7 +27,7 @@ _AT_RANDOM = ("postgres", "nats", RELAY, _ONE, _ONE, _ALL, _FORK_SERVER, _ANY_TW
 
 
 class Kill(Fault):
-    """kill -9. The supervisor starts again what has ended."""
+    """Kills processes with `kill -9`. The supervisor restarts what has ended."""
 
     name = "kill"
     summary = "kill -9 of any process, alone and with others: at random, and at the worst moments"
@@ -38,14 +38,14 @@ class Kill(Fault):
         self._deck: list[str] = []
 
     async def arrange(self, system: System, stack: AsyncExitStack) -> Arrangement:
-        """All services end in the middle of their first migration."""
+        """Have all services end in the middle of their first migration."""
         for service in SERVICES:
             for part in system.parts_of(service.name):
                 crash_points.arm(system.folder, part, crash_points.MIGRATING)
         return system.arrangement
 
     async def begin(self, world: World) -> None:
-        """See that they have, and that they have migrated all the same."""
+        """Check that all services ended during their migration, and completed it afterwards."""
         for service in SERVICES:
             parts = world.system.parts_of(service.name)
             for part in parts:
@@ -54,7 +54,7 @@ class Kill(Fault):
                 world.found(f"{service.name} did not end while migrating")
 
     async def inject(self, world: World, random: Random) -> str:
-        """The next of the deck, which has each way to end once or more."""
+        """Kill processes in the next of the ways, which are shuffled; each comes at least once per round."""
         if not self._deck:
             self._deck = random.sample([*_AT_RANDOM, *_POINTS], len(_AT_RANDOM) + len(_POINTS))
         card = self._deck.pop()
@@ -76,7 +76,7 @@ class Kill(Fault):
         return f"{' and '.join(victims)} killed"
 
     async def _kill_at(self, point: str, world: World, random: Random) -> str:
-        """Whichever replica comes to the point first ends there."""
+        """Kill the replica that reaches the crash point first."""
         program = random.choice(_POINTS[point])
         parts = world.system.parts_of(program)
         for part in parts:
@@ -100,7 +100,7 @@ class Kill(Fault):
 
 
 def _kill_any(number: int, world: World, random: Random) -> str:
-    """Processes of the system, whatever they are: sessions of PostgreSQL, the fork server, programs."""
+    """Kill any processes of the system: sessions of PostgreSQL, the fork server, programs."""
     victims = sorted(world.processes(), key=lambda process: process.pid)
     victims = random.sample(victims, min(number, len(victims)))
     names = [_name_of(victim) for victim in victims]

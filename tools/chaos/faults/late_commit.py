@@ -20,7 +20,7 @@ from tools.verify.running import running_state
 _SERVICE = "consumer"
 _DATABASE = BY_NAME[_SERVICE].database
 _TYPE = "consumer.AddressRemoved"
-"""Of a kind that nobody reads: what is published is all that this is about."""
+"""A type of message that no service reads: only its publication is checked."""
 _TRANSACTIONS = 6
 _KEYS = 3
 _SEND = "insert into outbox (subject, key, headers, data) values ($1, $2, $3, '{}')"
@@ -87,7 +87,7 @@ class LateCommit(Fault):
         return found
 
     async def _look(self, world: World) -> None:
-        """Something has been committed."""
+        """Called after each commit."""
 
     async def _published(self, world: World) -> list[str]:
         """The ids of all messages, in the order in which they were published."""
@@ -97,7 +97,7 @@ class LateCommit(Fault):
 
 
 class PollingCursor(LateCommit):
-    """The same rows as one reads them who remembers the last id, and looks for more after each commit."""
+    """The control: rows are read by a poller that remembers the last id, and looks for more after each commit."""
 
     name = "late-commit-polling"
     summary = "the same, read with a cursor on the ids of the outbox's rows instead of by the relay"

@@ -1,4 +1,4 @@
-"""Somebody else has all of PostgreSQL's connections."""
+"""Another client holds all of PostgreSQL's connections."""
 
 import asyncio
 from collections.abc import Sequence
@@ -28,11 +28,11 @@ _SHOWN = {
     "order_history": "orders",
     "restaurant": "restaurants",
 }
-"""What clients can look at."""
+"""What clients can read, by service."""
 
 
 class OutOfConnections(Fault):
-    """As many are opened as `max_connections` allows, and those of the services are ended: they get no new ones."""
+    """Opens as many connections as `max_connections` allows, and ends those of the services, which get no new ones."""
 
     name = "out-of-connections"
     summary = "all of PostgreSQL's connections are taken, those of one service and its relay, or of all, are ended"
@@ -42,12 +42,12 @@ class OutOfConnections(Fault):
         self._deck: list[Sequence[ServiceInfo]] = []
 
     async def arrange(self, system: System, stack: AsyncExitStack) -> Arrangement:
-        """Let there be no more of them than must be."""
+        """Keep the number of allowed connections as low as possible."""
         most = needed({}, 1, PoolSettings(application=FTGO, partitions=1)).sessions + FOR_PEOPLE
         return replace(system.arrangement, postgres_settings={"max_connections": most})
 
     async def inject(self, world: World, random: Random) -> str:
-        """Take all, see that clients are told to come again, and give them back."""
+        """Take all connections, check that clients are told to retry later, and release the connections."""
         if not self._deck:
             self._deck = random.sample([SERVICES, *([each] for each in random.sample(SERVICES, 2))], 3)
         victims = self._deck.pop()
@@ -60,7 +60,7 @@ class OutOfConnections(Fault):
 
 
 async def _take_all(world: World, taken: AsyncExitStack, roles: Sequence[str]) -> None:
-    """Be quicker than those who look for new ones."""
+    """Take all connections, faster than the services can open new ones."""
     admin = await taken.enter_async_context(world.admin())
     full = asyncpg.TooManyConnectionsError
 

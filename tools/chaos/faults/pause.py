@@ -1,4 +1,4 @@
-"""Processes stand still for longer than their lease, and go on as if nothing had happened."""
+"""Processes are paused for longer than their lease, and then go on as if nothing had happened."""
 
 import signal
 from collections.abc import Awaitable, Callable
@@ -11,11 +11,11 @@ from tools.system.system import RELAY
 
 _ARMED_SECONDS = 3.0
 _TAKES_OVER_SECONDS = 20.0
-"""Longer than a lease, and than PostgreSQL waits for a relay."""
+"""Longer than a lease, and longer than PostgreSQL waits for a relay."""
 
 
 class Pause(Fault):
-    """SIGSTOP to whoever has something to lose; SIGCONT when another has taken over."""
+    """Sends SIGSTOP to a process that holds a lease, and SIGCONT when another has taken over."""
 
     name = "pause"
     summary = "SIGSTOP of who reads a partition or publishes, also in a transaction; SIGCONT after another took over"
@@ -26,7 +26,7 @@ class Pause(Fault):
         self._deck: list[str] = []
 
     async def inject(self, world: World, random: Random) -> str:
-        """A relay, or the replica of a service that holds its partition."""
+        """Pause a relay, or the replica of a service that holds its partition."""
         if not self._deck:
             self._deck = random.sample([RELAY, "between transactions", *2 * ["in a transaction"]], 4)
         card = self._deck.pop()
@@ -61,7 +61,7 @@ class Pause(Fault):
         return f"{victim} stood still, {successor} took over"
 
     async def _stops_in_transaction(self, world: World, victim: str) -> bool:
-        """Have it stop itself after it has written and before it commits, if it does so soon."""
+        """Have a part stop itself between a write and its commit. Returns whether it did so soon enough."""
         world.arm(victim, crash_points.WRITING, signal.SIGSTOP)
 
         async def stands_still() -> bool:
@@ -76,7 +76,7 @@ class Pause(Fault):
     async def _taken(
         self, world: World, holder: Callable[[], Awaitable[str | None]], what: str, before: str | None = None
     ) -> str:
-        """Who has it, as soon as somebody has who did not have it before."""
+        """Wait until a part other than `before` is the holder, and return that part."""
         found: list[str] = []
 
         async def is_held() -> bool:

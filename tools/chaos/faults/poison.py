@@ -39,7 +39,7 @@ _ALL_RENAMED = "select count(*) from events where type = 'accounting.AccountRena
 
 
 class Poison(Fault):
-    """What comes behind it waits, in order, until an operator redrives or drops it; all else goes on."""
+    """Messages behind a poison message wait, in order, until an operator redrives or drops it; all other keys go on."""
 
     name = "poison"
     summary = "messages that always fail, can't be decoded or have no handler: their key waits in order, no other does"
@@ -51,12 +51,12 @@ class Poison(Fault):
         self._renamed: dict[str, list[str]] = {}
 
     async def begin(self, world: World) -> None:
-        """Let there be others."""
+        """Register the other consumers, whose messages must not wait."""
         for number in range(_OTHERS):
             self._others.append(await _register(world, f"Other {number}"))
 
     async def inject(self, world: World, random: Random) -> str:
-        """The next kind. The inbox knows all that waits: what is sent again meanwhile changes nothing."""
+        """Send a poison message of the next kind. The inbox has all waiting messages, so duplicates change nothing."""
         if not self._deck:
             self._deck = random.sample([_FAILS, _UNDECODABLE, _UNHANDLED], 3)
         kind = self._deck.pop()
@@ -91,7 +91,7 @@ class Poison(Fault):
         return f"one that {kind}, {_BEHIND} behind it; others at {beside:.0f} messages/s beside it, {before:.0f} before"
 
     async def check(self, world: World) -> Sequence[Finding]:
-        """Each key's messages were handled in order, and once."""
+        """Check that each key's messages were handled in order, and once."""
         return [
             Finding("fault", f"handled as {seen}, sent as {names}", (key,))
             for key, names in self._renamed.items()
@@ -99,7 +99,7 @@ class Poison(Fault):
         ]
 
     async def _rename_others(self, world: World, name: str) -> float:
-        """Rename all others, and wait until accounting has heard of it; returns how many that were in a second."""
+        """Rename all other consumers, and wait until accounting has handled it; returns messages per second."""
         free = asyncio.Semaphore(_CONCURRENCY)
 
         async def rename(id_: str) -> None:
@@ -138,7 +138,7 @@ async def _poison(world: World, kind: str, key: str, id_: UUID) -> None:
 
 
 async def _register(world: World, name: str) -> str:
-    """A consumer whose account is there."""
+    """Register a consumer, and wait until its account exists; returns its id."""
     answer = await world.ask("consumer", "POST", "/api/consumers", {"name": name})
     answer.raise_for_status()
     id_ = str(answer.json()["id"])
@@ -155,7 +155,7 @@ async def _rename(world: World, id_: str, name: str) -> None:
 
 
 async def _waits(world: World, key: str, *, parked: bool = False) -> bool:
-    """Whether the head and all behind it wait; the head for an operator."""
+    """Whether the poison message and all behind it wait; with `parked`, also whether it waits for an operator."""
     async with world.admin(_READER) as reader:
         rows = await reader.fetch(_WAITING, key)
     return len(rows) == 1 + _BEHIND and (rows[0]["is_parked"] or not parked)
@@ -172,6 +172,6 @@ async def _names_of(world: World, key: str) -> list[str]:
 
 
 async def _repair(world: World, action: str, message_id: str) -> None:
-    """As `./ftgo parked` does it."""
+    """Redrive or drop a parked message, as `./ftgo parked` does."""
     body = {"operator": "chaos", "reason": "the cause is mended", "id": message_id}
     (await world.ask("accounting", "POST", f"/admin/parked/{action}", body, admin=True)).raise_for_status()

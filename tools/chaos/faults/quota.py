@@ -16,21 +16,21 @@ from tools.chaos.world import PUBLISHING, World
 from tools.system.embedded.installation import server_user
 
 _LEAST_BYTES = 17 << 20
-"""Of an outbox: more than a segment of the write-ahead log, without which PostgreSQL ends at once."""
+"""The least size of an outbox: larger than a segment of the write-ahead log, which PostgreSQL can't do without."""
 _SIZE = "select pg_relation_size('outbox')"
 _FILL = """
 insert into outbox (subject, key, headers, data)
 select '', '', '{}', repeat('x', 1970) from generate_series(1, 100000)
 """
-"""More than there is room for. Four rows fill a page, and are rolled back: the file stays as large as it became."""
+"""More rows than there is room for. Four fill a page. They are rolled back, but the file keeps its size."""
 _KEEP = "alter table outbox set (autovacuum_enabled = false)"
 
 
 class Quota(Fault):
-    """A limit on the size of its files, which all outboxes have reached.
+    """Limits the size of PostgreSQL's files to one that all outboxes have reached.
 
     To PostgreSQL this is nearly the same trouble as a full disk: it ignores SIGXFSZ, so that what is beyond the limit
-    fails, though with EFBIG. Its log goes on, and so do NATS and everything else. Nobody has to be root for it.
+    fails, though with EFBIG. Its log goes on, and so do NATS and everything else. This needs no root privileges.
     """
 
     name = "quota"
@@ -39,17 +39,17 @@ class Quota(Fault):
 
     @classmethod
     def lacks(cls) -> str:
-        """The program that sets the limit, when it is not there."""
+        """The program that sets the limit, when it is missing."""
         return "" if shutil.which("prlimit") else "the program prlimit, of util-linux"
 
     async def begin(self, world: World) -> None:
-        """Let the outboxes keep the room that they have taken."""
+        """Keep the outboxes from giving back the room that they have taken."""
         for service in PUBLISHING:
             async with world.admin(BY_NAME[service].database) as connection:
                 await connection.execute(_KEEP)
 
     async def inject(self, world: World, random: Random) -> str:
-        """Forbid it to make the outboxes larger, see that clients are told to come again, and allow it."""
+        """Forbid PostgreSQL to enlarge the outboxes, check that clients are told to retry later, and allow it again."""
         server = world.pid("postgres")
         assert server is not None
         most = max([_LEAST_BYTES, *[await _size(world, service) for service in PUBLISHING]])
@@ -78,15 +78,15 @@ async def _size(world: World, service: str) -> int:
 
 
 def _limit_files(server: int, most: str) -> None:
-    """Of the server and all its processes. The first hands it on to those that it starts from then on."""
+    """Set the limit for the server and all its processes. Those that it starts later inherit it."""
     _limit(server, most)
     for process in psutil.Process(server).children():
         _limit(process.pid, most)
 
 
 def _limit(pid: int, most: str) -> None:
-    """As PostgreSQL's user: in a container root itself may not do it to others."""
+    """Set the limit as PostgreSQL's user: in a container even root may not do that for other users' processes."""
     user = server_user()
     as_user: dict[str, Any] = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
     command = [shutil.which("prlimit") or "prlimit", f"--pid={pid}", f"--fsize={most}:"]
-    subprocess.run(command, check=False, capture_output=True, **as_user)  # noqa: S603 - one that has just ended needs no limit
+    subprocess.run(command, check=False, capture_output=True, **as_user)  # noqa: S603 - an ended process needs no limit

@@ -1,4 +1,4 @@
-"""The replication slots, which remember how far the relays have come, are gone."""
+"""The replication slots, which store how far the relays have read, are lost."""
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -18,19 +18,19 @@ _MEGABYTES_KEPT = 48
 _MEGABYTES_WRITTEN = 256
 _CHECKPOINT_MEGABYTES = 64
 _MAX_MEGABYTES = _MEGABYTES_KEPT + _CHECKPOINT_MEGABYTES + 3 * _SEGMENT
-"""What PostgreSQL's log may come to: what it keeps for slots, what comes until the next checkpoint, and the segments
-that have only begun."""
+"""The largest size that PostgreSQL's log may reach: what it keeps for slots, what is written until the next checkpoint,
+and segments that are partly filled."""
 _UNPUBLISHED = 10
 _MADE_AGAIN = "replication slot was missing or lost: made again"
 
 
 def slot_of(service: str) -> str:
-    """What the slot of a service's relay is called."""
+    """The name of the replication slot of a service's relay."""
     return FTGO.slot(BY_NAME[service].database)
 
 
 async def drop_slot(world: World, service: str) -> None:
-    """Drop the slot, also from under a relay that streams from it."""
+    """Drop the slot, even while a relay streams from it."""
     async with world.admin(BY_NAME[service].database) as database:
 
         async def is_dropped() -> bool:
@@ -68,14 +68,14 @@ class SlotLoss(Fault):
     times = 3
     keep_size: ClassVar[str] = f"{_MEGABYTES_KEPT}MB"
     notices: ClassVar[bool] = True
-    """Whether the relay gets to know of it."""
+    """Whether the relay can notice the loss."""
 
     def __init__(self) -> None:
         self._deck: list[_Loss] = []
         self.max_megabytes = 0.0
 
     async def arrange(self, system: System, stack: AsyncExitStack) -> Arrangement:
-        """Little of the log is kept."""
+        """Have PostgreSQL keep little of its log."""
         settings = {
             "max_slot_wal_keep_size": self.keep_size,
             "max_wal_size": f"{_CHECKPOINT_MEGABYTES}MB",
@@ -88,7 +88,7 @@ class SlotLoss(Fault):
         if not self._deck:
             self._deck = random.sample(losses := self.losses(random), len(losses))
         loss = self._deck.pop()
-        # The log is the server's: one that has grown too large invalidates all.
+        # The server has one log: when it has grown too large, all slots are invalidated.
         services = PUBLISHING if loss.invalidated or random.random() < 0.5 else ["order"]
         said = world.log_end(RELAY)
         before = [0.0 if loss.relay_down else await self._made_again(world, service) for service in services]
@@ -124,7 +124,7 @@ class SlotLoss(Fault):
         ]
 
     async def lose_too(self, world: World, services: Sequence[str]) -> None:
-        """For the control."""
+        """A hook for the control, which does more. Does nothing here."""
 
     async def _something_is_written(self, world: World) -> None:
         """Wait until orders have been placed that no relay has published."""
@@ -160,7 +160,7 @@ class SlotLoss(Fault):
             world.found(f"the log has grown to {self.max_megabytes:g} MB, more than {_MAX_MEGABYTES}")
 
     async def _noticed(self, world: World, service: str, times: float, said: int) -> None:
-        """The relay has counted it, and written a line."""
+        """Wait until the relay has counted the loss, and check that it has logged it."""
         database = BY_NAME[service].database
 
         async def counted() -> bool:
@@ -177,7 +177,7 @@ class SlotLoss(Fault):
 
 
 class SlotLossUnnoticed(SlotLoss):
-    """The control. Nothing tells the relay of a slot that somebody has made by hand, behind a gap."""
+    """The control: the relay can't notice a slot that was created by hand, after a gap."""
 
     name = "slot-loss-unnoticed"
     summary = "slots are dropped and made by hand, so that they begin too late"
@@ -186,18 +186,18 @@ class SlotLossUnnoticed(SlotLoss):
     notices: ClassVar[bool] = False
 
     def losses(self, random: Random) -> list[_Loss]:
-        """Orders go on coming while the relay is down."""
+        """Only a loss while the relay is down and orders go on coming."""
         return [_Loss(invalidated=False, relay_down=True)]
 
     async def lose_too(self, world: World, services: Sequence[str]) -> None:
-        """Let the slot begin behind what nobody has published."""
+        """Create the slot so that it begins after rows that were never published."""
         for service in services:
             async with world.admin(BY_NAME[service].database) as database:
                 await database.execute("select pg_create_logical_replication_slot($1, 'pgoutput')", slot_of(service))
 
 
 class SlotLossWithoutLimit(SlotLoss):
-    """The control. The log grows for as long as the relay stays away."""
+    """The control: without a limit, the log grows for as long as the relay is down."""
 
     name = "slot-loss-without-limit"
     summary = "the log grows while max_slot_wal_keep_size sets no limit"
@@ -207,5 +207,5 @@ class SlotLossWithoutLimit(SlotLoss):
     notices: ClassVar[bool] = False
 
     def losses(self, random: Random) -> list[_Loss]:
-        """The log of a relay that is down."""
+        """Only the log that is kept for a relay that is down."""
         return [_Loss(invalidated=True, relay_down=True)]

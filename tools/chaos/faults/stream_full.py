@@ -1,4 +1,4 @@
-"""The stream has reached its `max_bytes`, and takes nothing more."""
+"""The stream has reached its `max_bytes`, and accepts no more messages."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,13 @@ from tools.verify.facts import Finding
 
 _BALLAST = "0.event.chaos.Ballast"
 _PIECES = (1 << 20, 1 << 15, 1 << 10)
-"""The last is larger than many of our messages: some fit in that others before them don't."""
+"""Sizes in bytes. The last is larger than many of our messages: some still fit although earlier ones did not."""
 _LENGTHS = (1, 900, 1, 400, 1)
 _RENAMED = "select data ->> 'name' from events where id = $1 and type = 'accounting.AccountRenamed' order by version"
 
 
 class StreamFull(Fault):
-    """It is filled up with messages that are of no concern to anybody, which are removed again later."""
+    """Fills the stream with messages that no service reads, and removes them again later."""
 
     name = "stream-full"
     summary = "the stream has reached max_bytes: what is said stays in the outboxes, in order, until there is room"
@@ -35,12 +35,12 @@ class StreamFull(Fault):
         self._names: list[str] = []
 
     async def begin(self, world: World) -> None:
-        """Let there be somebody whose messages have an order."""
+        """Register a consumer, whose messages have an order."""
         answer = await world.ask("consumer", "POST", "/api/consumers", {"name": "Orderly"})
         self._consumer = answer.raise_for_status().json()["id"]
 
     async def inject(self, world: World, random: Random) -> str:
-        """Fill it up, go on until the relay has noticed, and make room."""
+        """Fill the stream, go on until the relay has noticed, and make room."""
         async with world.nats() as connection:
             names = connection.names.log
             await _fill(connection)
@@ -53,7 +53,7 @@ class StreamFull(Fault):
         return f"the stream was full, {said} messages of one key were said meanwhile"
 
     async def check(self, world: World) -> Sequence[Finding]:
-        """Whoever hears of one key hears it in order."""
+        """Check that the messages of one key were received in order."""
         async with world.admin(BY_NAME["accounting"].database) as connection:
             seen = [name for (name,) in await connection.fetch(_RENAMED, self._consumer)]
         if seen == self._names:
@@ -63,7 +63,7 @@ class StreamFull(Fault):
         return [Finding("fault", text, (self._consumer, *wrong))]
 
     async def _rename(self, world: World, random: Random) -> None:
-        """To a name of this or that length, so that messages of a key are of several sizes."""
+        """Rename the consumer, with names of different lengths, so that messages of one key differ in size."""
         name = f"{len(self._names)} {'x' * random.choice(_LENGTHS)}"
         answer = await world.ask("consumer", "PUT", f"/api/consumers/{self._consumer}", {"name": name})
         answer.raise_for_status()

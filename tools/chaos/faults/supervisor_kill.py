@@ -1,4 +1,4 @@
-"""The supervisor ends without a warning, and is started again."""
+"""The supervisor ends without warning, and is started again."""
 
 import asyncio
 from random import Random
@@ -10,13 +10,13 @@ from tools.system.process import still_alive
 _ALONE, _WITH_OTHERS, _STARTING = "killed", "killed with others", "killed twice, while it started as well"
 _DECK = (_ALONE, _WITH_OTHERS, _STARTING)
 _LONGEST_START = 4.0
-"""Seconds: it is killed once more before that, in the middle of its start."""
+"""Seconds within which the supervisor is killed again, during its start."""
 _END_SECONDS = 30.0
-"""How long the processes of a killed supervisor may take to end: PostgreSQL shuts down in good order."""
+"""How long the processes of a killed supervisor may take to end: PostgreSQL shuts down in an orderly way."""
 
 
 class SupervisorKill(Fault):
-    """kill -9 of `./ftgo up`. All its processes end with it, and the next one starts on the same data."""
+    """Kills `./ftgo up` with `kill -9`. All its processes end with it, and the next one starts on the same data."""
 
     name = "supervisor-kill"
     summary = "kill -9 of ./ftgo up, with others or while it starts: nothing outlives it, and the next one starts"
@@ -27,7 +27,7 @@ class SupervisorKill(Fault):
         self._deck: list[str] = []
 
     async def inject(self, world: World, random: Random) -> str:
-        """The next of the deck."""
+        """Kill the supervisor in the next of the shuffled ways, and start it again."""
         if not self._deck:
             self._deck = random.sample(_DECK, len(_DECK))
         card = self._deck.pop()
