@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # so that `--help` does not load all the code that services a
     from tools.bench.machine import Surroundings
 
 Runs = Annotated[int, typer.Option(help="How often all of it is run, one after another.", min=1)]
-Seed = Annotated[int, typer.Option(help="What is drawn by lot follows from this number.")]
+Seed = Annotated[int, typer.Option(help="Random choices follow from this number.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Where all figures go.", dir_okay=False)]
 PlotFile = Annotated[
     Path | None,

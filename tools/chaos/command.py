@@ -28,7 +28,7 @@ def chaos(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="What is drawn by lot follows from this number. It is printed; a random one by default."),
+        typer.Option(help="Random choices follow from this number. It is printed; a random one by default."),
     ] = None,
     seconds: Annotated[float, typer.Option(help="How long orders come at the least, for each fault.", min=1)] = 20,
     rate: Annotated[float, typer.Option(help="Orders a second.", min=0.1, max=200)] = 10,
