@@ -4,6 +4,7 @@ Subclass `BrokerSuite` in a test module, define the fixture `broker`, and overri
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 import pytest
@@ -39,12 +40,12 @@ def rows(messages: Iterable[Received]) -> list[int]:
     return [int(message.row_id.removeprefix("order-")) for message in messages]
 
 
-class BrokerSuite:
+class BrokerSuite(ABC):
     """Tests of the broker port. Each test gets an empty broker."""
 
+    @abstractmethod
     async def damage(self, broker: Broker, position: int) -> None:
         """Damage a stored message, so that it can no longer be read; no connection is open."""
-        raise NotImplementedError
 
     async def test_a_damaged_message_is_passed_over(self, broker: Broker) -> None:
         async with broker.connect() as log:
